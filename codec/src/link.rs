@@ -1,0 +1,369 @@
+//! Frames between a worker, which holds connections, and a shard host, which owns sessions,
+//! sequences and mailboxes; and between shard hosts.
+//!
+//! The same bytes travel inside one process (through the mesh) and, later, over a link between
+//! processes. A *batch* is a run of frames without padding:
+//!
+//! ```text
+//! | length u32 | kind u8 | fields in order of declaration, little-endian |
+//! ```
+//!
+//! Fields that recur: `connection` (who asked or shall hear), `user`, `device`, `peer`,
+//! `conversation` (keys), `…_name` (the texts behind keys), `number` (of a mailbox entry),
+//! `sequence` (of a conversation), `incarnation`, `client_seq`, `uuid` (identity of a request),
+//! `time_ms` (wall time the conversation shard gave), `content`, `receipts` (passed through),
+//! `code` (of the native protocol), `retry_after_ms`, `channel` (native channel of the question).
+//!
+//! `length` counts what follows it. Texts and bodies are `u32` length and bytes. The peer is our
+//! own code, yet a damaged batch gives [`Damaged`], never a panic.
+
+/// A batch that does not parse: a fault of our own tier, not of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged;
+
+/// 128-bit key of a user, device or conversation (keyed hash of its realm and name).
+pub type Key = [u8; 16];
+
+/// A connection as its worker names it: slot in the low 32 bits, generation above.
+pub type Connection = u64;
+
+trait Field<'a>: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+    fn take(rest: &mut &'a [u8]) -> Result<Self, Damaged>;
+}
+
+macro_rules! number_field {
+    ($($t:ty),*) => {$(
+        impl Field<'_> for $t {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
+                let (head, tail) = rest.split_first_chunk().ok_or(Damaged)?;
+                *rest = tail;
+                Ok(Self::from_le_bytes(*head))
+            }
+        }
+    )*};
+}
+number_field!(u8, u16, u32, u64);
+
+impl Field<'_> for Key {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+    fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
+        let (head, tail) = rest.split_first_chunk().ok_or(Damaged)?;
+        *rest = tail;
+        Ok(*head)
+    }
+}
+
+impl Field<'_> for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+    fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
+        Ok(u8::take(rest)? != 0)
+    }
+}
+
+impl<'a> Field<'a> for &'a [u8] {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u32).put(out);
+        out.extend_from_slice(self);
+    }
+    fn take(rest: &mut &'a [u8]) -> Result<Self, Damaged> {
+        let length = u32::take(rest)? as usize;
+        let (head, tail) = rest.split_at_checked(length).ok_or(Damaged)?;
+        *rest = tail;
+        Ok(head)
+    }
+}
+
+macro_rules! frames {
+    (
+        $(#[$enum_doc:meta])* pub enum $family:ident;
+        $($(#[$doc:meta])* $kind:literal => $name:ident $(<$life:lifetime>)? {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+        })*
+    ) => {
+        $(
+            $(#[$doc])*
+            // Fields without a doc of their own are the shared ones of the module's table.
+            #[allow(missing_docs)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name $(<$life>)? {
+                $($(#[$field_doc])* pub $field: $type,)*
+            }
+            impl $(<$life>)? $name $(<$life>)? {
+                /// Appends this frame to `batch`.
+                pub fn put(&self, batch: &mut Vec<u8>) {
+                    let at = batch.len();
+                    batch.extend_from_slice(&[0; 4]);
+                    batch.push($kind);
+                    $(Field::put(&self.$field, batch);)*
+                    let length = (batch.len() - at - 4) as u32;
+                    batch[at..at + 4].copy_from_slice(&length.to_le_bytes());
+                }
+                fn take(rest: &mut &$($life)? [u8]) -> Result<Self, Damaged> {
+                    Ok(Self { $($field: Field::take(rest)?,)* })
+                }
+            }
+        )*
+
+        $(#[$enum_doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $family<'a> {
+            $($(#[$doc])* $name($name $(<$life>)?),)*
+        }
+
+        impl<'a> $family<'a> {
+            /// Takes the first frame off `batch`; `None` at its end.
+            pub fn take(batch: &mut &'a [u8]) -> Result<Option<Self>, Damaged> {
+                if batch.is_empty() {
+                    return Ok(None);
+                }
+                let length = u32::take(batch)? as usize;
+                let (mut frame, tail) = batch.split_at_checked(length).ok_or(Damaged)?;
+                *batch = tail;
+                match u8::take(&mut frame)? {
+                    $($kind => Ok(Some(Self::$name($name::take(&mut frame)?))),)*
+                    _ => Err(Damaged),
+                }
+            }
+        }
+    };
+}
+
+frames! {
+    /// What a worker asks of a shard host. Ordered per connection.
+    pub enum Uplink;
+
+    /// A connection has proved who it is; or, with `announce`, is still there after the host
+    /// lost its directory (no answer is given but the head number).
+    1 => Login<'a> {
+        /// Connection at the worker.
+        connection: Connection,
+        /// Key of the user; its first byte is the home shard.
+        user: Key,
+        /// Key of the device.
+        device: Key,
+        /// Second half of the user's keyed hash; a stored user must have the same.
+        check: u64,
+        /// Realm (tenant).
+        realm: u32,
+        /// Session epoch of a resume token, 0 without one. Lower than the stored one: refused.
+        epoch: u32,
+        /// The client's own cursor plus one; 0 if it named none.
+        cursor_plus_one: u64,
+        /// A lower cursor than the stored one is meant.
+        rewind: bool,
+        /// Re-announcement after the host restarted.
+        announce: bool,
+        /// User's name, kept in the user's record.
+        user_name: &'a [u8],
+        /// Device's name, kept in the device's record.
+        device_name: &'a [u8],
+    }
+    /// The connection is gone.
+    2 => Logout { connection: Connection, user: Key, device: Key, }
+    /// A message to be numbered and kept.
+    3 => Send<'a> {
+        connection: Connection,
+        /// Key of the sending user.
+        user: Key,
+        /// Key of the sending device.
+        device: Key,
+        /// Key of the receiving user.
+        peer: Key,
+        /// Key of the conversation; its first byte is the conversation shard.
+        conversation: Key,
+        /// Native channel the request came on; comes back in the answer.
+        channel: u16,
+        /// Incarnation of the sender's outbox.
+        incarnation: u64,
+        /// Number of the request within the incarnation.
+        client_seq: u64,
+        /// Latest unanswered earlier request of the sender in this conversation, 0 if none.
+        after: u64,
+        /// Client message id (UUID).
+        uuid: Key,
+        /// Wall time of the first attempt, milliseconds, corrected by the server time; 0 = now.
+        first_attempt_ms: u64,
+        /// 0 ephemeral, 1 normal, 2 important.
+        level: u8,
+        /// Content kind, passed through.
+        content: u8,
+        /// Sender asks for: bit 0 delivery receipt, bit 1 read receipt.
+        receipts: u8,
+        sender_name: &'a [u8],
+        device_name: &'a [u8],
+        peer_name: &'a [u8],
+        body: &'a [u8],
+    }
+    /// Cumulative acknowledgement of mailbox entries.
+    4 => Confirm { connection: Connection, user: Key, device: Key, number: u64, }
+    /// A page of the mailbox is wanted.
+    5 => Read {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        channel: u16,
+        /// Client's number of this question; comes back.
+        request: u64,
+        /// Entries above this number (forward) or, backward, below it (`u64::MAX`: from the head).
+        after: u64,
+        /// Entries wanted, at most.
+        limit: u16,
+        /// Newest first; moves no cursor.
+        backward: bool,
+        /// Only entries not older than this wall time, milliseconds; 0 = all retained.
+        since_ms: u64,
+    }
+    /// Delivery or read receipt towards the peer of a conversation; never stored.
+    6 => Receipt<'a> {
+        user: Key,
+        /// Home shard's key: who shall hear of it.
+        peer: Key,
+        conversation: Key,
+        /// 1 delivered, 2 read.
+        what: u8,
+        /// All of the conversation up to this sequence.
+        sequence: u64,
+        user_name: &'a [u8],
+    }
+    /// The connection's outbound queue passed its limit: stop pushing, keep a head number.
+    7 => Stall { connection: Connection, user: Key, device: Key, }
+}
+
+frames! {
+    /// What a shard host tells a worker. Ordered per user.
+    pub enum Downlink;
+
+    /// Login accepted.
+    1 => LoggedIn {
+        connection: Connection,
+        /// Session epoch to be written into the resume token.
+        epoch: u32,
+        /// Highest number of the mailbox.
+        head: u64,
+        /// This device's cursor.
+        cursor: u64,
+        /// Lowest number still kept, less one.
+        floor: u64,
+        /// Answer to a re-announcement: the client has its welcome already.
+        announced: bool,
+    }
+    /// Login refused.
+    2 => LoginRefused { connection: Connection, code: u16, retry_after_ms: u32, }
+    /// The message is durable and has this number.
+    3 => Accepted {
+        connection: Connection,
+        channel: u16,
+        client_seq: u64,
+        sequence: u64,
+        /// Wall time the conversation shard gave it.
+        time_ms: u64,
+    }
+    /// The message is not accepted.
+    4 => Refused {
+        connection: Connection,
+        channel: u16,
+        client_seq: u64,
+        code: u16,
+        retry_after_ms: u32,
+    }
+    /// A mailbox entry, pushed or as part of the page begun by the last `PageStart`.
+    5 => Deliver<'a> {
+        connection: Connection,
+        /// Part of a page, not pushed.
+        page: bool,
+        /// Mailbox number.
+        number: u64,
+        /// Conversation sequence.
+        sequence: u64,
+        incarnation: u64,
+        client_seq: u64,
+        uuid: Key,
+        time_ms: u64,
+        content: u8,
+        receipts: u8,
+        /// The receiving device sent it itself: body is empty.
+        own: bool,
+        /// The other user of the direct chat, as the receiving user sees it.
+        peer_name: &'a [u8],
+        sender_name: &'a [u8],
+        device_name: &'a [u8],
+        body: &'a [u8],
+    }
+    /// The mailbox has entries up to here and nothing will be pushed until they are read.
+    6 => Head { connection: Connection, head: u64, }
+    /// Start of a page; its entries follow as `Deliver`, then `PageEnd`.
+    7 => PageStart { connection: Connection, channel: u16, request: u64, }
+    /// End of a page.
+    9 => PageEnd {
+        connection: Connection,
+        head: u64,
+        cursor: u64,
+        floor: u64,
+        /// There is more beyond this page.
+        more: bool,
+        /// 0, or why the page could not be read.
+        code: u16,
+        retry_after_ms: u32,
+    }
+    /// Ends a session: another login of the same device, a kick.
+    10 => Kick { connection: Connection, code: u16, }
+    /// A receipt from the peer of a conversation.
+    11 => PeerReceipt<'a> {
+        connection: Connection,
+        what: u8,
+        sequence: u64,
+        peer_name: &'a [u8],
+    }
+    /// The host lost its directory: announce every session again.
+    12 => Announce { epoch: u32, }
+}
+
+frames! {
+    /// What shard hosts tell one another.
+    pub enum Peer;
+
+    /// An entry for a mailbox, streamed from a conversation shard in log order.
+    1 => Stream<'a> {
+        /// Source shard.
+        source: u8,
+        /// Its position (the record that holds the message).
+        position: u64,
+        /// Position before it in this stream, 0 for the first.
+        previous: u64,
+        /// Mailbox's user; first byte is the home shard.
+        user: Key,
+        /// Device that sent it.
+        device: Key,
+        conversation: Key,
+        sequence: u64,
+        incarnation: u64,
+        client_seq: u64,
+        uuid: Key,
+        time_ms: u64,
+        content: u8,
+        receipts: u8,
+        /// The mailbox is the sender's own.
+        own: bool,
+        /// Where the message stands in the log if its body is too long to be copied, else 0.
+        location: u64,
+        peer_name: &'a [u8],
+        sender_name: &'a [u8],
+        device_name: &'a [u8],
+        body: &'a [u8],
+    }
+    /// A receipt on its way to the home shard.
+    2 => Forward<'a> {
+        peer: Key,
+        what: u8,
+        sequence: u64,
+        user_name: &'a [u8],
+    }
+}
