@@ -194,6 +194,10 @@ pub trait Ring {
     /// Arms a multishot receive (`Received`, many).
     fn receive(&mut self, socket: Socket, token: Token);
 
+    /// Receives what waits now, once (`Received` with `more` false; `EAGAIN`: nothing waits). For a
+    /// socket under [`Ring::watch`], which stays armed: a lone heartbeat then costs no re-arming.
+    fn receive_once(&mut self, socket: Socket, token: Token);
+
     /// Arms a multishot readiness watch (`Readable`, many), cheaper for a quiet socket than
     /// [`Ring::receive`]. Edge-like: after it, receive until the socket is empty.
     fn watch(&mut self, socket: Socket, token: Token);
