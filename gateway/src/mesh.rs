@@ -36,9 +36,16 @@ pub enum Parcel {
     /// Link frames from a host to a worker.
     Downlink(Vec<u8>),
     /// Link frames from host to host.
-    Peer(Vec<u8>),
+    Peer {
+        /// Life of the sending host.
+        life: u32,
+        /// The frames.
+        batch: Vec<u8>,
+    },
     /// A sealed run of records for the owner of the lane.
     Run {
+        /// Life of the sending host.
+        life: u32,
         /// Number of the run at its host.
         run: u64,
         /// To be flushed without waiting.
@@ -48,13 +55,39 @@ pub enum Parcel {
     },
     /// The lane's owner has made a run durable.
     Durable {
+        /// Life of the sending host.
+        life: u32,
         /// Number of the run.
         run: u64,
         /// Where its first byte stands.
         base: Location,
     },
     /// The lane takes records, or does not.
-    Storage(bool),
+    Storage {
+        /// Life of the sending host.
+        life: u32,
+        /// It does.
+        available: bool,
+    },
+    /// A lane has failed: the life is over for all hosts.
+    Failed {
+        /// The life.
+        life: u32,
+    },
+}
+
+impl Parcel {
+    /// The hosts' life it belongs to, if it must not survive one.
+    pub fn life(&self) -> Option<u32> {
+        match self {
+            Self::Uplink(_) | Self::Downlink(_) => None,
+            Self::Peer { life, .. }
+            | Self::Run { life, .. }
+            | Self::Durable { life, .. }
+            | Self::Storage { life, .. }
+            | Self::Failed { life } => Some(*life),
+        }
+    }
 }
 
 struct Outgoing {
