@@ -204,12 +204,15 @@ mod tests {
             let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
             setting.default.unwrap().parse::<u64>().unwrap()
         };
-        assert_eq!(default("limits.frame_body_bytes_max"), limits::FRAME_BODY_BYTES.into());
-        assert_eq!(default("limits.requests_max"), limits::REQUESTS_IN_FLIGHT.into());
-        assert_eq!(default("limits.outbound_bytes_high"), limits::OUTBOUND_BYTES_HIGH.into());
-        assert_eq!(default("limits.handshake_timeout_ms"), limits::HANDSHAKE_TIMEOUT_MS.into());
-        assert_eq!(default("limits.send_stall_timeout_ms"), limits::SEND_STALL_TIMEOUT_MS.into());
-        assert_eq!(default("limits.close_timeout_ms"), limits::CLOSE_TIMEOUT_MS.into());
-        assert_eq!(default("limits.drain_timeout_s"), limits::DRAIN_TIMEOUT_S.into());
+        assert_eq!(default("limits.frame_body_bytes_max"), u64::from(limits::FRAME_BODY_BYTES));
+        assert_eq!(default("limits.requests_max"), u64::from(limits::REQUESTS_IN_FLIGHT));
+        assert_eq!(default("limits.outbound_bytes_high"), u64::from(limits::OUTBOUND_BYTES_HIGH));
+        assert_eq!(default("limits.handshake_timeout_ms"), u64::from(limits::HANDSHAKE_TIMEOUT_MS));
+        assert_eq!(
+            default("limits.send_stall_timeout_ms"),
+            u64::from(limits::SEND_STALL_TIMEOUT_MS)
+        );
+        assert_eq!(default("limits.close_timeout_ms"), u64::from(limits::CLOSE_TIMEOUT_MS));
+        assert_eq!(default("limits.drain_timeout_s"), u64::from(limits::DRAIN_TIMEOUT_S));
     }
 }
