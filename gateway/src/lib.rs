@@ -1,1 +1,9 @@
 //! In construction.
+pub mod admin;
+pub mod auth;
+pub mod config;
+pub mod environment;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod resume;
