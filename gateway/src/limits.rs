@@ -7,6 +7,10 @@
 //! Invariant: for every permitted number of workers the fixed pools stay within
 //! [`POOL_BYTES_PER_WORKER_MAX`] a worker and [`POOL_BYTES_PER_PROCESS_MAX`] in all.
 
+mod turn;
+
+pub use turn::*;
+
 use std::fmt;
 
 /// 1024 bytes.

@@ -3,7 +3,7 @@
 //! The token is opaque to clients, binary and versioned:
 //!
 //! ```text
-//! | version u8 | key id u8[4] | realm u32 | epoch u64 | expiry u64 | length u8, user | length u8, device | MAC u8[32] |
+//! | version u8 | key id u8[4] | realm u32 | epoch u32 | login expiry u64 | expiry u64 | length u8, user | length u8, device | MAC u8[32] |
 //! ```
 //!
 //! little-endian; the MAC is keyed BLAKE3 over all before it. The keys lie in a file of the data
@@ -30,7 +30,7 @@ use crate::{
 /// Version of the token's layout.
 const TOKEN_VERSION: u8 = 1;
 const MAC_BYTES: usize = 32;
-const FIXED_BYTES: usize = 1 + 4 + 4 + 8 + 8 + 2 + MAC_BYTES;
+const FIXED_BYTES: usize = 1 + 4 + 4 + 4 + 8 + 8 + 2 + MAC_BYTES;
 
 /// Longest resume token, bytes.
 pub const RESUME_TOKEN_BYTES_MAX: usize = FIXED_BYTES + 2 * NAME_BYTES_MAX;
@@ -53,7 +53,9 @@ pub struct ResumeClaims {
     /// Device's name, 1 to 64 bytes.
     pub device: String,
     /// Epoch of the session when the token was sealed.
-    pub epoch: u64,
+    pub epoch: u32,
+    /// Wall time at which the login itself ends, ms: a resumed session inherits it.
+    pub login_expires_ms: u64,
     /// Wall time from which it opens no more, ms.
     pub expires_ms: u64,
 }
@@ -62,13 +64,14 @@ impl ResumeClaims {
     /// Claims for a login that stands: they end with the login, or `lifetime_s` from now if that is
     /// sooner.
     #[must_use]
-    pub fn of(identity: &Identity, epoch: u64, now_ms: u64, lifetime_s: u32) -> Self {
+    pub fn of(identity: &Identity, epoch: u32, now_ms: u64, lifetime_s: u32) -> Self {
         let end_ms = now_ms.saturating_add(u64::from(lifetime_s) * 1000);
         Self {
             realm: identity.realm,
             user: identity.user.clone(),
             device: identity.device.clone(),
             epoch,
+            login_expires_ms: identity.expires_ms,
             expires_ms: end_ms.min(identity.expires_ms),
         }
     }
@@ -159,6 +162,7 @@ impl ResumeKeys {
         out.extend_from_slice(&self.current.id);
         out.extend_from_slice(&claims.realm.to_le_bytes());
         out.extend_from_slice(&claims.epoch.to_le_bytes());
+        out.extend_from_slice(&claims.login_expires_ms.to_le_bytes());
         out.extend_from_slice(&claims.expires_ms.to_le_bytes());
         for name in [&claims.user, &claims.device] {
             assert!(name.len() <= NAME_BYTES_MAX, "names are checked at login");
@@ -204,6 +208,7 @@ impl ResumeKeys {
 fn parse(bytes: &[u8]) -> Option<ResumeClaims> {
     let (realm, rest) = bytes.split_first_chunk()?;
     let (epoch, rest) = rest.split_first_chunk()?;
+    let (login_expires_ms, rest) = rest.split_first_chunk()?;
     let (expires_ms, rest) = rest.split_first_chunk()?;
     let (user, rest) = name(rest)?;
     let (device, rest) = name(rest)?;
@@ -211,7 +216,8 @@ fn parse(bytes: &[u8]) -> Option<ResumeClaims> {
         realm: u32::from_le_bytes(*realm),
         user,
         device,
-        epoch: u64::from_le_bytes(*epoch),
+        epoch: u32::from_le_bytes(*epoch),
+        login_expires_ms: u64::from_le_bytes(*login_expires_ms),
         expires_ms: u64::from_le_bytes(*expires_ms),
     })
 }

@@ -7,7 +7,7 @@ use crate::{
     auth::{Authenticator, Denied, Identity},
     connection::{Connection, State},
     limits,
-    metrics::WorkerMetrics,
+    metrics::{FrameKind, WorkerMetrics},
     outbound::Pool,
     resume::{ResumeClaims, ResumeKeys},
     slab::Handle,
@@ -52,7 +52,7 @@ impl From<Malformed> for Farewell {
 
 impl From<Denied> for Farewell {
     fn from(denied: Denied) -> Self {
-        Self { code: denied.code, text: denied.text, retry_after_ms: 0 }
+        Self { code: denied.code, text: denied.text.to_owned(), retry_after_ms: 0 }
     }
 }
 
@@ -62,16 +62,22 @@ pub struct SessionSettings {
     pub authenticator: Authenticator,
     /// Seals and opens resume tokens.
     pub resume: ResumeKeys,
-    /// A resume token is good for so long, milliseconds, and never outlives the login.
-    pub resume_ms: u64,
+    /// A resume token is good for so long, seconds, and never outlives the login.
+    pub resume_lifetime_s: u32,
     /// Turns names into keys.
     pub keys: KeySpace,
     /// Longest frame body taken.
     pub frames: FrameLimits,
     /// Heartbeat by class ([`hawser_codec::message::Class`]), seconds.
     pub heartbeat_s: [u16; 4],
+    /// Shortest and longest heartbeat a client may announce, milliseconds.
+    pub heartbeat_range_ms: (u32, u32),
+    /// Silence beyond the heartbeat after which a connection is gone, milliseconds.
+    pub grace_ms: u32,
     /// Outbound bytes of one connection above which pushing stops.
     pub outbound_bytes_high: usize,
+    /// Requests a client may have unanswered.
+    pub requests_max: u16,
 }
 
 /// A page under way to one connection: its entries come between start and end in one batch.
@@ -141,7 +147,6 @@ impl Sessions {
             }
             match frame::step(&self.settings.frames, &bytes[done..])? {
                 Step::Frame { frame, consumed } => {
-                    outlet.metrics.frames_in.add(1);
                     self.on_frame(connection, handle, frame, outlet)?;
                     done += consumed;
                 }
@@ -162,6 +167,7 @@ impl Sessions {
             Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => return Ok(()),
             Err(malformed) => return Err(malformed.into()),
         };
+        outlet.metrics.frames_in.at(FrameKind::of(&message)).add(1);
         match (connection.state, message) {
             (State::Greeting, Message::Hello(hello)) => {
                 self.on_hello(connection, handle, &hello, outlet)
@@ -189,15 +195,14 @@ impl Sessions {
                 Ok(())
             }
             (State::Open, Message::Ping(beat)) => {
-                outlet.metrics.heartbeats.add(1);
-                connection.expect_within(beat.next_ms, self.heartbeat_s(connection.class));
+                self.expect_within(connection, beat.next_ms);
                 let next_ms = u32::from(self.heartbeat_s(connection.class)) * 1000;
                 let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.pong(queue, frame.channel, &Beat { next_ms });
+                self.encoder.pong(queue, frame.channel, 0, &Beat { next_ms });
                 Ok(())
             }
             (State::Open, Message::Pong(beat)) => {
-                connection.expect_within(beat.next_ms, self.heartbeat_s(connection.class));
+                self.expect_within(connection, beat.next_ms);
                 Ok(())
             }
             (State::Opening | State::Greeting | State::LoggingIn | State::Open, other) => Err(Farewell {
@@ -219,6 +224,23 @@ impl Sessions {
 
     fn heartbeat_s(&self, class: u8) -> u16 {
         self.settings.heartbeat_s[usize::from(class) % self.settings.heartbeat_s.len()]
+    }
+
+    /// Sets how long silence is allowed after an announced interval; 0: the class's.
+    fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
+        let (min, max) = self.settings.heartbeat_range_ms;
+        let interval_ms = match next_ms {
+            0 => u32::from(self.heartbeat_s(connection.class)) * 1000,
+            announced => announced.clamp(min, max),
+        };
+        let ticks = u64::from(interval_ms.saturating_add(self.settings.grace_ms)) * 1000 / TICK_US;
+        connection.silence = u16::try_from(ticks).unwrap_or(u16::MAX);
+    }
+
+    /// The interval behind the silence allowed, seconds.
+    fn heartbeat_of(&self, connection: &Connection) -> u16 {
+        let silence_ms = u64::from(connection.silence) * TICK_US / 1000;
+        (silence_ms.saturating_sub(u64::from(self.settings.grace_ms)) / 1000) as u16
     }
 
     fn on_hello(
@@ -257,16 +279,16 @@ impl Sessions {
                 retry_after_ms: limits::OVERLOADED_RETRY_MS,
             });
         }
-        let (user, check) = self.settings.keys.user(identity.realm, &identity.user);
+        let (user, check) = self.settings.keys.user(identity.realm, identity.user.as_bytes());
         connection.user = user;
-        connection.device = self.settings.keys.device(&user, &identity.device);
+        connection.device = self.settings.keys.device(&user, identity.device.as_bytes());
         connection.realm = identity.realm;
         connection.epoch = epoch;
         connection.incarnation = hello.incarnation;
         connection.class = hello.class as u8;
         connection.expires_s = u32::try_from(identity.expires_ms / 1000).unwrap_or(u32::MAX);
         connection.set_names(identity.user.as_bytes(), identity.device.as_bytes());
-        connection.expect_within(u32::from(hello.heartbeat_s) * 1000, self.heartbeat_s(connection.class));
+        self.expect_within(connection, u32::from(hello.heartbeat_s) * 1000);
         connection.state = State::LoggingIn;
         link::Login {
             connection: handle.to_u64(),
@@ -318,7 +340,7 @@ impl Sessions {
     ) {
         let refusal = if request.client_seq == 0 || request.to.is_empty() {
             Some((code::BAD_REQUEST, 0))
-        } else if connection.requests >= limits::REQUESTS_MAX {
+        } else if connection.requests >= self.settings.requests_max {
             Some((code::RATE_LIMITED, limits::RATE_LIMITED_RETRY_MS))
         } else if !outlet.uplinks.has_room() {
             Some((code::OVERLOADED, limits::OVERLOADED_RETRY_MS))
@@ -331,8 +353,8 @@ impl Sessions {
         }
         connection.requests += 1;
         let keys = &self.settings.keys;
-        let (peer, _) = keys.user(connection.realm, request.to);
-        let conversation = keys.direct(connection.realm, &connection.user, &peer);
+        let (peer, _) = keys.user(connection.realm, request.to.as_bytes());
+        let conversation = keys.direct(&connection.user, &peer);
         link::Send {
             connection: handle.to_u64(),
             user: connection.user,
@@ -369,11 +391,11 @@ impl Sessions {
         retry_after_ms: u32,
         outlet: &mut Outlet<'_>,
     ) {
-        outlet.metrics.requests_refused.add(1);
+        outlet.metrics.refused.at(code).add(1);
         let queue = outlet.pool.open(&mut connection.queued);
         let text = hawser_codec::code::text(code);
         self.encoder
-            .error(queue, channel, &Error { code, text, retry_after_ms, client_seq, fatal: false });
+            .error(queue, channel, 0, &Error { code, text, retry_after_ms, client_seq, fatal: false });
     }
 
     fn on_sync(
@@ -409,11 +431,11 @@ impl Sessions {
         outlet: &mut Outlet<'_>,
     ) {
         let keys = &self.settings.keys;
-        let (peer, _) = keys.user(connection.realm, receipt.conversation);
+        let (peer, _) = keys.user(connection.realm, receipt.conversation.as_bytes());
         link::Receipt {
             user: connection.user,
             peer,
-            conversation: keys.direct(connection.realm, &connection.user, &peer),
+            conversation: keys.direct(&connection.user, &peer),
             what: receipt.what,
             sequence: receipt.sequence,
             user_name: connection.user_name(),
@@ -424,9 +446,7 @@ impl Sessions {
     /// Announces a session again to a host that lost its directory.
     pub fn announce(&self, connection: &Connection, handle: Handle, uplinks: &mut Uplinks) {
         let user_name = connection.user_name();
-        // The name came through a `&str` at login, so it is UTF-8 and its key is the same again.
-        let name = std::str::from_utf8(user_name).unwrap_or_default();
-        let (_, check) = self.settings.keys.user(connection.realm, name);
+        let (_, check) = self.settings.keys.user(connection.realm, user_name);
         link::Login {
             connection: handle.to_u64(),
             user: connection.user,
@@ -469,14 +489,14 @@ impl Sessions {
             }),
             Downlink::Accepted(accepted) => {
                 connection.requests = connection.requests.saturating_sub(1);
-                outlet.metrics.acknowledged.add(1);
+                outlet.metrics.frames_out.at(FrameKind::Acknowledge).add(1);
                 let queue = outlet.pool.open(&mut connection.queued);
                 let acknowledge = Acknowledge {
                     client_seq: accepted.client_seq,
                     sequence: accepted.sequence,
                     time_ms: accepted.time_ms,
                 };
-                self.encoder.acknowledge(queue, accepted.channel, &acknowledge);
+                self.encoder.acknowledge(queue, accepted.channel, 0, &acknowledge);
                 Ok(())
             }
             Downlink::Refused(refused) => {
@@ -492,7 +512,7 @@ impl Sessions {
             Downlink::Head(head) => {
                 connection.stalled = false;
                 let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.head(queue, 0, &Head { head: head.head });
+                self.encoder.head(queue, 0, 0, &Head { head: head.head });
                 Ok(())
             }
             Downlink::PageStart(start) => {
@@ -515,7 +535,7 @@ impl Sessions {
                     what: receipt.what,
                     sequence: receipt.sequence,
                 };
-                self.encoder.receipt(queue, 0, &receipt);
+                self.encoder.receipt(queue, 0, 0, &receipt);
                 Ok(())
             }
             Downlink::Announce(_) => Ok(()),
@@ -536,27 +556,31 @@ impl Sessions {
             seconds => u64::from(seconds) * 1000,
         };
         let settings = &self.settings;
-        let token = settings.resume.seal(&ResumeClaims {
+        let identity = Identity {
             realm: connection.realm,
             user: text(connection.user_name()).to_owned(),
             device: text(connection.device_name()).to_owned(),
-            epoch: connection.epoch,
-            expires_ms: login_expires_ms.min(outlet.now.wall_ms.saturating_add(settings.resume_ms)),
-            login_expires_ms,
-        });
+            expires_ms: login_expires_ms,
+        };
+        let token = settings.resume.seal(&ResumeClaims::of(
+            &identity,
+            connection.epoch,
+            outlet.now.wall_ms,
+            settings.resume_lifetime_s,
+        ));
         let welcome = Welcome {
             version: limits::PROTOCOL_VERSION,
             server_time_ms: outlet.now.wall_ms,
-            heartbeat_s: connection.heartbeat_s(),
+            heartbeat_s: self.heartbeat_of(connection),
             resume_token: &token,
             head: logged_in.head,
             cursor: logged_in.cursor,
             floor: logged_in.floor,
             frame_bytes_max: settings.frames.body_bytes_max,
-            requests_max: limits::REQUESTS_MAX,
+            requests_max: settings.requests_max,
             compression: 0,
         };
-        self.encoder.welcome(outlet.pool.open(&mut connection.queued), 0, &welcome);
+        self.encoder.welcome(outlet.pool.open(&mut connection.queued), 0, 0, &welcome);
     }
 
     fn deliver(
@@ -588,7 +612,7 @@ impl Sessions {
             }
             _ => (0, 0),
         };
-        outlet.metrics.notifies.add(1);
+        outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
         let notify = Notify {
             number: deliver.number,
             conversation: text(deliver.peer_name),
@@ -626,7 +650,7 @@ impl Sessions {
             floor: end.floor,
             more: end.more,
         };
-        self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, &answer);
+        self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, 0, &answer);
     }
 
     /// Encodes the farewell.
@@ -642,7 +666,7 @@ impl Sessions {
             client_seq: 0,
             fatal: true,
         };
-        self.encoder.error(pool.open(&mut connection.queued), 0, &error);
+        self.encoder.error(pool.open(&mut connection.queued), 0, 0, &error);
     }
 
     /// Tells a client that the server is leaving.
@@ -652,7 +676,7 @@ impl Sessions {
             retry_after_ms,
             endpoint: "",
         };
-        self.encoder.go_away(pool.open(&mut connection.queued), 0, &go_away);
+        self.encoder.go_away(pool.open(&mut connection.queued), 0, 0, &go_away);
     }
 }
 
@@ -672,21 +696,3 @@ fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
     })
 }
 
-impl Connection {
-    /// Sets how long silence is allowed after an announced interval of `next_ms`; 0: `usual_s`.
-    pub fn expect_within(&mut self, next_ms: u32, usual_s: u16) {
-        let interval_ms = match next_ms {
-            0 => u32::from(usual_s) * 1000,
-            announced => announced.clamp(limits::HEARTBEAT_MS_MIN, limits::HEARTBEAT_MS_MAX),
-        };
-        // Half an interval and 5 s more: one lost segment and its retransmission must not cut.
-        let silence_ms = u64::from(interval_ms) * 3 / 2 + 5_000;
-        self.silence = u16::try_from(silence_ms * 1000 / TICK_US).unwrap_or(u16::MAX);
-    }
-
-    /// The interval behind the silence allowed, seconds.
-    pub fn heartbeat_s(&self) -> u16 {
-        let silence_ms = u64::from(self.silence) * TICK_US / 1000;
-        (silence_ms.saturating_sub(5_000) * 2 / 3 / 1000) as u16
-    }
-}

@@ -1,0 +1,188 @@
+//! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
+//! recovers. One for the process; jobs of all hosts are done in the order in which they come.
+
+use crate::storage::{Background, Done, Job, Rebuilt, recover};
+use crossbeam::queue::SegQueue;
+use hawser_ring::Waker;
+use hawser_router::store::{
+    Disk,
+    log::{checkpoint, retention, segment},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, mpsc},
+    time::Duration,
+};
+
+/// A failed recovery is tried again after this: the disk may come back.
+const RECOVER_RETRY: Duration = Duration::from_secs(1);
+
+/// Retention is looked at this often.
+const RETENTION_PERIOD: Duration = Duration::from_secs(30);
+
+/// Replies to one host. At most a few jobs per host are under way, so it needs no bound of its own.
+#[derive(Default)]
+pub struct Replies {
+    done: SegQueue<Done>,
+    waker: OnceLock<Arc<dyn Waker>>,
+}
+
+impl Replies {
+    /// Whom to wake when something is done.
+    pub fn set_waker(&self, waker: Arc<dyn Waker>) {
+        self.waker.get_or_init(|| waker);
+    }
+
+    fn push(&self, done: Done) {
+        self.done.push(done);
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+}
+
+/// One host's end of the disk thread.
+pub struct DiskJobs {
+    host: u16,
+    jobs: mpsc::Sender<(u16, Job)>,
+    replies: Arc<Replies>,
+}
+
+impl Background for DiskJobs {
+    fn submit(&mut self, job: Job) {
+        // The thread ends only when all senders are gone.
+        let _ = self.jobs.send((self.host, job));
+    }
+
+    fn poll(&mut self) -> Option<Done> {
+        self.replies.done.pop()
+    }
+}
+
+/// What the thread needs to know.
+pub struct DiskThread {
+    /// The data directory.
+    pub disk: Box<dyn Disk + Send>,
+    /// Shard hosts.
+    pub hosts: u16,
+    /// Lanes.
+    pub lanes: u16,
+    /// Length of a segment, bytes.
+    pub segment_bytes: u64,
+    /// How long messages are kept.
+    pub retention: retention::Limits,
+    /// Wall clock, milliseconds.
+    pub wall_ms: fn() -> u64,
+}
+
+impl DiskThread {
+    /// Starts the thread; gives each host its end.
+    ///
+    /// # Errors
+    /// As `pthread_create`.
+    pub fn start(self) -> std::io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
+        let (jobs, queue) = mpsc::channel();
+        let replies: Vec<Arc<Replies>> = (0..self.hosts).map(|_| Arc::default()).collect();
+        let ends = replies.iter().enumerate().map(|(host, replies)| {
+            let jobs = DiskJobs { host: host as u16, jobs: jobs.clone(), replies: replies.clone() };
+            (jobs, replies.clone())
+        });
+        let ends = ends.collect();
+        let work = Work { thread: self, replies, writers: BTreeMap::new(), recovering: 0 };
+        std::thread::Builder::new().name("hawser-disk".into()).spawn(move || work.run(&queue))?;
+        Ok(ends)
+    }
+}
+
+struct Work {
+    thread: DiskThread,
+    replies: Vec<Arc<Replies>>,
+    writers: BTreeMap<u16, Result<checkpoint::Writer, String>>,
+    recovering: u16,
+}
+
+impl Work {
+    fn run(mut self, queue: &mpsc::Receiver<(u16, Job)>) {
+        loop {
+            match queue.recv_timeout(RETENTION_PERIOD) {
+                Ok((host, job)) => self.work(host, job),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.retain(),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn reply(&self, host: u16, done: Done) {
+        self.replies[usize::from(host)].push(done);
+    }
+
+    fn work(&mut self, from: u16, job: Job) {
+        match job {
+            Job::PrepareSegment { lane, segment } => {
+                let name = segment::name(lane, segment);
+                let result = self.thread.disk.create_filled(&name, self.thread.segment_bytes);
+                let result = result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+                self.reply(from, Done::Segment { lane, segment, result });
+            }
+            Job::BeginCheckpoint { host, starts } => {
+                let disk = self.thread.disk.as_ref();
+                let writer = checkpoint::Writer::begin(disk, host, &starts);
+                self.writers.insert(host, writer.map_err(|error| error.to_string()));
+            }
+            Job::CheckpointSection { host, shard, position, bytes } => {
+                if let Some(writer) = self.writers.get_mut(&host)
+                    && let Ok(open) = writer
+                    && let Err(error) = open.section(shard, position, &bytes)
+                {
+                    *writer = Err(error.to_string());
+                }
+            }
+            Job::CommitCheckpoint { host } => {
+                let Some(writer) = self.writers.remove(&host) else { return };
+                let disk = self.thread.disk.as_ref();
+                let result =
+                    writer.and_then(|writer| writer.commit(disk).map_err(|e| e.to_string()));
+                self.reply(from, Done::Checkpoint(result));
+                self.retain();
+            }
+            Job::Recover => {
+                self.recovering += 1;
+                // All hosts stop before anything is read: the log is then at rest.
+                if self.recovering == self.thread.hosts {
+                    self.recovering = 0;
+                    self.writers.clear();
+                    self.recover();
+                }
+            }
+        }
+    }
+
+    fn recover(&self) {
+        let rebuilt: Vec<Rebuilt> = loop {
+            match recover(self.thread.disk.as_ref(), self.thread.hosts, self.thread.lanes) {
+                Ok(recovery) => break recovery.hosts,
+                Err(error) => {
+                    tracing::error!(%error, "recovery failed; trying again");
+                    std::thread::sleep(RECOVER_RETRY);
+                }
+            }
+        };
+        for (host, rebuilt) in rebuilt.into_iter().enumerate() {
+            self.reply(host as u16, Done::Rebuilt(Box::new(rebuilt)));
+        }
+    }
+
+    fn retain(&self) {
+        let now_ms = (self.thread.wall_ms)();
+        match retention::apply(self.thread.disk.as_ref(), now_ms, &self.thread.retention) {
+            Ok(dropped) => {
+                for (lane, below) in dropped {
+                    tracing::info!(lane, below, "dropped segments past their retention");
+                    (0..self.thread.hosts)
+                        .for_each(|host| self.reply(host, Done::Dropped { lane, below }));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "retention could not be applied"),
+        }
+    }
+}
