@@ -9,30 +9,39 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
-    middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Sleep,
+};
 
 use crate::{
     config::{AdminConfig, ConfigError, ReadFile},
     metrics::{self, ProcessMetrics},
 };
 
-/// Questions answered at a time: a scraper or two and a prober; more are told to come back.
-const REQUESTS_MAX: usize = 32;
-/// Longest a question may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections open at a time: a scraper or two, a prober and a person; more wait in the kernel.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest a connection lives, whatever it does: one that says nothing, or says it byte by byte,
+/// gives its place back. A scraper that keeps its connection opens a new one.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(30);
+/// Pause after a failed accept, which mostly means that descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shortest admin key, bytes.
 const KEY_BYTES_MIN: usize = 16;
 /// What a page of metrics is, as Prometheus asks for it.
@@ -138,7 +147,6 @@ impl Drop for Admin {
 struct Shared {
     key: Option<AdminKey>,
     metrics: Arc<ProcessMetrics>,
-    free: Arc<Semaphore>,
 }
 
 async fn serve(
@@ -147,28 +155,20 @@ async fn serve(
     metrics: Arc<ProcessMetrics>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let shared = Shared { key, metrics, free: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    let listener = Bounded {
+        listener: tokio::net::TcpListener::from_std(listener)?,
+        free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
+    let shared = Shared { key, metrics };
     let router = Router::new()
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
-        .layer(middleware::from_fn_with_state(shared.clone(), bound))
         .with_state(shared);
     tokio::select! {
         result = axum::serve(listener, router).into_future() => result,
         // Dropping the server cuts questions short: nobody waits for a scrape at the end.
         _ = stopped => Ok(()),
-    }
-}
-
-async fn bound(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = shared.free.try_acquire() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response();
-    };
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 
@@ -187,5 +187,82 @@ async fn readiness(State(shared): State<Shared>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// A listener that holds a bounded number of connections for a bounded time.
+struct Bounded {
+    listener: tokio::net::TcpListener,
+    free: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Held;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Held, SocketAddr) {
+        let place = Arc::clone(&self.free).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let end = Box::pin(tokio::time::sleep(CONNECTION_LIFETIME));
+                    return (Held { stream, end, _place: place }, peer);
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection that has a place, and fails when its time is over.
+struct Held {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Held {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.end.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Held {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -317,6 +317,11 @@ impl From<ConfigError> for Stop {
 /// Reads a file whole; `std::fs::read_to_string` in the program.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
+/// Keys of all settings outside `[[listener]]` and `[auth.tokens]`, as `section.name`.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    settings::SETTINGS.iter().map(|setting| setting.key)
+}
+
 /// Command line, variables and file to a configuration.
 ///
 /// `arguments` begins with the program's name.
@@ -347,7 +352,12 @@ pub fn load(
     }
     layers.environment(&variables)?;
     layers.flags(&line);
-    let config = Box::new(validate(&layers, machine, read)?);
+    let config =
+        validate(&layers, machine, read).map_err(|error| match layers.origin(&error.key) {
+            Some(from) => error.at(from),
+            None => error,
+        })?;
+    let config = Box::new(config);
     Ok(if line.check_config { Invocation::Check(config) } else { Invocation::Run(config) })
 }
 

@@ -169,6 +169,11 @@ impl Layers {
         })
     }
 
+    /// Where the winning value of a key stands, if somebody gave one.
+    pub fn origin(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|given| given.from.as_str())
+    }
+
     /// A number within its range.
     pub fn integer(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
         let setting = find(key);

@@ -246,7 +246,7 @@ impl Page<'_, '_> {
         all: impl Iterator<Item = &'m Log2Histogram<N>>,
     ) -> fmt::Result {
         let mut buckets: Vec<(f64, u64)> =
-            (0..N).map(|k| ((1_u64 << k) as f64 * unit, 0)).chain([(f64::MAX, 0)]).collect();
+            (0..N).map(|k| ((1_u64 << k) as f64 * unit, 0)).chain([(f64::INFINITY, 0)]).collect();
         let mut sum = 0.0;
         for one in all {
             for (bucket, count) in buckets.iter_mut().zip(one.counts()) {
