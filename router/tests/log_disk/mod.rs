@@ -97,6 +97,20 @@ impl MemoryDisk {
         self.file(name, |file| file.pending.clear()).unwrap();
     }
 
+    /// The write begun last has failed and left some of its sectors.
+    pub fn fail_write(&self, name: &str, random: &mut Random) {
+        self.file(name, |file| {
+            let (offset, bytes) = file.pending.pop().unwrap();
+            for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                if random.chance(50) {
+                    put(&mut file.cache, offset + index * SECTOR_BYTES, sector);
+                    put(&mut file.medium, offset + index * SECTOR_BYTES, sector);
+                }
+            }
+        })
+        .unwrap();
+    }
+
     /// The disk as a power cut now could leave it.
     pub fn power_cut(&self, random: &mut Random) -> Self {
         let mut files = self.files.borrow().clone();
@@ -283,7 +297,9 @@ impl Shell {
                 if self.fault != Fault::SyncDoesNothing {
                     self.disk.sync(&name).unwrap();
                 }
-                self.writer.on_synced(self.now, Ok(()));
+                if self.fault != Fault::DurableAtSubmission {
+                    self.writer.on_synced(self.now, Ok(()));
+                }
             }
             None => {
                 let Some(action) = self.writer.poll(self.now, true) else { return false };
@@ -302,6 +318,9 @@ impl Shell {
             }
             LaneAction::Sync { segment } => {
                 self.doing = Some(Doing::Sync { name: self.name(segment) });
+                if self.fault == Fault::DurableAtSubmission {
+                    self.writer.on_synced(self.now, Ok(()));
+                }
             }
             LaneAction::Write { segment, offset, bytes, range } => {
                 assert_eq!(offset % 4096, 0);
@@ -317,6 +336,26 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Ends what is being done with an error. `false`: nothing is.
+    pub fn fail(&mut self, random: &mut Random) -> bool {
+        match self.doing.take() {
+            Some(Doing::Write { name, bytes, .. }) => {
+                self.disk.fail_write(&name, random);
+                if self.fault != Fault::DurableAtSubmission {
+                    self.writer.on_written(self.now, Err(5), bytes);
+                }
+            }
+            Some(Doing::Sync { name }) => {
+                self.disk.lose_pending(&name);
+                if self.fault != Fault::DurableAtSubmission {
+                    self.writer.on_synced(self.now, Err(5));
+                }
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Steps until nothing is left to do.

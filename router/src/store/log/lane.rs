@@ -107,6 +107,21 @@ pub enum LaneAction {
     },
 }
 
+/// What a lane has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCounters {
+    /// Batches that became durable.
+    pub batches: u64,
+    /// Runs in them.
+    pub runs: u64,
+    /// Bytes in them, header and padding included.
+    pub bytes: u64,
+    /// Time from the start of each of those batches' writes until it was durable, summed, µs.
+    pub durable_us: u64,
+    /// The longest of those times, µs.
+    pub durable_us_max: u64,
+}
+
 /// A run that survives a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durable {
@@ -159,6 +174,7 @@ struct InFlight {
     runs: usize,
     /// Bytes of its runs, as counted in `LaneWriter::waiting_bytes`.
     run_bytes: usize,
+    begun_us: u64,
 }
 
 /// A batch that gathers.
@@ -213,6 +229,7 @@ pub struct LaneWriter {
     durable: VecDeque<Durable>,
     state: State,
     spare_buffers: Vec<Vec<u8>>,
+    counters: LaneCounters,
 }
 
 impl LaneWriter {
@@ -255,6 +272,7 @@ impl LaneWriter {
             durable: VecDeque::new(),
             state: State::Idle,
             spare_buffers: Vec::new(),
+            counters: LaneCounters::default(),
         }
     }
 
@@ -395,6 +413,7 @@ impl LaneWriter {
             empty_writes: 0,
             runs: batch.runs,
             run_bytes: batch.used() - HEADER_BYTES,
+            begun_us: now.monotonic_us,
         };
         let bytes = self.seal(batch, segment, now);
         Some(self.write(in_flight, bytes))
@@ -432,7 +451,7 @@ impl LaneWriter {
     ///
     /// # Panics
     /// When no write is in flight.
-    pub fn on_written(&mut self, _now: Now, result: Result<usize, i32>, bytes: Vec<u8>) {
+    pub fn on_written(&mut self, now: Now, result: Result<usize, i32>, bytes: Vec<u8>) {
         let State::Writing(mut batch) = std::mem::replace(&mut self.state, State::Idle) else {
             panic!("a completion without a write");
         };
@@ -443,7 +462,7 @@ impl LaneWriter {
                 batch.written += length as u64;
                 self.keep_buffer(bytes);
                 match self.settings.policy {
-                    LanePolicy::DirectDurable => self.complete(&batch),
+                    LanePolicy::DirectDurable => self.complete(now, &batch),
                     LanePolicy::WriteThenSync => self.state = State::Unsynced(batch),
                 }
             }
@@ -466,12 +485,12 @@ impl LaneWriter {
     ///
     /// # Panics
     /// When no sync is in flight.
-    pub fn on_synced(&mut self, _now: Now, result: Result<(), i32>) {
+    pub fn on_synced(&mut self, now: Now, result: Result<(), i32>) {
         let State::Syncing(batch) = std::mem::replace(&mut self.state, State::Idle) else {
             panic!("a completion without a sync");
         };
         match result {
-            Ok(()) => self.complete(&batch),
+            Ok(()) => self.complete(now, &batch),
             Err(errno) => self.fail(errno),
         }
     }
@@ -567,6 +586,12 @@ impl LaneWriter {
         }
     }
 
+    /// What was done since the lane was opened.
+    #[must_use]
+    pub fn counters(&self) -> LaneCounters {
+        self.counters
+    }
+
     /// The lane's number.
     #[must_use]
     pub fn lane(&self) -> u8 {
@@ -580,13 +605,19 @@ impl LaneWriter {
         self.current.as_ref().map_or(self.next.0, |current| current.segment)
     }
 
-    fn complete(&mut self, batch: &InFlight) {
+    fn complete(&mut self, now: Now, batch: &InFlight) {
         let base = Location::new(self.lane, batch.segment, batch.start);
         for mark in self.runs.drain(..batch.runs) {
             let base = Location::of(base, mark.offset);
             self.durable.push_back(Durable { host: mark.host, run: mark.run, base });
         }
         self.waiting_bytes -= batch.run_bytes;
+        let took_us = now.monotonic_us.saturating_sub(batch.begun_us);
+        self.counters.batches += 1;
+        self.counters.runs += batch.runs as u64;
+        self.counters.bytes += batch.written;
+        self.counters.durable_us += took_us;
+        self.counters.durable_us_max = self.counters.durable_us_max.max(took_us);
         self.state = State::Idle;
     }
 

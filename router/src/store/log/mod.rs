@@ -32,7 +32,7 @@ mod recovery;
 mod scan;
 pub mod segment;
 
-pub use lane::{Durable, LaneAction, LanePolicy, LaneSettings, LaneWriter, Refused};
+pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
 pub use location::Location;
 pub use record::RecordView;
 pub use recovery::{Damage, LaneTail, Recovered, Torn, recover};

@@ -14,6 +14,7 @@ use crate::store::Disk;
 /// Bytes of a segment held at once: two longest batches (a batch is judged while the one before
 /// it is still held) and enough read-ahead that a system call moves megabytes.
 const WINDOW_BYTES: usize = 4 << 20;
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 const _: () = assert!(WINDOW_BYTES >= 2 * BATCH_BYTES_MAX);
 
 /// What the reader knows before it opens the segment.
@@ -207,7 +208,7 @@ impl<'a> Window<'a> {
             self.hold(offset, offset + BLOCK_BYTES as u64)?;
             let block = self.held(offset, offset + BLOCK_BYTES as u64);
             let header = Header::parse(block).filter(|header| header.salt == salt);
-            if block.iter().any(|byte| *byte != 0) {
+            if block != &ZEROS[..block.len()] {
                 written_end = offset + BLOCK_BYTES as u64;
             }
             if offset == last.end && Header::resembles(block, salt, file.lane, file.segment, next) {
