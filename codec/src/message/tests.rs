@@ -100,8 +100,11 @@ fn a_compressed_body_is_refused_since_none_is_negotiated() {
 
 #[test]
 fn an_unknown_optional_kind_is_skipped_even_if_compressed() {
-    let frame = Frame { kind: 99, flags: FLAG_COMPRESSED | FLAG_OPTIONAL, channel: 0, body: b"" };
-    assert_eq!(decode(frame), Err(Malformed::UnknownKind { kind: 99, optional: true }));
+    for kind in [0, 15, 255] {
+        let flags = FLAG_COMPRESSED | FLAG_OPTIONAL;
+        let skipped = decode(Frame { kind, flags, channel: 0, body: b"" });
+        assert_eq!(skipped, Err(Malformed::UnknownKind { kind, optional: true }));
+    }
 }
 
 #[test]
