@@ -1,7 +1,7 @@
 //! Nanoseconds per frame, each kind encoded and decoded: `cargo bench -p hawser-codec`.
 //!
 //! Names are 36 bytes (the text form of a UUID) and bodies 64. Each figure is the best of several
-//! rounds: noise of the machine only adds. `cargo test` runs this file with one short round.
+//! rounds: noise of the machine only adds. `cargo test --benches` runs one short round.
 
 #[path = "../tests/samples/mod.rs"]
 mod samples;

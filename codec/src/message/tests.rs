@@ -100,8 +100,11 @@ fn a_compressed_body_is_refused_since_none_is_negotiated() {
 
 #[test]
 fn an_unknown_optional_kind_is_skipped_even_if_compressed() {
-    let frame = Frame { kind: 99, flags: FLAG_COMPRESSED | FLAG_OPTIONAL, channel: 0, body: b"" };
-    assert_eq!(decode(frame), Err(Malformed::UnknownKind { kind: 99, optional: true }));
+    for kind in [0, 15, 255] {
+        let flags = FLAG_COMPRESSED | FLAG_OPTIONAL;
+        let skipped = decode(Frame { kind, flags, channel: 0, body: b"" });
+        assert_eq!(skipped, Err(Malformed::UnknownKind { kind, optional: true }));
+    }
 }
 
 #[test]
@@ -220,4 +223,31 @@ fn a_body_of_the_longest_notify_allowed_is_read() {
     Encoder::new().notify(&mut out, 0, 0, &notify);
     assert_eq!(read(kind::NOTIFY, &out[8..]), Ok(Message::Notify(notify)));
     assert!(out.len() - content.len() <= NOTIFY_OVERHEAD_BYTES_MAX);
+}
+
+#[test]
+fn a_request_made_by_another_flatbuffers_implementation_is_read() {
+    // Python's flatbuffers 25.12.19, fields pushed in another order than flatc's Rust does.
+    #[rustfmt::skip]
+    let body = [
+        0x1c, 0x00, 0x00, 0x00, 0x00, 0x00, 0x16, 0x00, 0x28, 0x00, 0x1c, 0x00, 0x00, 0x00,
+        0x04, 0x00, 0x18, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x14, 0x00,
+        0x16, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09,
+        0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x14, 0x00, 0x00, 0x00, 0x18, 0x00, 0x00, 0x00,
+        0x2a, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x00,
+        0x00, 0x00, 0x68, 0x69, 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x61, 0x6e, 0x6e, 0x61,
+        0x00, 0x00, 0x00, 0x00,
+    ];
+    let expected = Request {
+        client_seq: 42,
+        after: 0,
+        uuid: std::array::from_fn(|at| at as u8),
+        to: "anna",
+        level: Level::Normal,
+        content: 0,
+        receipts: 0,
+        first_attempt_ms: 0,
+        body: b"hi",
+    };
+    assert_eq!(read(kind::REQUEST, &body), Ok(Message::Request(expected)));
 }
