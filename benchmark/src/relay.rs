@@ -239,7 +239,7 @@ impl Relay {
             Event::Written(result, bytes) => {
                 let Some(log) = &mut self.log else { return };
                 log.in_flight = false;
-                log.writer.on_written(result.map_err(|errno| errno.0), bytes);
+                log.writer.on_written(self.now, result.map_err(|errno| errno.0), bytes);
             }
             _ => {}
         }

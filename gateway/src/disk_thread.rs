@@ -1,12 +1,13 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
+use crate::limits;
 use crate::storage::{Background, Done, Job, Rebuilt, recover};
 use crossbeam::queue::SegQueue;
 use hawser_ring::Waker;
 use hawser_router::store::{
     Disk,
-    log::{checkpoint, retention, segment},
+    log::segment,
 };
 use std::{
     collections::BTreeMap,
@@ -63,6 +64,8 @@ impl Background for DiskJobs {
 pub struct DiskThread {
     /// The data directory.
     pub disk: Box<dyn Disk + Send>,
+    /// Salt of the directory.
+    pub salt: u64,
     /// Shard hosts.
     pub hosts: u16,
     /// Lanes.
@@ -159,7 +162,8 @@ impl Work {
 
     fn recover(&self) {
         let rebuilt: Vec<Rebuilt> = loop {
-            match recover(self.thread.disk.as_ref(), self.thread.hosts, self.thread.lanes) {
+            let thread = &self.thread;
+            match recover(thread.disk.as_ref(), thread.salt, thread.hosts, thread.lanes, limits::ANSWERS_MAX) {
                 Ok(recovery) => break recovery.hosts,
                 Err(error) => {
                     tracing::error!(%error, "recovery failed; trying again");

@@ -348,6 +348,12 @@ pub struct HostMetrics {
     pub log_bytes: Cell,
     /// Writes or flushes that failed and stopped a lane.
     pub lane_failures: Cell,
+    /// Checkpoints that count.
+    pub checkpoints: Cell,
+    /// Checkpoints that could not be written.
+    pub checkpoint_failures: Cell,
+    /// Batches between workers and hosts that did not parse: a fault of ours.
+    pub link_damaged: Cell,
     /// Write and flush of a batch, µs.
     pub flush_us: Log2Histogram<FLUSH_BUCKETS>,
     /// Bytes of a batch.

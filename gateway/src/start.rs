@@ -140,7 +140,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (workers, hosts) = (config.limits.workers as u16, config.router.hosts as u16);
     let lanes = (config.store.lanes as u16).min(hosts);
     let started = std::time::Instant::now();
-    let recovery = storage::recover(&disk, hosts, lanes).map_err(environment)?;
+    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, limits::ANSWERS_MAX).map_err(environment)?;
     tracing::info!(
         records = recovery.records,
         bytes = recovery.bytes,
@@ -178,6 +178,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
     let disk_thread = DiskThread {
         disk: Box::new(disk),
+        salt: header.salt(),
         hosts,
         lanes,
         segment_bytes: config.store.segment_bytes,
@@ -196,11 +197,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             let mut settings = HostSettings::new(index as u16, hosts, workers);
             settings.same_lane = lanes == 1;
             settings.retention_ms = retention_ms;
+            settings.answers_max = limits::ANSWERS_MAX;
+            settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
             HostPart {
                 settings,
-                keys: keys.clone(),
                 storage: storage.clone(),
                 jobs,
                 replies,
@@ -252,7 +254,6 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 struct HostPart {
     settings: HostSettings,
-    keys: KeySpace,
     storage: Arc<StorageSettings>,
     jobs: crate::disk_thread::DiskJobs,
     replies: Arc<Replies>,
@@ -277,7 +278,7 @@ fn build(
         let counters = part.metrics.hosts[index].clone();
         Hosting::new(
             part.settings,
-            part.keys,
+            UringRing::now(),
             part.storage,
             Box::new(part.jobs),
             counters,
