@@ -25,13 +25,16 @@
 //!   and carries the directory's salt, so that message bytes cannot imitate it.
 
 pub mod batch;
+pub mod checkpoint;
 mod lane;
 mod location;
 pub mod record;
 mod recovery;
+pub mod retention;
 mod scan;
 pub mod segment;
 
+pub use checkpoint::{CheckpointWriter, Checkpoints};
 pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
 pub use location::Location;
 pub use record::RecordView;
