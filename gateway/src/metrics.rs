@@ -18,8 +18,8 @@ use std::{
     },
 };
 
-use crossbeam::utils::CachePadded;
 use hawser_codec::{code, message::Message};
+use hawser_router::host::HostCounters;
 
 /// A count or a level with one writer.
 #[derive(Default)]
@@ -360,13 +360,29 @@ pub struct HostMetrics {
     pub batch_bytes: Log2Histogram<WRITE_BUCKETS>,
 }
 
+impl HostMetrics {
+    /// Copies the core's counters, once a turn.
+    pub fn publish(&self, counters: &HostCounters) {
+        self.accepted.set(counters.accepted);
+        self.repeats.set(counters.repeats);
+        self.delivered.set(counters.delivered);
+        self.read.set(counters.pages);
+        self.users.set(counters.users);
+        self.sessions.set(counters.sessions);
+        self.held_bytes.set(counters.window_bytes + counters.held_bytes);
+        for code in REFUSAL_CODES {
+            self.refused.at(code).set(counters.refused(code));
+        }
+    }
+}
+
 /// All of a process; shared with the admin thread.
 #[derive(Debug)]
 pub struct ProcessMetrics {
     /// One per worker.
-    pub workers: Vec<Arc<CachePadded<WorkerMetrics>>>,
+    pub workers: Vec<Arc<WorkerMetrics>>,
     /// One per shard host.
-    pub hosts: Vec<Arc<CachePadded<HostMetrics>>>,
+    pub hosts: Vec<Arc<HostMetrics>>,
     ready: AtomicBool,
 }
 

@@ -16,8 +16,9 @@ use crate::{
 };
 use hawser_codec::{
     code,
-    frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Malformed, Step},
+    frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Step},
     link::{self, Downlink},
+    malformed::Malformed,
     message::{
         Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Notify,
         Page, Receipt, Request, Sync, Welcome,
@@ -209,7 +210,7 @@ impl Sessions {
                 code: code::UNEXPECTED_FRAME,
                 text: format!(
                     "{} is not allowed {}",
-                    other.name(),
+                    FrameKind::of(&other).label(),
                     match connection.state {
                         State::Opening | State::Greeting => "before hello",
                         State::LoggingIn => "before the welcome",

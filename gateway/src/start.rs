@@ -25,8 +25,8 @@ use hawser_ring::{
 use hawser_router::{
     HostSettings, KeySpace,
     store::{
-        DataHeader, Disk, StdDisk,
-        log::{LanePolicy, LaneSettings, retention},
+        DataHeader, StdDisk,
+        log::{LanePolicy, LaneSettings, RetentionSettings},
     },
 };
 use std::{
@@ -182,7 +182,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         hosts,
         lanes,
         segment_bytes: config.store.segment_bytes,
-        retention: retention::Limits { age_ms: retention_ms, bytes: u64::MAX },
+        retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
+        segments: storage.segments.clone(),
         wall_ms,
     };
     let ends = disk_thread.start().map_err(environment)?;
@@ -313,23 +314,26 @@ fn ring_settings(config: &Config) -> RingSettings {
 }
 
 fn worker_settings(config: &Config, index: usize) -> WorkerSettings {
-    let limits = &config.limits;
+    let configured = &config.limits;
     WorkerSettings {
         index,
         hosts: config.router.hosts as u16,
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-        slots: limits.table_slots,
-        share: limits.max_connections.div_ceil(limits.workers).min(limits.connections_per_worker()),
+        slots: configured.table_slots,
+        share: configured
+            .max_connections
+            .div_ceil(configured.workers)
+            .min(configured.connections_per_worker()),
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
             not_sent_low_bytes: None,
-            user_timeout_ms: limits.send_stall_timeout_ms,
-            keepalive_s: crate::limits::KEEPALIVE_S,
+            user_timeout_ms: configured.send_stall_timeout_ms,
+            keepalive_s: limits::KEEPALIVE_S,
         },
-        buffer_bytes: crate::limits::RECEIVE_BUFFER_BYTES,
-        handshake_ms: limits.handshake_timeout_ms,
-        close_ms: limits.close_timeout_ms,
+        buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        handshake_ms: configured.handshake_timeout_ms,
+        close_ms: configured.close_timeout_ms,
     }
 }
 

@@ -5,7 +5,7 @@ use hawser_router::{
     Recovered, Recovery,
     store::{
         Disk,
-        log::{LaneTail, Torn},
+        log::{Checkpoints, LaneTail, Torn},
     },
 };
 use std::sync::Arc;
@@ -151,12 +151,15 @@ pub fn recover(
     let failed = |error: &dyn std::fmt::Display| RecoveryFailed(error.to_string());
     let mut recovery = Recovery::new(answers_max);
     let mut refused = None;
-    let starts: Vec<(u8, u32)> = Vec::new();
-    let read = hawser_router::store::log::recover(disk, salt, &starts, &mut |record, location| {
+    let checkpoints = Checkpoints::load(disk).map_err(|error| failed(&error))?;
+    for section in &checkpoints.sections {
+        let bytes = section.read(disk).map_err(|error| failed(&error))?;
+        recovery.section(section.shard, &bytes).map_err(|error| failed(&error))?;
+    }
+    let starts = &checkpoints.starts;
+    let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
         if refused.is_none() {
-            let mut framed = Vec::new();
-            hawser_router::store::log::record::put(&mut framed, record.kind, record.shard, record.position, |out| out.extend_from_slice(record.payload));
-            refused = recovery.apply(&framed, hawser_router::Location(location.0)).err();
+            refused = recovery.apply(record.bytes, hawser_router::Location(location.0)).err();
         }
     })
     .map_err(|damage| failed(&damage))?;

@@ -467,13 +467,13 @@ impl<R: Ring> Worker<R> {
     }
 
     fn on_downlink(&mut self, downlink: &Downlink<'_>, host: u16) {
-        if let Downlink::Announce(_) = downlink {
+        let Some(connection) = downlink.connection() else {
             if let Some(from) = self.announcing.get_mut(usize::from(host)) {
                 *from = Some(0);
             }
             return;
-        }
-        let handle = Handle::from_u64(downlink.connection());
+        };
+        let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let mut outlet = Outlet {
             now: self.now,

@@ -22,7 +22,7 @@ pub mod setup;
 mod token;
 pub mod uring;
 
-pub use token::{Operation, Token};
+pub use token::{GENERATIONS, Operation, Token};
 
 use std::{io, net::SocketAddr, ops::Range, path::Path};
 
