@@ -1,4 +1,5 @@
 //! In construction.
+#![warn(missing_docs)]
 pub mod admin;
 pub mod auth;
 pub mod config;

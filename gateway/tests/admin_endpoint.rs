@@ -1,5 +1,7 @@
 //! The admin endpoint over a real socket of this machine.
 
+#![allow(clippy::unwrap_used)] // the lint takes shared test code for ordinary code
+
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
