@@ -67,6 +67,18 @@ fn a_scrape_shows_what_workers_count() {
 }
 
 #[test]
+fn a_level_counted_up_at_one_worker_and_down_at_another_sums_up() {
+    let metrics = ProcessMetrics::new(2, 0);
+    metrics.workers[0].connections.add(5);
+    metrics.workers[1].connections.sub(2);
+    let page = encode(&metrics).unwrap();
+    assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 3\n"), "{page}");
+    metrics.workers[1].connections.sub(4);
+    let page = encode(&metrics).unwrap();
+    assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 0\n"), "{page}");
+}
+
+#[test]
 fn buckets_are_cumulative_and_in_base_units() {
     let metrics = ProcessMetrics::new(1, 0);
     for us in [1, 2, 2, 16_384, 20_000] {
