@@ -8,8 +8,8 @@ use hawser_ring::Waker;
 use hawser_router::store::{
     Disk,
     log::{
-        CheckpointWriter, Checkpoints, RetentionSettings, SegmentAge,
-        retention::{ages, droppable, prepare},
+        CheckpointWriter, Checkpoints,
+        retention::{RetentionSettings, SegmentAge, ages, droppable, prepare},
         segment,
     },
 };
@@ -94,7 +94,7 @@ impl DiskThread {
     ///
     /// # Errors
     /// As `pthread_create`.
-    pub fn start(self) -> std::io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
+    pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
         let (jobs, queue) = mpsc::channel();
         let replies: Vec<Arc<Replies>> = (0..self.hosts).map(|_| Arc::default()).collect();
         let ends = replies.iter().enumerate().map(|(host, replies)| {
@@ -188,12 +188,12 @@ impl Work {
     fn begin_checkpoint(&self, host: u16, starts: &[(u8, u32)]) -> io::Result<CheckpointWriter> {
         let disk = self.thread.disk.as_ref();
         let number = Checkpoints::load(disk)?.next_number(host as u8);
-        CheckpointWriter::begin(disk, host as u8, number, starts)
+        CheckpointWriter::begin(disk, host as u8, number, (self.thread.wall_ms)(), starts)
     }
 
     fn commit_checkpoint(&self, writer: CheckpointWriter) -> io::Result<()> {
         let disk = self.thread.disk.as_ref();
-        writer.commit(disk, (self.thread.wall_ms)())?;
+        writer.commit(disk)?;
         Checkpoints::load(disk)?.prune(disk)?;
         Ok(())
     }

@@ -368,7 +368,7 @@ impl Hosting {
 
     fn export(&self) {
         let Life::Host(host) = &self.life else { return };
-        self.metrics.publish(host.counters());
+        self.metrics.publish(&host.counters());
         if let Some(lane) = &self.lane {
             self.metrics.lane_waiting_bytes.set(lane.waiting_bytes() as u64);
         }

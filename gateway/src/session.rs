@@ -15,7 +15,7 @@ use crate::{
     uplinks::Uplinks,
 };
 use hawser_codec::{
-    code,
+    code::{self, text as code_text},
     frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Step},
     link::{self, Downlink},
     malformed::Malformed,
@@ -394,7 +394,7 @@ impl Sessions {
     ) {
         outlet.metrics.refused.at(code).add(1);
         let queue = outlet.pool.open(&mut connection.queued);
-        let text = hawser_codec::code::text(code);
+        let text = code_text(code);
         self.encoder
             .error(queue, channel, 0, &Error { code, text, retry_after_ms, client_seq, fatal: false });
     }

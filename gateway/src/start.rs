@@ -26,7 +26,7 @@ use hawser_router::{
     HostSettings, KeySpace,
     store::{
         DataHeader, StdDisk,
-        log::{LanePolicy, LaneSettings, RetentionSettings},
+        log::{LanePolicy, LaneSettings, retention::RetentionSettings},
     },
 };
 use std::{

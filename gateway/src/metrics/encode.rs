@@ -94,8 +94,8 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page { encoder: &mut encoder };
-        let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &***one).collect();
-        let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &***one).collect();
+        let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &**one).collect();
+        let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &**one).collect();
 
         let open = level(&workers, |one| one.connections.get());
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {

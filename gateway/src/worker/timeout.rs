@@ -18,8 +18,8 @@ impl<R: Ring> Worker<R> {
 
     fn on_timer(&mut self, handle: Handle) {
         let now = self.tick;
-        let Some(connection) = self.connections.get_mut(handle) else { return };
         let handshake = self.handshake_ticks();
+        let Some(connection) = self.connections.get_mut(handle) else { return };
         match connection.state {
             State::Leaving => return self.begin_close(handle, true, CloseReason::Stalled),
             State::Closing => return,
