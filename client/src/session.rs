@@ -176,7 +176,7 @@ impl ClientSession {
             compression: 0,
             agent: &settings.agent,
         };
-        self.encoder.put(&Wire::Hello(hello), 0, 0, &mut self.outbound);
+        self.encoder.message(&mut self.outbound, 0, 0, &Wire::Hello(hello));
     }
 
     /// The transport could not connect, or the connection is gone. `random` is any random
@@ -302,7 +302,7 @@ impl ClientSession {
     }
 
     fn put(&mut self, now: Now, message: &Wire<'_>) {
-        self.encoder.put(message, 0, 0, &mut self.outbound);
+        self.encoder.message(&mut self.outbound, 0, 0, message);
         if let Link::Online(online) = &mut self.link {
             online.sent_us = now.monotonic_us;
         }

@@ -294,8 +294,8 @@ impl Driver {
     async fn write(&mut self) {
         let Some(socket) = &mut self.socket else { return };
         let bytes = self.session.take_bytes(std::mem::take(&mut self.scratch));
-        let written =
-            bytes.is_empty() || matches!(timeout(CONNECT_TIMEOUT, socket.write_all(&bytes)).await, Ok(Ok(())));
+        let written = bytes.is_empty()
+            || matches!(timeout(CONNECT_TIMEOUT, socket.write_all(&bytes)).await, Ok(Ok(())));
         self.scratch = bytes;
         if !written {
             self.lost();

@@ -22,11 +22,17 @@ const PAGE_RETRY_US: u64 = 1_000_000;
 enum Paging {
     Idle,
     /// A page is on its way.
-    Asked { request: u64, at_us: u64, delivered_before: u64 },
+    Asked {
+        request: u64,
+        at_us: u64,
+        delivered_before: u64,
+    },
     /// The application has not acknowledged the last page yet.
     Application,
     /// Asked again at this time.
-    Later { at_us: u64 },
+    Later {
+        at_us: u64,
+    },
 }
 
 #[derive(Debug)]

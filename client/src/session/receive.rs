@@ -42,7 +42,7 @@ impl ClientSession {
                 Ok(Step::NeedMore { .. }) => break,
                 Ok(Step::Frame { frame, consumed }) => {
                     used += consumed;
-                    match message::decode(&frame) {
+                    match message::decode(frame) {
                         Ok(message) => self.on_message(now, &message),
                         Err(malformed) if !malformed.is_fatal() => {}
                         Err(_) => self.reconnect(0),

@@ -98,7 +98,11 @@ impl ClientSession {
     fn unanswered_before(&self, index: usize) -> u64 {
         let to = &self.outbox.requests[index].to;
         let earlier = self.outbox.requests.iter().take(index).rev();
-        earlier.filter(|request| request.to == *to).map(|request| request.client_seq).next().unwrap_or(0)
+        earlier
+            .filter(|request| request.to == *to)
+            .map(|request| request.client_seq)
+            .next()
+            .unwrap_or(0)
     }
 
     /// Sends what the window and the order allow.
@@ -152,7 +156,7 @@ impl ClientSession {
             first_attempt_ms,
             body: &entry.body,
         };
-        self.encoder.put(&Wire::Request(request), 0, 0, &mut self.outbound);
+        self.encoder.message(&mut self.outbound, 0, 0, &Wire::Request(request));
         online.sent_us = now.monotonic_us;
     }
 
