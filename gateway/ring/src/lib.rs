@@ -15,7 +15,12 @@
 //! 3. Nothing completes inside a submitting call; all completions come from [`Ring::turn`].
 //! 4. A socket or file may be closed only when nothing is in flight on it.
 
+mod abi;
+mod address;
+mod buffers;
+pub mod setup;
 mod token;
+pub mod uring;
 
 pub use token::{Operation, Token};
 
@@ -175,8 +180,12 @@ pub trait Ring {
     ///
     /// # Errors
     /// As `bind` and `listen`: `EADDRINUSE`, `EACCES`.
-    fn listen(&mut self, address: SocketAddr, backlog: u32, options: SocketOptions)
-    -> io::Result<Listener>;
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        backlog: u32,
+        options: SocketOptions,
+    ) -> io::Result<Listener>;
 
     /// Address a listener really has (port 0 asked for any).
     fn local_address(&self, listener: Listener) -> SocketAddr;
@@ -189,10 +198,20 @@ pub trait Ring {
     fn accept(&mut self, listener: Listener, token: Token);
 
     /// Connects from `source` to `target` (`Connected`).
-    fn connect(&mut self, source: SocketAddr, target: SocketAddr, options: SocketOptions, token: Token);
+    fn connect(
+        &mut self,
+        source: SocketAddr,
+        target: SocketAddr,
+        options: SocketOptions,
+        token: Token,
+    );
 
     /// Arms a multishot receive (`Received`, many).
     fn receive(&mut self, socket: Socket, token: Token);
+
+    /// Receives what waits now, once (`Received` with `more` false; `EAGAIN`: nothing waits). For a
+    /// socket under [`Ring::watch`], which stays armed: a lone heartbeat then costs no re-arming.
+    fn receive_once(&mut self, socket: Socket, token: Token);
 
     /// Arms a multishot readiness watch (`Readable`, many), cheaper for a quiet socket than
     /// [`Ring::receive`]. Edge-like: after it, receive until the socket is empty.
