@@ -62,8 +62,9 @@ fn wait(batch: usize, until_us: Option<u64>) -> Wait {
 fn serve(ready: &mpsc::Sender<()>, seconds: u64) -> Result<(u64, Duration), String> {
     let mut ring = ring()?;
     let listener = ring.listen(SocketAddr::from(ADDRESS), 4096, OPTIONS).map_err(|e| e.to_string())?;
-    for _ in 0..16 {
-        ring.accept(listener, Token::new(Operation::Accept, 0, 0));
+    let mut asked = 16;
+    for accept in 0..asked {
+        ring.accept(listener, Token::new(Operation::Accept, 0, accept));
     }
     let _ = ready.send(());
     let mut completions: Vec<Completion> = Vec::new();
@@ -80,7 +81,8 @@ fn serve(ready: &mpsc::Sender<()>, seconds: u64) -> Result<(u64, Duration), Stri
             match completion.event {
                 Event::Accepted(Ok((socket, _))) => {
                     ring.receive(socket, Token::new(Operation::Receive, socket.0, 0));
-                    ring.accept(listener, Token::new(Operation::Accept, 0, 0));
+                    asked += 1;
+                    ring.accept(listener, Token::new(Operation::Accept, 0, asked));
                 }
                 Event::Received(Ok(Some(lease))) => {
                     let bytes = ring.bytes(&lease).to_vec();

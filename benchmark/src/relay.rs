@@ -64,6 +64,7 @@ struct Relay {
     ring: UringRing,
     listener: Listener,
     accepts: u32,
+    asked: u32,
     connections: Vec<Option<Connection>>,
     table: HashMap<String, u32>,
     pending: VecDeque<Pending>,
@@ -101,6 +102,7 @@ pub fn run(address: SocketAddr, durable: Option<PathBuf>, seconds: u64) -> Resul
         ring,
         listener,
         accepts: 0,
+        asked: 0,
         connections: (0..SLOTS).map(|_| None).collect(),
         table: HashMap::new(),
         pending: VecDeque::new(),
@@ -173,7 +175,8 @@ impl Relay {
         let mut batch = 0;
         loop {
             while self.accepts < ACCEPTS && self.ring.free_slots() > 64 {
-                self.ring.accept(self.listener, Token::new(Operation::Accept, 0, 0));
+                self.asked = self.asked.wrapping_add(1);
+                self.ring.accept(self.listener, Token::new(Operation::Accept, 0, self.asked));
                 self.accepts += 1;
             }
             let until_us = end_us;

@@ -122,7 +122,10 @@ pub struct WorkerSettings {
 
 struct Door {
     listener: Listener,
+    /// Accepts in flight.
     accepts: u32,
+    /// Accepts asked for so far: tells those in flight apart.
+    asked: u32,
 }
 
 /// See the module.
@@ -173,7 +176,7 @@ impl<R: Ring> Worker<R> {
             let listener = ring
                 .listen(*address, limits::LISTEN_BACKLOG, settings.options)
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
-            doors.push(Door { listener, accepts: 0 });
+            doors.push(Door { listener, accepts: 0, asked: 0 });
         }
         Ok(Self {
             connections: Slab::new(settings.slots),
@@ -345,7 +348,8 @@ impl<R: Ring> Worker<R> {
             while door.accepts < limits::ACCEPTS_IN_FLIGHT
                 && self.ring.free_slots() > in_flight + limits::ACCEPT_SLOTS_LOW
             {
-                let token = Token::new(Operation::Accept, index as u32, 0);
+                door.asked = door.asked.wrapping_add(1);
+                let token = Token::new(Operation::Accept, index as u32, door.asked);
                 self.ring.accept(door.listener, token);
                 door.accepts += 1;
                 in_flight += 1;
