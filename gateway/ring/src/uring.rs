@@ -42,8 +42,10 @@ use crate::{
     Completion, Event, Operation, RingAddress, RingCounters, Token, Turn, Wait, Waker, abi,
     abi::EnterWait,
     buffers::{BUFFER_GROUP, Buffers},
-    setup::{self, Probe, Refusal},
+    setup,
 };
+
+pub use crate::setup::{Probe, Refusal, RingSettings};
 
 /// Completions one turn reports at most; the rest waits in the queue. At 2-4 µs each this keeps
 /// a turn under 2 ms.
@@ -55,22 +57,6 @@ const SILENT_ENTERS_MAX: u32 = 4;
 const TEARDOWN_ROUNDS: u32 = 64;
 /// Wait of one such round, microseconds.
 const TEARDOWN_WAIT_US: u64 = 20_000;
-
-/// Sizes of one ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSettings {
-    /// Slots of the descriptor table, at most `RLIMIT_NOFILE`.
-    pub descriptors: u32,
-    /// Entries of the completion queue, a power of two: at least the operations that may complete
-    /// in one turn.
-    pub completion_entries: u32,
-    /// Entries of the submission queue, a power of two; more only saves submitting early.
-    pub submission_entries: u32,
-    /// Provided buffers, a power of two up to 2^15.
-    pub buffers: u16,
-    /// Bytes of each.
-    pub buffer_bytes: u32,
-}
 
 /// What an entry is that the caller did not ask for as such; stands where a token has its
 /// operation.
@@ -138,7 +124,7 @@ pub struct UringRing {
     /// Entries pushed whose last completion is not yet seen.
     armed: u64,
     /// Entries that found the submission queue full and the kernel busy.
-    backlog: VecDeque<squeue::Entry>,
+    backlog: VecDeque<Box<[squeue::Entry]>>,
     /// Completions made here, for the next turn.
     ready: VecDeque<Completion>,
     /// Completions taken from the queue out of turn, by `peer_address`.
@@ -254,7 +240,7 @@ impl UringRing {
             // backlog is bounded by the operations the callers may have in flight.
             self.flush();
             if !self.backlog.is_empty() || !self.try_push(entries) {
-                self.backlog.extend(entries.iter().cloned());
+                self.backlog.push_back(entries.into());
             }
         }
     }
@@ -279,14 +265,11 @@ impl UringRing {
     }
 
     fn enter(&mut self, wait: EnterWait) -> Result<u32, i32> {
-        while let Some(entry) = self.backlog.front() {
-            // A linked pair that waited here may be cut by the end of a submission; the first
-            // half then completes before the second is seen, which keeps their order.
-            // SAFETY: as in `try_push`, from where the entry came.
-            if unsafe { self.ring.submission().push(entry) }.is_err() {
+        while let Some(entries) = self.backlog.pop_front() {
+            if !self.try_push(&entries) {
+                self.backlog.push_front(entries);
                 break;
             }
-            self.backlog.pop_front();
         }
         let submit = self.ring.submission().len() as u32;
         self.counters.enters += 1;
