@@ -40,7 +40,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use self::flight::InFlight;
 use crate::{
     Completion, Event, Operation, RingAddress, RingCounters, Token, Turn, Wait, Waker, abi,
-    abi::EnterWait,
+    abi::{EnterWait, RingName},
     buffers::{BUFFER_GROUP, Buffers},
     setup,
 };
@@ -116,8 +116,7 @@ struct Listening {
 /// See the module.
 pub struct UringRing {
     ring: ManuallyDrop<IoUring>,
-    /// Index of the ring's fd registered with this thread.
-    registered: u32,
+    name: RingName,
     probe: Probe,
     buffers: ManuallyDrop<Buffers>,
     in_flight: ManuallyDrop<InFlight>,
@@ -174,14 +173,13 @@ impl UringRing {
             )
         }
         .map_err(|error| refuse("registering the buffers", settings, &error))?;
-        let registered = abi::register_ring_fd(ring.as_raw_fd())
-            .map_err(|error| refuse("registering the ring", settings, &error))?;
         let doorbell =
             abi::event_fd().map_err(|error| refuse("making an eventfd", settings, &error))?;
         let address = registry::enter(ring.as_raw_fd())?;
+        let name = abi::register_ring_fd(ring.as_raw_fd());
         let mut made = Self {
             ring: ManuallyDrop::new(ring),
-            registered,
+            name,
             probe,
             buffers: ManuallyDrop::new(buffers),
             in_flight: ManuallyDrop::default(),
@@ -273,7 +271,7 @@ impl UringRing {
         }
         let submit = self.ring.submission().len() as u32;
         self.counters.enters += 1;
-        abi::enter(self.registered, submit, wait)
+        abi::enter(self.name, submit, wait)
     }
 
     /// How long the next enter may wait.
@@ -389,6 +387,7 @@ impl Drop for UringRing {
     fn drop(&mut self) {
         registry::leave(self.address);
         let quiet = self.quiesce();
+        abi::unregister_ring_fd(self.ring.as_raw_fd(), self.name);
         // SAFETY: dropped once, here, and not used again.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);
