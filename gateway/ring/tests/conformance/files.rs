@@ -30,7 +30,8 @@ pub const SCENARIOS: [Scenario; 5] = [
             stage.ring(SERVER).read(file, BLOCK_BYTES as u64 - 1, 3, token);
             assert_eq!(stage.wait(SERVER, "server read"), Seen::Bytes(vec![0, 7, 7]));
         },
-        expected: "",
+        expected: "server read: 3 read 3.
+            server write: written 4096.",
     },
     Scenario {
         name: "a direct write off the blocks is refused",
@@ -43,7 +44,7 @@ pub const SCENARIOS: [Scenario; 5] = [
             stage.ring(SERVER).write(file, 100, bytes, range, token);
             stage.wait(SERVER, "server write");
         },
-        expected: "",
+        expected: "server write: errno 22.",
     },
     Scenario {
         name: "a buffered write, a sync, a read",
@@ -61,7 +62,9 @@ pub const SCENARIOS: [Scenario; 5] = [
             stage.ring(SERVER).read(file, 7, 100, token);
             assert_eq!(stage.wait(SERVER, "server read"), Seen::Bytes(b"\0bcde".to_vec()));
         },
-        expected: "",
+        expected: "server read: 5 read 5.
+            server sync: done.
+            server write: written 4.",
     },
     Scenario {
         name: "a read beyond the end",
@@ -76,7 +79,8 @@ pub const SCENARIOS: [Scenario; 5] = [
             stage.ring(SERVER).read(file, 1000, 100, token);
             stage.wait(SERVER, "server read 2");
         },
-        expected: "",
+        expected: "server read 1: 4 read 4.
+            server read 2: read 0.",
     },
     Scenario {
         name: "opening what is not there",

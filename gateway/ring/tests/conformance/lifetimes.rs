@@ -21,7 +21,8 @@ pub const SCENARIOS: [Scenario; 12] = [
             let local = stage.ring(SERVER).local_address(listener);
             assert_eq!(stage.ring(CLIENT).peer_address(client), Ok(local));
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            server accept: accepted 127.11.0.2.",
     },
     Scenario {
         name: "an armed receive is cancelled",
@@ -35,7 +36,10 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.wait(SERVER, "server cancel");
             stage.wait(SERVER, "server receive");
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            server accept 1: accepted 127.11.0.2.
+            server cancel: done.
+            server receive: ECANCELED.",
     },
     Scenario {
         name: "cancelling nothing",
@@ -44,7 +48,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.cancel(SERVER, Token::new(Operation::Receive, 99, 1), "server cancel");
             stage.wait(SERVER, "server cancel");
         },
-        expected: "",
+        expected: "server cancel: ENOENT.",
     },
     Scenario {
         name: "a token of an earlier life cancels nothing",
@@ -59,7 +63,11 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.send(CLIENT, client, b"still armed", "client send");
             stage.wait_bytes(SERVER, "server receive", 11);
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client send: sent all.
+            server accept 1: accepted 127.11.0.2.
+            server cancel: ENOENT.
+            server receive: 11 bytes…",
     },
     Scenario {
         name: "an accept is cancelled",
@@ -74,7 +82,8 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.wait(SERVER, "server cancel");
             stage.ring(SERVER).unlisten(listener);
         },
-        expected: "",
+        expected: "server accept: ECANCELED.
+            server cancel: done.",
     },
     Scenario {
         name: "closing after the cancel finishes towards the peer",
@@ -91,7 +100,12 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.close(SERVER, server, false, "server close");
             assert_eq!(stage.wait(CLIENT, "client receive"), Seen::End);
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client receive: end.
+            server accept 1: accepted 127.11.0.2.
+            server cancel: done.
+            server close: done.
+            server receive: ECANCELED.",
     },
     Scenario {
         name: "an abort resets",
@@ -103,7 +117,10 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.close(SERVER, server, true, "server close");
             assert_eq!(stage.wait(CLIENT, "client receive"), Seen::Failed(libc::ECONNRESET));
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client receive: ECONNRESET.
+            server accept 1: accepted 127.11.0.2.
+            server close: done.",
     },
     Scenario {
         name: "an accept on a full table closes the connection",
@@ -121,7 +138,13 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.receive(CLIENT, client, "client receive 3");
             assert_eq!(stage.wait(CLIENT, "client receive 3"), Seen::End);
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client connect 2: connected.
+            client connect 3: connected.
+            client receive 3: end.
+            server accept 1: accepted 127.11.0.2.
+            server accept 2: accepted 127.11.0.2.
+            server accept 3: ENFILE.",
     },
     Scenario {
         name: "a closed slot is used again",
@@ -138,7 +161,15 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.send(CLIENT, client, b"new", "client send");
             stage.wait_bytes(SERVER, "server receive", 3);
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client connect 2: connected.
+            client connect 3: connected.
+            client send: sent all.
+            server accept 1: accepted 127.11.0.2.
+            server accept 2: accepted 127.11.0.2.
+            server accept 3: accepted 127.11.0.2.
+            server close: done.
+            server receive: 3 bytes…",
     },
     Scenario {
         name: "a socket changes rings with bytes waiting in it",
@@ -161,7 +192,13 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.close(CLIENT, client, false, "client close");
             stage.wait(OTHER, "other receive");
         },
-        expected: "",
+        expected: "client close: done.
+            client connect 1: connected.
+            client send: sent all.
+            other arrive: arrived.
+            other receive: 10 bytes… end.
+            server accept 1: accepted 127.11.0.2.
+            server pass: done.",
     },
     Scenario {
         name: "a socket passed to a full ring stays",
@@ -182,7 +219,19 @@ pub const SCENARIOS: [Scenario; 12] = [
                 }
             }
         },
-        expected: "",
+        expected: "client connect 1: connected.
+            client connect 2: connected.
+            client connect 3: connected.
+            client send: sent all.
+            other arrive 1: arrived.
+            other arrive 2: arrived.
+            server accept 1: accepted 127.11.0.2.
+            server accept 2: accepted 127.11.0.2.
+            server accept 3: accepted 127.11.0.2.
+            server pass 1: done.
+            server pass 2: done.
+            server pass 3: ENFILE.
+            server receive: 10 bytes…",
     },
     Scenario {
         name: "rings and threads wake a ring",
@@ -194,6 +243,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.ring(CLIENT).waker().wake();
             stage.wait(CLIENT, "woken 1");
         },
-        expected: "",
+        expected: "woken 1: done.
+            woken 2: done.",
     },
 ];
