@@ -19,9 +19,11 @@ mod abi;
 mod address;
 mod buffers;
 pub mod setup;
+pub mod sim;
 mod token;
 pub mod uring;
 
+pub use setup::RingSettings;
 pub use token::{GENERATIONS, Operation, Token};
 
 use std::{io, net::SocketAddr, ops::Range, path::Path};
