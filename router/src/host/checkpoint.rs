@@ -1,7 +1,7 @@
 //! A shard's state as a checkpoint section: all that its records up to a position amount to.
 //!
 //! A section is taken of memory, so it may speak of records that are not durable yet. The shell
-//! therefore relies on a checkpoint only once [`Host::sealed_run`] as of its last section is
+//! therefore relies on a checkpoint only once [`Host::last_run`] as of its last section is
 //! durable, and replays from where the lanes stood when the checkpoint *before* began: places of
 //! records that were under way, and entries under way between shards, are found again there.
 
