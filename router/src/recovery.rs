@@ -159,6 +159,9 @@ impl Recovery {
                 return Err(RecoveryError::Gap { shard, expected, found: *found });
             }
         }
+        for recovering in &mut self.shards {
+            recovering.shard.conversations.end_search();
+        }
         for source in 0..SHARDS {
             for home in 0..SHARDS {
                 let applied = self.shards[home].shard.applied[source];
@@ -268,8 +271,9 @@ impl Recovery {
                 let sender = Sender { device: window.device, incarnation: window.incarnation };
                 let fingerprint = fingerprint(&window.conversation, &sender);
                 if let Some(spilled) = shard.conversations.spilled(fingerprint)
-                    && spilled.location == Location::NONE
+                    && spilled.looking
                 {
+                    // An older record of the same window may be replayed first: the last counts.
                     (spilled.location, spilled.bytes) = (location, length as u32);
                 }
             }

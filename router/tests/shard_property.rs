@@ -11,7 +11,7 @@ use hawser_router::host::Mark;
 use shard_world::{Client, Heard, World, settings};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 const STEPS: usize = 400;
 const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 
@@ -359,8 +359,9 @@ impl Game {
 
 #[test]
 fn nothing_is_lost_doubled_or_reordered_whatever_happens() {
+    let seeds_max = std::env::var("HAWSER_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
     let one = std::env::var("HAWSER_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let seeds = one.map_or(0..seeds_max.unwrap_or(SEEDS), |seed: u64| seed..seed + 1);
     let mut marks = vec![0; Mark::ALL.len()];
     for seed in seeds {
         let mut game = Game::new(seed);

@@ -135,12 +135,11 @@ pub(crate) fn restore(
         shard.conversations.set_complete(&key, &sender, complete);
     }
     for _ in 0..u32::take(rest)? {
-        shard.conversations.set_spilled(Spilled {
-            fingerprint: u64::take(rest)?,
-            location: Location(u64::take(rest)?),
-            bytes: u32::take(rest)?,
-            looking: false,
-        });
+        let (fingerprint, location) = (u64::take(rest)?, Location(u64::take(rest)?));
+        let bytes = u32::take(rest)?;
+        // Without a place the record was under way: recovery looks for it.
+        let looking = location == Location::NONE;
+        shard.conversations.set_spilled(Spilled { fingerprint, location, bytes, looking });
     }
     for _ in 0..u16::take(rest)? {
         let source = u8::take(rest)?;

@@ -246,6 +246,9 @@ impl World {
     /// Takes sections of everything. They count once what was appended by now is durable, and then
     /// records are replayed from where the checkpoint before them began.
     pub fn checkpoint(&mut self) {
+        if self.candidate.as_ref().is_some_and(|candidate| !candidate.valid) {
+            return;
+        }
         let mut sections = Vec::new();
         for shard in 0..=255u8 {
             let mut section = Vec::new();
