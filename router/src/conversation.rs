@@ -110,7 +110,7 @@ pub(crate) struct Spilled {
     /// None until its run is durable.
     pub location: Location,
     pub bytes: u32,
-    /// A read is under way.
+    /// A read is under way, or recovery looks for its record.
     pub looking: bool,
 }
 
@@ -194,6 +194,13 @@ impl Conversations {
 
     pub fn spilled_all(&self) -> impl Iterator<Item = &Spilled> {
         self.spilled.iter()
+    }
+
+    /// Nothing is being looked for any more.
+    pub fn end_search(&mut self) {
+        for spilled in self.spilled.iter_mut() {
+            spilled.looking = false;
+        }
     }
 
     pub fn set_spilled(&mut self, spilled: Spilled) {

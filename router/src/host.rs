@@ -64,12 +64,12 @@ pub struct ReadRequest {
 /// What a turn leaves. Cleared by the shell; buffers go back through [`Host::recycle`].
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Records to be written.
-    pub run: Option<RunOutput>,
+    /// Records to be written, in order; nearly always one run or none.
+    pub runs: Vec<RunOutput>,
     /// Batches of `hawser_codec::link::Downlink` frames, by worker.
     pub downlinks: Vec<(u16, Vec<u8>)>,
     /// Batches of `hawser_codec::link::Peer` frames, by host. With one lane for all hosts the
-    /// run of the same turn has to reach the lane before them.
+    /// runs of the same turn have to reach the lane before them.
     pub peers: Vec<(u16, Vec<u8>)>,
     /// Reads to be made.
     pub reads: Vec<ReadRequest>,
@@ -126,6 +126,7 @@ impl Host {
         };
         for message in &state.undelivered {
             host.stream_again(now, message);
+            host.commit.cut_long_run();
         }
         for worker in 0..settings.workers {
             Announce { epoch: 0 }.put(host.commit.down(worker));
@@ -167,6 +168,7 @@ impl Host {
                     self.on_stall(worker, &stall);
                 }
             }
+            self.commit.cut_long_run();
         }
         Ok(())
     }
@@ -192,6 +194,7 @@ impl Host {
                     );
                 }
             }
+            self.commit.cut_long_run();
         }
         Ok(())
     }
@@ -202,6 +205,7 @@ impl Host {
         while self.pending.front().is_some_and(|pending| pending.run <= run) {
             let pending = self.pending.pop_front().expect("the front was just looked at");
             self.locate(&pending, base.plus(pending.offset));
+            self.commit.cut_long_run();
         }
         self.resume_pages(now, run);
     }
@@ -262,10 +266,10 @@ impl Host {
         self.counters
     }
 
-    /// Last run that was sealed, 0 before the first. A checkpoint whose sections were taken now
-    /// may be relied on only once this run is durable.
-    pub fn sealed_run(&self) -> u64 {
-        self.commit.number - 1
+    /// Run of the latest record, which may be still to be sealed; 0 before the first. A checkpoint
+    /// whose sections were taken up to now may be relied on only once this run is durable.
+    pub fn last_run(&self) -> u64 {
+        self.commit.last()
     }
 
     fn owned(&self, key: &Key) -> Result<(), Damaged> {

@@ -83,7 +83,13 @@ struct Recovering {
     /// Position of the section it began with.
     section: u64,
     /// Records that came before their predecessor.
-    early: BTreeMap<u64, (Location, Vec<u8>)>,
+    early: BTreeMap<u64, Early>,
+}
+
+struct Early {
+    location: Location,
+    kind: u8,
+    payload: Vec<u8>,
 }
 
 /// See the module's head.
@@ -115,33 +121,33 @@ impl Recovery {
         Ok(())
     }
 
-    /// Replays one framed record that stands at `location`.
-    pub fn apply(&mut self, record: &[u8], location: Location) -> Result<(), RecoveryError> {
+    /// Replays one record that stands at `location`.
+    pub fn apply(&mut self, framed: &Framed, location: Location) -> Result<(), RecoveryError> {
         let damaged = |Unreadable| RecoveryError::Record { location };
-        let (framed, _) = Framed::take(record).map_err(damaged)?;
         let number = usize::from(framed.shard);
         let recovering = &mut self.shards[number];
         let next = recovering.shard.position + 1;
         if framed.position <= recovering.section {
-            return self.find_again(&framed, location).map_err(damaged);
+            return self.find_again(framed, location).map_err(damaged);
         }
         if framed.position > next {
-            recovering.early.insert(framed.position, (location, record.to_vec()));
+            let early = Early { location, kind: framed.kind, payload: framed.payload.to_vec() };
+            recovering.early.insert(framed.position, early);
             return Ok(());
         }
         if framed.position < next {
             return Ok(());
         }
-        self.replay(&framed, location).map_err(damaged)?;
+        self.replay(framed, location).map_err(damaged)?;
         loop {
             let recovering = &mut self.shards[number];
-            let next = recovering.shard.position + 1;
-            let Some((location, record)) = recovering.early.remove(&next) else {
+            let position = recovering.shard.position + 1;
+            let Some(Early { location, kind, payload }) = recovering.early.remove(&position) else {
                 return Ok(());
             };
+            let next = Framed { kind, position, payload: &payload, ..*framed };
             let damaged = |Unreadable| RecoveryError::Record { location };
-            let (framed, _) = Framed::take(&record).map_err(damaged)?;
-            self.replay(&framed, location).map_err(damaged)?;
+            self.replay(&next, location).map_err(damaged)?;
         }
     }
 
@@ -152,6 +158,9 @@ impl Recovery {
                 let (shard, expected) = (recovering.shard.number, recovering.shard.position + 1);
                 return Err(RecoveryError::Gap { shard, expected, found: *found });
             }
+        }
+        for recovering in &mut self.shards {
+            recovering.shard.conversations.end_search();
         }
         for source in 0..SHARDS {
             for home in 0..SHARDS {
@@ -262,8 +271,9 @@ impl Recovery {
                 let sender = Sender { device: window.device, incarnation: window.incarnation };
                 let fingerprint = fingerprint(&window.conversation, &sender);
                 if let Some(spilled) = shard.conversations.spilled(fingerprint)
-                    && spilled.location == Location::NONE
+                    && spilled.looking
                 {
+                    // An older record of the same window may be replayed first: the last counts.
                     (spilled.location, spilled.bytes) = (location, length as u32);
                 }
             }

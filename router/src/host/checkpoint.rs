@@ -1,7 +1,7 @@
 //! A shard's state as a checkpoint section: all that its records up to a position amount to.
 //!
 //! A section is taken of memory, so it may speak of records that are not durable yet. The shell
-//! therefore relies on a checkpoint only once [`Host::sealed_run`] as of its last section is
+//! therefore relies on a checkpoint only once [`Host::last_run`] as of its last section is
 //! durable, and replays from where the lanes stood when the checkpoint *before* began: places of
 //! records that were under way, and entries under way between shards, are found again there.
 
@@ -135,12 +135,11 @@ pub(crate) fn restore(
         shard.conversations.set_complete(&key, &sender, complete);
     }
     for _ in 0..u32::take(rest)? {
-        shard.conversations.set_spilled(Spilled {
-            fingerprint: u64::take(rest)?,
-            location: Location(u64::take(rest)?),
-            bytes: u32::take(rest)?,
-            looking: false,
-        });
+        let (fingerprint, location) = (u64::take(rest)?, Location(u64::take(rest)?));
+        let bytes = u32::take(rest)?;
+        // Without a place the record was under way: recovery looks for it.
+        let looking = location == Location::NONE;
+        shard.conversations.set_spilled(Spilled { fingerprint, location, bytes, looking });
     }
     for _ in 0..u16::take(rest)? {
         let source = u8::take(rest)?;

@@ -7,7 +7,7 @@
 //! Invariant: batches leave in the order in which they were made.
 
 use super::counters::{HostCounters, Mark};
-use super::settings::{HostSettings, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
+use super::settings::{HostSettings, RUN_CUT_BYTES, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
 use super::{Outputs, RunOutput};
 use crate::record::Location;
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 /// A place in a frame where the location of a message is wanted that has none yet.
 #[derive(Clone, Copy)]
 struct Patch {
+    run: u64,
     /// Where the eight bytes stand in the batch.
     at: usize,
     /// Where the message stands in the run.
@@ -38,6 +39,8 @@ pub(crate) struct Commit {
     pub number: u64,
     pub run: Vec<u8>,
     pub urgent: bool,
+    /// Runs that were cut before the turn's end.
+    cut: Vec<RunOutput>,
     /// Last durable run.
     durable: u64,
     down: Vec<Vec<u8>>,
@@ -56,6 +59,7 @@ impl Commit {
             number: 1,
             run: Vec::new(),
             urgent: false,
+            cut: Vec::new(),
             durable: 0,
             down: (0..settings.workers).map(|_| Vec::new()).collect(),
             peers: (0..settings.hosts).map(|_| PeerBatch::default()).collect(),
@@ -81,7 +85,7 @@ impl Commit {
     /// The eight bytes at `at` of the batch for `host` are to become the location of what stands
     /// at `offset` of the run being built.
     pub fn patch_peer(&mut self, host: u16, at: usize, offset: u64) {
-        self.peers[usize::from(host)].patches.push(Patch { at, offset });
+        self.peers[usize::from(host)].patches.push(Patch { run: self.number, at, offset });
     }
 
     /// Something appended is not durable.
@@ -103,6 +107,7 @@ impl Commit {
         !self.ready.is_empty()
             || !self.ready_peers.is_empty()
             || !self.run.is_empty()
+            || !self.cut.is_empty()
             || self.down.iter().any(|batch| !batch.is_empty())
             || self.peers.iter().any(|batch| !batch.bytes.is_empty())
     }
@@ -115,25 +120,41 @@ impl Commit {
             self.held_bytes -= held.bytes.len();
             self.ready.push((held.to, held.bytes));
         }
-        while self.held_peers.front().is_some_and(|(wanted, ..)| *wanted <= run) {
-            let (_, host, mut batch) = self.held_peers.pop_front().expect("just looked at");
-            for patch in batch.patches {
+        for (.., batch) in &mut self.held_peers {
+            for patch in batch.patches.iter().filter(|patch| patch.run == run) {
                 let location = base.plus(patch.offset).0.to_le_bytes();
                 batch.bytes[patch.at..patch.at + 8].copy_from_slice(&location);
             }
+        }
+        while self.held_peers.front().is_some_and(|(wanted, ..)| *wanted <= run) {
+            let (_, host, batch) = self.held_peers.pop_front().expect("just looked at");
             self.held_bytes -= batch.bytes.len();
             self.ready_peers.push((host, batch.bytes));
         }
     }
 
-    /// End of turn: the run goes out, and of the rest what may.
-    pub fn seal(&mut self, same_lane: bool, out: &mut Outputs, counters: &mut HostCounters) {
-        if !self.run.is_empty() {
-            let records = std::mem::replace(&mut self.run, self.spare.pop().unwrap_or_default());
-            out.run = Some(RunOutput { number: self.number, records, urgent: self.urgent });
-            self.number += 1;
-            self.urgent = false;
+    /// Ends the run if it is long enough: the store takes runs of bounded length. Called between
+    /// messages, so that a message and its entries on this host stand in one run.
+    pub fn cut_long_run(&mut self) {
+        if self.run.len() >= RUN_CUT_BYTES {
+            self.cut_run();
         }
+    }
+
+    fn cut_run(&mut self) {
+        if self.run.is_empty() {
+            return;
+        }
+        let records = std::mem::replace(&mut self.run, self.spare.pop().unwrap_or_default());
+        self.cut.push(RunOutput { number: self.number, records, urgent: self.urgent });
+        self.number += 1;
+        self.urgent = false;
+    }
+
+    /// End of turn: the runs go out, and of the rest what may.
+    pub fn seal(&mut self, same_lane: bool, out: &mut Outputs, counters: &mut HostCounters) {
+        self.cut_run();
+        out.runs.append(&mut self.cut);
         let last = self.number - 1;
         out.downlinks.append(&mut self.ready);
         out.peers.append(&mut self.ready_peers);

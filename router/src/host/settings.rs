@@ -99,3 +99,6 @@ pub(crate) const RETRY_STORAGE_MS: u32 = 1000;
 pub(crate) const SPARE_BUFFERS_MAX: usize = 64;
 /// See [`SPARE_BUFFERS_MAX`].
 pub(crate) const SPARE_BYTES_MAX: usize = 1 << 20;
+/// A run this long is ended before the next message. With one more message of
+/// [`HostSettings::body_bytes_max`] it stays far below the 1 MiB that a lane writes at once.
+pub(crate) const RUN_CUT_BYTES: usize = 256 << 10;

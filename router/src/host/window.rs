@@ -152,6 +152,9 @@ impl Host {
         } else if window.previous == 0 {
             shard.conversations.forget_spilled(fingerprint);
         } else {
+            // What was spilled before may hold older answers of the same sender: recovery opens
+            // a new window beside one that had been spilled.
+            shard.conversations.set_complete(&look.conversation, &look.sender, false);
             shard.conversations.set_spilled(Spilled {
                 fingerprint,
                 location: Location(window.previous),

@@ -124,14 +124,29 @@ impl Lane {
     }
 }
 
+struct Candidate {
+    sections: Vec<(u8, Vec<u8>)>,
+    /// Runs that have to be durable, by host.
+    runs: Vec<u64>,
+    /// Where the checkpoint before began.
+    began: usize,
+    /// Where this one began.
+    record: usize,
+    valid: bool,
+}
+
 pub struct World {
+    /// Last durable run by host.
+    durable: Vec<u64>,
     pub settings: HostSettings,
     pub hosts: Vec<Host>,
     pub lanes: Vec<Lane>,
     /// Framed records that are durable, in order, by lane.
     records: Vec<(usize, Vec<u8>, Location)>,
     sections: Vec<(u8, Vec<u8>)>,
-    /// Records before this need no replay.
+    /// First record that is replayed.
+    replay_from: usize,
+    candidate: Option<Candidate>,
     pub now: Now,
     pub keys: KeySpace,
     pub heard: Vec<(u16, Heard)>,
@@ -156,11 +171,14 @@ impl World {
     pub fn with(mut settings: HostSettings, hosts: u16) -> World {
         settings.hosts = hosts;
         let mut world = World {
+            durable: Vec::new(),
             settings,
             hosts: Vec::new(),
             lanes: (0..8).map(|_| Lane::default()).collect(),
             records: Vec::new(),
             sections: Vec::new(),
+            replay_from: 0,
+            candidate: None,
             now: Now { monotonic_us: 1_000_000, wall_ms: 1_800_000_000_000 },
             keys: KeySpace::new([3; 32]),
             heard: Vec::new(),
@@ -179,10 +197,12 @@ impl World {
         for (shard, section) in &self.sections {
             recovery.section(*shard, section).unwrap();
         }
-        for (_, record, location) in &self.records {
-            recovery.apply(record, *location).unwrap();
+        for (_, record, location) in &self.records[self.replay_from..] {
+            let (framed, _) = Framed::take(record).unwrap();
+            recovery.apply(&framed, *location).unwrap();
         }
         self.settings.hosts = hosts;
+        self.durable = vec![0; usize::from(hosts)];
         let recovered = recovery.finish(hosts).unwrap();
         self.hosts = recovered
             .into_iter()
@@ -206,6 +226,8 @@ impl World {
         }
         self.reads.clear();
         self.heard.clear();
+        // A checkpoint that was not finished is no checkpoint; the next may begin anywhere later.
+        self.candidate = self.candidate.take().filter(|candidate| candidate.valid);
         self.start(hosts);
     }
 
@@ -221,20 +243,36 @@ impl World {
         base
     }
 
-    /// Takes a checkpoint of everything. Records stay, as if replay began before it.
+    /// Takes sections of everything. They count once what was appended by now is durable, and then
+    /// records are replayed from where the checkpoint before them began.
     pub fn checkpoint(&mut self) {
-        self.sections.clear();
+        if self.candidate.as_ref().is_some_and(|candidate| !candidate.valid) {
+            return;
+        }
+        let mut sections = Vec::new();
         for shard in 0..=255u8 {
             let mut section = Vec::new();
             let host = usize::from(u16::from(shard) % self.settings.hosts);
             self.hosts[host].checkpoint_section(shard, &mut section).unwrap();
-            self.sections.push((shard, section));
+            sections.push((shard, section));
         }
+        let runs = self.hosts.iter().map(Host::last_run).collect();
+        let began = self.candidate.as_ref().map_or(self.replay_from, |before| before.record);
+        let record = self.records.len();
+        self.candidate = Some(Candidate { sections, runs, began, record, valid: false });
+        self.promote();
     }
 
-    /// Forgets the records that a checkpoint holds.
-    pub fn drop_records(&mut self) {
-        self.records.clear();
+    fn promote(&mut self) {
+        let durable = &self.durable;
+        if let Some(candidate) = &mut self.candidate
+            && !candidate.valid
+            && candidate.runs.iter().zip(durable).all(|(run, durable)| run <= durable)
+        {
+            candidate.valid = true;
+            self.sections = candidate.sections.clone();
+            self.replay_from = candidate.began;
+        }
     }
 
     /// Seals all hosts until nothing moves without the disk.
@@ -258,7 +296,7 @@ impl World {
         let mut out = Outputs::default();
         self.hosts[host].seal(self.now, &mut out);
         let mut moved = false;
-        if let Some(run) = out.run {
+        for run in out.runs {
             let lane = if self.settings.same_lane { 0 } else { host };
             self.lanes[lane].waiting.push_back((host as u16, run));
         }
@@ -296,7 +334,9 @@ impl World {
             return false;
         };
         let base = self.store(lane, &run.records);
+        self.durable[usize::from(host)] = run.number;
         self.hosts[usize::from(host)].on_durable(self.now, run.number, base);
+        self.promote();
         true
     }
 
