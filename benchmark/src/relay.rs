@@ -322,7 +322,14 @@ impl Relay {
                 let mut body = self.spare.pop().unwrap_or_default();
                 body.extend_from_slice(request.body);
                 let client_seq = request.client_seq;
-                self.pending.push_back(Pending { run, sender: slot, channel, client_seq, recipient, body });
+                self.pending.push_back(Pending {
+                    run,
+                    sender: slot,
+                    channel,
+                    client_seq,
+                    recipient,
+                    body,
+                });
             }
             Message::Sync(sync) => {
                 let page = Page {
@@ -361,8 +368,7 @@ impl Relay {
 
     fn answer(&mut self, pending: Pending) {
         self.sequence += 1;
-        let (client_seq, sequence, time_ms) =
-            (pending.client_seq, self.sequence, self.now.wall_ms);
+        let (client_seq, sequence, time_ms) = (pending.client_seq, self.sequence, self.now.wall_ms);
         let mut sender_name = String::new();
         if let Some(sender) = &mut self.connections[pending.sender as usize] {
             sender_name.clone_from(&sender.name);
@@ -403,7 +409,8 @@ impl Relay {
             if connection.sending || connection.out.is_empty() {
                 continue;
             }
-            let bytes = std::mem::replace(&mut connection.out, self.spare.pop().unwrap_or_default());
+            let bytes =
+                std::mem::replace(&mut connection.out, self.spare.pop().unwrap_or_default());
             connection.sending = true;
             self.ring.send(connection.socket, bytes, Token::new(Operation::Send, slot, 0));
         }

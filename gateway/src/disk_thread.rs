@@ -172,7 +172,13 @@ impl Work {
     fn recover(&self) {
         let rebuilt: Vec<Rebuilt> = loop {
             let thread = &self.thread;
-            match recover(thread.disk.as_ref(), thread.salt, thread.hosts, thread.lanes, limits::ANSWERS_MAX) {
+            match recover(
+                thread.disk.as_ref(),
+                thread.salt,
+                thread.hosts,
+                thread.lanes,
+                limits::ANSWERS_MAX,
+            ) {
                 Ok(recovery) => break recovery.hosts,
                 Err(error) => {
                     tracing::error!(%error, "recovery failed; trying again");

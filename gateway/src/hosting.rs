@@ -20,7 +20,7 @@ use crate::{
 };
 use hawser_codec::time::Now;
 use hawser_ring::{Event, Ring, Token};
-use hawser_router::{Location,Host, HostSettings, Outputs};
+use hawser_router::{Host, HostSettings, Location, Outputs};
 use lane::LaneShell;
 use reads::SegmentReader;
 use std::{
@@ -213,7 +213,7 @@ impl Hosting {
         host.seal(now, &mut outputs);
         self.deadline_us = host.next_deadline();
         let life = self.life_number;
-        if let Some(run) = outputs.run.take() {
+        for run in outputs.runs.drain(..) {
             self.last_run = run.number;
             self.bytes_since_checkpoint += run.records.len() as u64;
             let (run, urgent, records) = (run.number, run.urgent, run.records);

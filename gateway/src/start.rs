@@ -13,7 +13,7 @@ use crate::{
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
-    session::{SessionSettings},
+    session::SessionSettings,
     storage::{self, StorageSettings},
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -140,7 +140,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (workers, hosts) = (config.limits.workers as u16, config.router.hosts as u16);
     let lanes = (config.store.lanes as u16).min(hosts);
     let started = std::time::Instant::now();
-    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, limits::ANSWERS_MAX).map_err(environment)?;
+    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, limits::ANSWERS_MAX)
+        .map_err(environment)?;
     tracing::info!(
         records = recovery.records,
         bytes = recovery.bytes,

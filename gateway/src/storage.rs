@@ -2,10 +2,11 @@
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
 use hawser_router::{
-    Recovered, Recovery,
+    Location, Recovered, Recovery,
+    record::Framed,
     store::{
         Disk,
-        log::{Checkpoints, LaneTail, Torn},
+        log::{Checkpoints, LaneTail, RecordView, Torn},
     },
 };
 use std::sync::Arc;
@@ -159,7 +160,9 @@ pub fn recover(
     let starts = &checkpoints.starts;
     let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
         if refused.is_none() {
-            refused = recovery.apply(record.bytes, hawser_router::Location(location.0)).err();
+            let RecordView { kind, shard, position, payload, .. } = record;
+            let framed = Framed { kind, shard, position, payload };
+            refused = recovery.apply(&framed, Location(location.0)).err();
         }
     })
     .map_err(|damage| failed(&damage))?;

@@ -499,7 +499,9 @@ impl<R: Ring> Worker<R> {
             if self.uplinks.is_empty(host) {
                 continue;
             }
-            if host == own && let Some(hosting) = &mut self.hosting {
+            if host == own
+                && let Some(hosting) = &mut self.hosting
+            {
                 let batch = self.uplinks.take(host, hosting.spare());
                 hosting.on_parcel(self.now, own as u16, Parcel::Uplink(batch));
             } else {

@@ -116,7 +116,13 @@ impl LaneShell {
         !self.writer.is_failed() && self.waiting.len() < limits::LANE_RUNS_WAITING_MAX
     }
 
-    fn start<R: Ring>(&mut self, action: LaneAction, now: Now, storage: &StorageSettings, ring: &mut R) {
+    fn start<R: Ring>(
+        &mut self,
+        action: LaneAction,
+        now: Now,
+        storage: &StorageSettings,
+        ring: &mut R,
+    ) {
         let slot = u32::from(self.number());
         match action {
             LaneAction::Write { segment, offset, bytes, range } => {
@@ -141,7 +147,12 @@ impl LaneShell {
         }
     }
 
-    fn open<R: Ring>(&mut self, segment: u32, storage: &StorageSettings, ring: &mut R) -> Option<File> {
+    fn open<R: Ring>(
+        &mut self,
+        segment: u32,
+        storage: &StorageSettings,
+        ring: &mut R,
+    ) -> Option<File> {
         if let Some((open, file)) = self.file {
             if open == segment {
                 return Some(file);

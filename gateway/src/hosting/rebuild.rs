@@ -45,7 +45,11 @@ impl Hosting {
 
     pub(super) fn on_rebuilt(&mut self, now: Now, rebuilt: Rebuilt) {
         self.begin_life(now, rebuilt);
-        tracing::info!(host = self.index, life = self.life_number, "recovered from disk; serving again");
+        tracing::info!(
+            host = self.index,
+            life = self.life_number,
+            "recovered from disk; serving again"
+        );
         for (from, parcel) in std::mem::take(&mut self.early) {
             self.on_parcel(now, from, parcel);
         }

@@ -87,7 +87,9 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("read_messages", "Mailbox entries read by pages", |m| m.read.get()),
     ("lane_failures", "Writes or flushes that stopped a lane", |m| m.lane_failures.get()),
     ("checkpoints", "Checkpoints written", |m| m.checkpoints.get()),
-    ("failed_checkpoints", "Checkpoints that could not be written", |m| m.checkpoint_failures.get()),
+    ("failed_checkpoints", "Checkpoints that could not be written", |m| {
+        m.checkpoint_failures.get()
+    }),
     ("damaged_batches", "Batches of link frames that did not parse", |m| m.link_damaged.get()),
 ];
 

@@ -4,12 +4,7 @@ use super::*;
 
 impl<R: Ring> Worker<R> {
     /// Says why, then closes once that has gone out or the bound has passed.
-    pub(super) fn dismiss(
-        &mut self,
-        handle: Handle,
-        farewell: &Farewell,
-        reason: CloseReason,
-    ) {
+    pub(super) fn dismiss(&mut self, handle: Handle, farewell: &Farewell, reason: CloseReason) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;

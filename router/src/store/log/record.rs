@@ -22,8 +22,6 @@ pub struct RecordView<'a> {
     pub position: u64,
     /// The shard's bytes.
     pub payload: &'a [u8],
-    /// Header and payload together.
-    pub bytes: &'a [u8],
     /// Offset of the record's header from the start of the bytes that were iterated.
     pub offset: usize,
 }
@@ -118,9 +116,7 @@ fn at(bytes: &[u8], offset: usize) -> Result<RecordView<'_>, BadRecord> {
     let Some(payload) = rest.get(..length) else {
         return Err(BadRecord { offset, what: "payload is cut off" });
     };
-    let bytes = &bytes[offset..offset + RECORD_HEADER_BYTES + length];
-    let position = u64::from_le_bytes(position);
-    Ok(RecordView { kind, shard, position, payload, bytes, offset })
+    Ok(RecordView { kind, shard, position: u64::from_le_bytes(position), payload, offset })
 }
 
 #[cfg(test)]
@@ -136,22 +132,8 @@ mod tests {
         assert_eq!(
             read,
             [
-                RecordView {
-                    kind: 3,
-                    shard: 250,
-                    position: 7,
-                    payload: b"first",
-                    bytes: &run[..21],
-                    offset: 0
-                },
-                RecordView {
-                    kind: 4,
-                    shard: 0,
-                    position: u64::MAX,
-                    payload: b"",
-                    bytes: &run[21..],
-                    offset: 21
-                },
+                RecordView { kind: 3, shard: 250, position: 7, payload: b"first", offset: 0 },
+                RecordView { kind: 4, shard: 0, position: u64::MAX, payload: b"", offset: 21 },
             ]
         );
         assert_eq!(first(&run[21..]).unwrap().kind, 4);
