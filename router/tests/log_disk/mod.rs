@@ -1,7 +1,11 @@
 //! What the log's tests share: a disk in memory that knows what a power cut may leave, and a shell
 //! that carries out a lane's actions on it, one step at a time.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses a part of it, in tests only"
+)]
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 

@@ -3,10 +3,10 @@
 //! Only the framing is known here; a section's bytes are its shard's business.
 //!
 //! ```text
-//! header   "HWSC" u32 | version u16 | host u8 | 0 u8 | number u32 | starts u32 | wall ms u64
+//! header   "HWSC" u32 | version u16 | host u8 | 0 u8 | number u32 | starts u32
 //!          | (lane u32, segment u32) * starts | crc32c u32
 //! section  "SECT" u32 | shard u8 | 0 u8 * 3 | position u64 | length u64 | bytes | crc32c u32
-//! trailer  "DONE" u32 | sections u32 | crc32c u32
+//! trailer  "DONE" u32 | sections u32 | wall ms u64 | crc32c u32
 //! ```
 //! Each host writes its own files, one section for every shard it hosts, also for an empty one.
 //! A record is needed after a restart if its position is above its shard's section; the scan
@@ -31,7 +31,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"HWSC");
 const SECTION: u32 = u32::from_le_bytes(*b"SECT");
 const TRAILER: u32 = u32::from_le_bytes(*b"DONE");
 const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 24;
+const HEADER_BYTES: usize = 16;
+const TRAILER_BYTES: usize = 20;
 const SECTION_BYTES: usize = 24;
 
 /// `checkpoint-HH-NNNNNNNN.ckp`, decimal.
@@ -48,6 +49,22 @@ pub fn parse_name(file: &str) -> Option<(u8, u32)> {
     (name(host, number) == file).then_some((host, number))
 }
 
+/// Wall clock at which a checkpoint was committed; `None` if the file has gone or has no trailer.
+///
+/// # Errors
+/// Those of the disk.
+pub fn committed_ms(disk: &dyn Disk, name: &str, file_bytes: u64) -> io::Result<Option<u64>> {
+    let mut trailer = [0; TRAILER_BYTES];
+    let offset = file_bytes.saturating_sub(TRAILER_BYTES as u64);
+    match read_full(disk, name, offset, &mut trailer) {
+        Ok(()) => Ok((word(&trailer, 0) == TRAILER).then(|| long(&trailer, 8))),
+        Err(error) => match Unusable::from(error) {
+            Unusable::Io(error) => Err(error),
+            Unusable::Bad(_) => Ok(None),
+        },
+    }
+}
+
 /// Writes one checkpoint, a section per call, so that it can be spread over time.
 pub struct CheckpointWriter {
     file: Box<dyn AtomicFile>,
@@ -62,20 +79,13 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn begin(
-        disk: &dyn Disk,
-        host: u8,
-        number: u32,
-        wall_ms: u64,
-        starts: &[(u8, u32)],
-    ) -> io::Result<Self> {
+    pub fn begin(disk: &dyn Disk, host: u8, number: u32, starts: &[(u8, u32)]) -> io::Result<Self> {
         let mut header = Vec::with_capacity(HEADER_BYTES + 8 * starts.len() + 4);
         header.extend_from_slice(&MAGIC.to_le_bytes());
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&[host, 0]);
         header.extend_from_slice(&number.to_le_bytes());
         header.extend_from_slice(&(starts.len() as u32).to_le_bytes());
-        header.extend_from_slice(&wall_ms.to_le_bytes());
         for (lane, segment) in starts {
             header.extend_from_slice(&u32::from(*lane).to_le_bytes());
             header.extend_from_slice(&segment.to_le_bytes());
@@ -87,7 +97,8 @@ impl CheckpointWriter {
         Ok(Self { file, host, number, sections: 0 })
     }
 
-    /// Adds what `shard` remembers of its records up to `position`.
+    /// Adds what `shard` remembers of its records up to `position`, which must be durable in the
+    /// log by now: a checkpoint that knows more than the log would give numbers out twice.
     ///
     /// # Errors
     /// Those of the disk; the writer should then be dropped.
@@ -110,12 +121,13 @@ impl CheckpointWriter {
     /// # Errors
     /// Those of the disk. The checkpoint may or may not stand then; the log is still needed from
     /// the older one's scan starts.
-    pub fn commit(mut self, disk: &dyn Disk) -> io::Result<()> {
-        let mut trailer = [0; 12];
+    pub fn commit(mut self, disk: &dyn Disk, wall_ms: u64) -> io::Result<()> {
+        let mut trailer = [0; TRAILER_BYTES];
         trailer[..4].copy_from_slice(&TRAILER.to_le_bytes());
         trailer[4..8].copy_from_slice(&self.sections.to_le_bytes());
-        let crc = crc32c::crc32c(&trailer[..8]);
-        trailer[8..].copy_from_slice(&crc.to_le_bytes());
+        trailer[8..16].copy_from_slice(&wall_ms.to_le_bytes());
+        let crc = crc32c::crc32c(&trailer[..16]);
+        trailer[16..].copy_from_slice(&crc.to_le_bytes());
         self.file.write(&trailer)?;
         self.file.commit()?;
         for file in disk.list()? {
@@ -334,12 +346,11 @@ impl<'a> Reader<'a> {
             starts.insert(lane, word(&start, 4));
         }
         self.check("its header is damaged")?;
-        let sections = self.sections()?;
-        let wall_ms = long(&header, 16);
+        let (sections, wall_ms) = self.sections()?;
         Ok(Whole { number, wall_ms, starts, sections })
     }
 
-    fn sections(&mut self) -> Result<Vec<Section>, Unusable> {
+    fn sections(&mut self) -> Result<(Vec<Section>, u64), Unusable> {
         let mut sections = Vec::new();
         // One more turn than there are shards, for the trailer.
         for _ in 0..=SHARD_COUNT {
@@ -347,11 +358,13 @@ impl<'a> Reader<'a> {
             let mut head = [0; 8];
             self.take(&mut head)?;
             if word(&head, 0) == TRAILER {
+                let mut wall_ms = [0; 8];
+                self.take(&mut wall_ms)?;
                 self.check("its trailer is damaged")?;
                 if word(&head, 4) as usize != sections.len() {
                     return Err(Unusable::Bad("sections are missing"));
                 }
-                return Ok(sections);
+                return Ok((sections, long(&wall_ms, 0)));
             }
             if word(&head, 0) != SECTION {
                 return Err(Unusable::Bad("a section is damaged"));

@@ -33,6 +33,7 @@ mod recovery;
 pub mod retention;
 mod scan;
 pub mod segment;
+pub mod tool;
 
 pub use checkpoint::{CheckpointWriter, Checkpoints};
 pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};

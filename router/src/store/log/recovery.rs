@@ -199,13 +199,6 @@ impl LaneReading<'_> {
         }
         let first = files.partition_point(|file| file.segment < start);
         let mut tail: Option<(SegmentFile, Scanned)> = None;
-        // Without a batch behind the start, position and epoch stand in the segment before.
-        if let Some(before) = first.checked_sub(1).map(|index| files[index]) {
-            let scanned = self.segment(&before, None, false)?;
-            if scanned.batches > 0 {
-                tail = Some((before, scanned));
-            }
-        }
         let mut spare = Vec::new();
         for file in &files[first..] {
             let scanned = self.segment(file, tail.as_ref(), true)?;
@@ -216,6 +209,13 @@ impl LaneReading<'_> {
             }
             if let Behind::Torn { bytes } = scanned.behind {
                 self.recovered.torn.push(Torn { file: file.name(), offset: scanned.end, bytes });
+            }
+        }
+        // Without a batch behind the start, position and epoch stand in the segment before.
+        if let (None, Some(before)) = (&tail, first.checked_sub(1)) {
+            let scanned = self.segment(&files[before], None, false)?;
+            if scanned.batches > 0 {
+                tail = Some((files[before], scanned));
             }
         }
         Ok(match tail {
