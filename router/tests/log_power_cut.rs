@@ -44,7 +44,7 @@ fn read(disk: &MemoryDisk, lanes: usize) -> Result<(Recovered, Found), String> {
 
 fn open(disk: &MemoryDisk, lanes: usize, with: LaneSettings) -> Result<Vec<Lane>, String> {
     let (recovered, found) = read(disk, lanes)?;
-    let epoch = 1 + recovered.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0);
+    let epoch = 1 + recovered.epoch_max();
     Ok(found
         .into_iter()
         .enumerate()

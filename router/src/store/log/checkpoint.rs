@@ -23,7 +23,7 @@ use crate::store::{AtomicFile, Disk, read_full};
 /// Logical shards, constant on disk.
 pub const SHARD_COUNT: usize = 256;
 /// Files kept per host: the newest and the one before.
-const KEPT_PER_HOST: u32 = 2;
+const KEPT_PER_HOST: usize = 2;
 /// Bytes of a file held while it is checked.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -65,11 +65,19 @@ pub fn committed_ms(disk: &dyn Disk, name: &str, file_bytes: u64) -> io::Result<
     }
 }
 
+/// Numbers of a host's files, newest first.
+fn numbers(disk: &dyn Disk, host: u8) -> io::Result<Vec<u32>> {
+    let files = disk.list()?;
+    let ours = files.iter().filter_map(|file| parse_name(&file.name));
+    let mut numbers: Vec<u32> = ours.filter(|found| found.0 == host).map(|found| found.1).collect();
+    numbers.sort_unstable_by(|left, right| right.cmp(left));
+    Ok(numbers)
+}
+
 /// Writes one checkpoint, a section per call, so that it can be spread over time.
 pub struct CheckpointWriter {
     file: Box<dyn AtomicFile>,
     host: u8,
-    number: u32,
     sections: u32,
 }
 
@@ -94,7 +102,7 @@ impl CheckpointWriter {
         header.extend_from_slice(&crc.to_le_bytes());
         let mut file = disk.create(&name(host, number))?;
         file.write(&header)?;
-        Ok(Self { file, host, number, sections: 0 })
+        Ok(Self { file, host, sections: 0 })
     }
 
     /// Adds what `shard` remembers of its records up to `position`, which must be durable in the
@@ -130,13 +138,8 @@ impl CheckpointWriter {
         trailer[16..].copy_from_slice(&crc.to_le_bytes());
         self.file.write(&trailer)?;
         self.file.commit()?;
-        for file in disk.list()? {
-            if let Some((host, number)) = parse_name(&file.name)
-                && host == self.host
-                && number + KEPT_PER_HOST <= self.number
-            {
-                disk.remove(&file.name)?;
-            }
+        for number in numbers(disk, self.host)?.into_iter().skip(KEPT_PER_HOST) {
+            disk.remove(&name(self.host, number))?;
         }
         Ok(())
     }
@@ -256,15 +259,17 @@ impl Checkpoints {
         let used: Vec<(u8, u32)> =
             self.sections.iter().filter_map(|section| parse_name(&section.file)).collect();
         let mut removed = Vec::new();
-        for file in disk.list()? {
-            let Some((host, number)) = parse_name(&file.name) else { continue };
-            let is_kept = used.iter().any(|(used_host, used_number)| {
-                *used_host == host && number + KEPT_PER_HOST > *used_number
-            });
-            let is_bad = self.ignored.iter().any(|ignored| ignored.file == file.name);
-            if is_bad || !is_kept && !used.is_empty() {
-                disk.remove(&file.name)?;
-                removed.push(file.name);
+        for &host in self.numbers.keys() {
+            let (bad, whole): (Vec<u32>, Vec<u32>) =
+                numbers(disk, host)?.into_iter().partition(|number| {
+                    self.ignored.iter().any(|ignored| ignored.file == name(host, *number))
+                });
+            let is_in_use = used.is_empty() || used.iter().any(|(used, _)| *used == host);
+            let kept = if is_in_use { KEPT_PER_HOST } else { 0 };
+            let old = whole.into_iter().skip(kept);
+            for number in bad.into_iter().chain(old).filter(|n| !used.contains(&(host, *n))) {
+                disk.remove(&name(host, number))?;
+                removed.push(name(host, number));
             }
         }
         Ok(removed)

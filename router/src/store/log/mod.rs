@@ -39,4 +39,4 @@ pub use checkpoint::{CheckpointWriter, Checkpoints};
 pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
 pub use location::Location;
 pub use record::RecordView;
-pub use recovery::{Damage, LaneTail, Recovered, Torn, recover};
+pub use recovery::{Damage, LaneTail, Recovered, Torn, recover, recover_lane};
