@@ -132,7 +132,14 @@ pub fn verify(disk: &dyn Disk, salt: u64) -> io::Result<Vec<SegmentReport>> {
         let (mut position, mut epoch) = (None, 0);
         for file in files {
             let expect = Expect { salt, position, epoch, settle: false };
-            let (report, scanned) = verify_segment(disk, file, expect)?;
+            let (report, scanned) = match verify_segment(disk, file, expect) {
+                // Retention took it while it was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    position = None;
+                    continue;
+                }
+                looked => looked?,
+            };
             // Behind damage nothing is known of what must follow.
             position = match report.is_damaged() {
                 true => None,
