@@ -33,9 +33,10 @@ mod recovery;
 pub mod retention;
 mod scan;
 pub mod segment;
+pub mod tool;
 
 pub use checkpoint::{CheckpointWriter, Checkpoints};
 pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
 pub use location::Location;
 pub use record::RecordView;
-pub use recovery::{Damage, LaneTail, Recovered, Torn, recover};
+pub use recovery::{Damage, LaneTail, Recovered, Torn, recover, recover_lane};
