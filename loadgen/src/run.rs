@@ -65,8 +65,11 @@ pub trait MakeRing: Send + Sync + 'static {
     fn now_us(&self) -> u64;
 }
 
+/// A worker's thread, and what it makes visible.
+type Hired = (JoinHandle<Result<Tally, String>>, Arc<Shared>);
+
 struct Crew {
-    workers: Vec<(JoinHandle<Result<Tally, String>>, Arc<Shared>)>,
+    workers: Vec<Hired>,
     control: Arc<Control>,
 }
 
@@ -221,6 +224,9 @@ fn work(arguments: &RunArguments, users: &Range<u32>) -> Work {
     }
 }
 
+/// What the server's process and the counters said at one moment.
+type Moment = (Option<Sample>, Counters);
+
 /// The coordinator's notes of one run.
 struct Watch<'a> {
     arguments: &'a RunArguments,
@@ -352,11 +358,7 @@ impl<'a> Watch<'a> {
 
     /// Lets the schedule run; gives what the server and the counters said at the measured
     /// window's ends, and its length in seconds.
-    #[allow(clippy::type_complexity)] // two moments of the same pair, used once
-    fn measure<M: MakeRing>(
-        &mut self,
-        rings: &M,
-    ) -> ((Option<Sample>, Counters), (Option<Sample>, Counters), f64) {
+    fn measure<M: MakeRing>(&mut self, rings: &M) -> (Moment, Moment, f64) {
         let warm_up = if self.arguments.scenario == Scenario::Hold {
             Duration::ZERO
         } else {

@@ -434,7 +434,7 @@ impl<R: Ring> Worker<R> {
                 match entry.net {
                     Net::Down if self.ramp.in_flight < CONNECTS_IN_FLIGHT => self.connect(slot),
                     Net::Down => {
-                        let at_us = now.monotonic_us + self.random.next() % CONNECT_AGAIN_US;
+                        let at_us = now.monotonic_us + self.random.bits() % CONNECT_AGAIN_US;
                         entry.armed_tick = self.wheel.add(slot, at_us, 0);
                     }
                     Net::Up(_) => {
@@ -645,7 +645,7 @@ impl<R: Ring> Worker<R> {
         }
         let ceiling = (BACKOFF_US.0 << entry.failures.min(16)).min(BACKOFF_US.1);
         entry.failures = entry.failures.saturating_add(1);
-        let wait_us = u64::from(retry_after_ms) * 1000 + self.random.next() % ceiling;
+        let wait_us = u64::from(retry_after_ms) * 1000 + self.random.bits() % ceiling;
         if self.assignment.control.stage() != Stage::Stop {
             entry.armed_tick = self.wheel.add(slot, now.monotonic_us + wait_us, 0);
         }

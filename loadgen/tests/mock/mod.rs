@@ -1,6 +1,9 @@
 //! A small server of the native protocol on loopback, a thread per connection, with planted
 //! faults.
 
+// The lint knows tests by their attribute; this module is only ever compiled into one.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::HashMap,
     io::{Read, Write},
