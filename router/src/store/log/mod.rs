@@ -26,6 +26,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod command;
 mod lane;
 mod location;
 pub mod record;
