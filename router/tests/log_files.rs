@@ -304,6 +304,9 @@ fn the_commands_say_what_is_damaged_and_how_it_was_repaired() {
     damaged.write_at(b"!", 2 * 8192 + 100).unwrap();
     let (outcome, text) = command(&LogCommand::Verify, &copy);
     assert!(outcome == LogOutcome::Damaged && text.contains("DAMAGED at offset 16384"), "{text}");
+    let backup = LogCommand::Backup { target: directory.path().join("second") };
+    let error = run(&backup, &copy, 1000, &mut Vec::new(), &mut |_, _, _| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("DAMAGED at offset 16384"), "{error}");
     let (outcome, text) = command(&LogCommand::Repair { dry_run: true }, &copy);
     assert!(outcome == LogOutcome::Damaged && text.contains("nothing was changed"), "{text}");
     let (outcome, text) = command(&LogCommand::Repair { dry_run: false }, &copy);
