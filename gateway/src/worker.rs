@@ -254,8 +254,24 @@ impl<R: Ring> Worker<R> {
         self.rearm_starved();
         self.flush();
         self.mesh.flush(&mut self.ring);
-        self.metrics.connections.set(u64::from(self.connections.occupied()));
+        self.export(turn.now);
         self.go_on()
+    }
+
+    /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
+    fn export(&mut self, started: Now) {
+        let metrics = &self.metrics;
+        metrics.connections.set(u64::from(self.connections.occupied()));
+        metrics.outbound_bytes.set(self.pool.collecting_bytes() as u64);
+        metrics.turns.add(1);
+        metrics.turn_us.record(self.ring.now().monotonic_us.saturating_sub(started.monotonic_us));
+        let ring = self.ring.counters();
+        metrics.enters.set(ring.enters);
+        metrics.completions.set(ring.completions);
+        metrics.overflows.set(ring.overflows);
+        if self.mesh.is_behind() {
+            metrics.mesh_stalls.add(1);
+        }
     }
 
     fn go_on(&mut self) -> io::Result<bool> {
