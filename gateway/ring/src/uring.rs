@@ -99,6 +99,9 @@ impl Stage {
     }
 
     fn from_user_data(raw: u64) -> Option<Self> {
+        if raw >> 56 < Self::ConnectTable as u64 {
+            return None;
+        }
         Self::ALL.into_iter().find(|stage| u64::from(*stage as u8) == raw >> 56)
     }
 }
@@ -307,7 +310,7 @@ impl UringRing {
                 Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
             completions.extend(self.ready.drain(..));
-            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions);
+            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions)?;
             if interrupted || completions.len() > start || seen == 0 {
                 return Ok(interrupted);
             }
@@ -316,22 +319,26 @@ impl UringRing {
     }
 
     /// Turns waiting completions into events; returns how many of the kernel's it took.
-    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> usize {
+    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> io::Result<usize> {
         let room = length_max.saturating_sub(completions.len());
         let mut scratch = std::mem::take(&mut self.scratch);
         let early = self.early.len().min(room);
         scratch.extend(self.early.drain(..early));
-        let mut queue = self.ring.completion();
-        self.counters.overflows = u64::from(queue.overflow());
-        scratch.extend(queue.by_ref().take(room - early));
-        drop(queue);
+        // The kernel keeps what does not fit and flags it; its own counter moves only when it
+        // had no memory to keep it.
+        self.counters.overflows += u64::from(self.ring.submission().cq_overflow());
+        let queue = self.ring.completion();
+        if queue.overflow() != 0 {
+            return Err(io::Error::other("the kernel ran out of memory and lost completions"));
+        }
+        scratch.extend(queue.take(room - early));
         for entry in &scratch {
             self.complete(entry, completions);
         }
         let seen = scratch.len();
         scratch.clear();
         self.scratch = scratch;
-        seen
+        Ok(seen)
     }
 
     fn turn_now(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
@@ -356,7 +363,7 @@ impl UringRing {
                 no_iowait: false,
             });
             let mut last = 0;
-            last += self.early.drain(..).filter(|entry| !cqueue::more(entry.flags())).count();
+            last += self.early.drain(..).filter(is_last_of_ours).count();
             last += self.ring.completion().filter(is_last_of_ours).count();
             self.armed = self.armed.saturating_sub(last as u64);
             if self.armed == 0 {
