@@ -85,9 +85,10 @@ pub enum Event {
     Accepted(Result<(Socket, SocketAddr), Errno>),
     /// [`Ring::connect`]; a failed one has closed its socket.
     Connected(Result<Socket, Errno>),
-    /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved.
+    /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved, arm again when
+    /// buffers have returned. `EINTR`: arm again.
     Received(Result<Option<Lease>, Errno>),
-    /// [`Ring::watch`]: bytes, an end or an error wait to be received.
+    /// [`Ring::watch`]: bytes, an end or an error wait to be received, or, rarely, nothing.
     Readable(Result<(), Errno>),
     /// [`Ring::send`]: bytes accepted by the socket, maybe fewer than asked; the buffer is back.
     Sent(Result<usize, Errno>, Vec<u8>),

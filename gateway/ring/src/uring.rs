@@ -304,6 +304,11 @@ impl UringRing {
         for _ in 0..SILENT_ENTERS_MAX {
             let idle = self.ready.is_empty() && self.early.is_empty();
             let entering = self.entering(wait, idle);
+            if entering.completions == 0 && !self.needs_enter() {
+                completions.extend(self.ready.drain(..));
+                self.drain(start + COMPLETIONS_PER_TURN, completions)?;
+                return Ok(false);
+            }
             let interrupted = match self.enter(entering) {
                 Ok(_) | Err(libc::ETIME) => false,
                 Err(libc::EINTR | libc::EBUSY | libc::EAGAIN) => true,
@@ -316,6 +321,13 @@ impl UringRing {
             }
         }
         Ok(false)
+    }
+
+    /// The kernel has something to take from us or to give; else a turn that does not wait is
+    /// spared the system call.
+    fn needs_enter(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.backlog.is_empty()
     }
 
     /// Turns waiting completions into events; returns how many of the kernel's it took.

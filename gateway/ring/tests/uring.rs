@@ -162,6 +162,22 @@ fn dropping_a_ring_ends_its_connections() {
 }
 
 #[test]
+fn addresses_may_be_ipv6() {
+    let mut ring = ring();
+    let (socket, stream) = accepted(&mut ring, "[::1]:11104");
+    assert_eq!(ring.peer_address(socket), Ok(stream.local_addr().expect("connected")));
+}
+
+#[test]
+fn a_turn_with_nothing_to_do_makes_no_system_call() {
+    let mut ring = ring();
+    turns_once(&mut ring);
+    let enters = ring.counters().enters;
+    turns_once(&mut ring);
+    assert_eq!(ring.counters().enters, enters);
+}
+
+#[test]
 fn a_connect_cancelled_before_its_first_turn_ends_cancelled() {
     let mut ring = ring();
     let target = "127.12.0.1:11103".parse().expect("a literal address");

@@ -15,7 +15,7 @@ pub enum Fault {
     FailedReceive,
     /// A multishot ends with valid data.
     MoreLostWithData,
-    /// A multishot ends with nothing (`EINTR`).
+    /// A multishot ends with nothing: a receive with `EINTR`, a watch in vain.
     MoreLostWithoutData,
     /// A receive finds no buffer although some are free.
     NoBuffers,
