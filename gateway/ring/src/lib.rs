@@ -28,7 +28,7 @@ mod token;
 pub mod uring;
 
 pub use setup::RingSettings;
-pub use token::{Operation, Token};
+pub use token::{GENERATIONS, Operation, Token};
 
 use std::{io, net::SocketAddr, ops::Range, path::Path};
 

@@ -1,20 +1,20 @@
 //! The real backend: one io_uring, its descriptor table and its buffers, on the thread that made
 //! it.
 //!
-//! Every entry goes to the kernel through [`UringRing::push`], the only call of the crate's
+//! Every entry goes to the kernel through `UringRing::try_push`, the only call of the crate's
 //! unsafe push. What the kernel may touch while an operation is in flight:
 //!
 //! | operation | memory | owner while in flight | given back on |
 //! |---|---|---|---|
 //! | accept | address | `in_flight` | its completion |
 //! | connect | address, table index | `in_flight` | completion of the last stage |
-//! | receive | provided buffers | kernel, then the [`Lease`] | `give_back` |
+//! | receive | provided buffers | kernel, then the lease | `give_back` |
 //! | send, write, read | the `Vec` | `in_flight` | its completion |
 //! | abort | the linger value | static | - |
 //! | watch, cancel, close, pass, wake, sync | none | - | - |
 //!
 //! `user_data` is the caller's token. Steps the caller never sees (moving a new socket into the
-//! table, the first half of a pass) carry the same token with a [`Stage`] in place of its
+//! table, the first half of a pass) carry the same token with a stage in place of its
 //! operation.
 #![allow(unsafe_code)] // the one push, and teardown
 
