@@ -283,6 +283,10 @@ pub trait Ring {
     /// Only what no retry mends (the ring itself is broken).
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn>;
 
+    /// Monotonic time now, microseconds, to measure how long a turn worked. Deadlines and timers
+    /// use the time [`Ring::turn`] returned, so that a turn is one instant for all it does.
+    fn clock_us(&self) -> u64;
+
     /// Counters since the ring was made.
     fn counters(&self) -> RingCounters;
 
