@@ -73,6 +73,7 @@ struct Wanted {
 pub(super) enum ReadFor {
     Index {
         page: usize,
+        location: Location,
     },
     /// `count` entries from `first` of the page's list, joined from `location` on.
     Entries {
@@ -246,7 +247,7 @@ impl Host {
             return self.raise_and_begin(now, index, floor);
         }
         page.outstanding += 1;
-        self.reading.ask(location, INDEX_BYTES, ReadFor::Index { page: index });
+        self.reading.ask(location, INDEX_BYTES, ReadFor::Index { page: index, location });
     }
 
     fn raise_and_begin(&mut self, now: Now, index: usize, floor: u64) {
@@ -267,7 +268,9 @@ impl Host {
         };
         let index = match what {
             ReadFor::Window(look) => return self.take_window(look, bytes),
-            ReadFor::Index { page } => return self.take_index(now, page, bytes),
+            ReadFor::Index { page, location } => {
+                return self.take_index(now, page, location, bytes);
+            }
             ReadFor::Entries { page, first, count, location } => {
                 self.take_entries(page, first, count, location, bytes);
                 page
@@ -299,7 +302,14 @@ impl Host {
         }
     }
 
-    fn take_index(&mut self, now: Now, index: usize, bytes: Result<&[u8], i32>) {
+    fn take_index(
+        &mut self,
+        now: Now,
+        index: usize,
+        location: Location,
+        bytes: Result<&[u8], i32>,
+    ) {
+        let gone = self.is_gone(location);
         let page = self.reading.pages[index].as_mut().expect("the page is open");
         page.outstanding -= 1;
         let read = bytes.ok().and_then(|bytes| Framed::take(bytes).ok());
@@ -308,9 +318,13 @@ impl Host {
             .and_then(|(framed, _)| record::Index::take(framed.payload).ok())
             .filter(|record| record.user == page.user && record.page == page.walking);
         let Some(record) = record else {
+            if gone {
+                return self.raise_and_begin(now, index, 0);
+            }
+            page.failed = true;
             self.counters.unreadable += u64::from(bytes.is_ok());
-            // If it was dropped meanwhile the new beginning finds out; else it fails in the end.
-            return self.raise_and_begin(now, index, 0);
+            self.counters.hit(Mark::ReadFailed);
+            return self.finish_page(now, index);
         };
         if record.page > page.target {
             return self.walk(now, index, record.page, &record.levels);
