@@ -14,11 +14,12 @@ use crate::host::{SectionDamaged, restore};
 use crate::key::shard_of;
 use crate::record::{self, Framed, INDEX_ENTRIES, Location, Unreadable};
 use crate::shard::{SHARDS, Shard};
+use hawser_codec::link::Key;
 use std::collections::BTreeMap;
 
 /// What one host starts with.
 pub struct Recovered {
-    pub(crate) shards: Vec<Box<Shard>>,
+    pub(crate) shards: Vec<Shard>,
     /// In stream order per source.
     pub(crate) undelivered: Vec<Undelivered>,
 }
@@ -79,7 +80,7 @@ impl std::fmt::Display for RecoveryError {
 impl std::error::Error for RecoveryError {}
 
 struct Recovering {
-    shard: Box<Shard>,
+    shard: Shard,
     /// Position of the section it began with.
     section: u64,
     /// Records that came before their predecessor.
@@ -98,17 +99,28 @@ pub struct Recovery {
     answers_max: usize,
     /// By source and place in its stream.
     undelivered: BTreeMap<(u8, u64), Undelivered>,
+    /// Places of entries, by mailbox and number, that came before those of lower numbers: what
+    /// was under way when a section was taken may stand in a lane that is replayed later.
+    late_entries: BTreeMap<(Key, u64), Place>,
+    /// Likewise index pages.
+    late_pages: BTreeMap<(Key, u64), Location>,
 }
 
 impl Recovery {
     /// An empty log. `answers_max` as in [`crate::HostSettings`].
     pub fn new(answers_max: usize) -> Recovery {
         let shards = (0..SHARDS).map(|number| Recovering {
-            shard: Box::new(Shard::new(number as u8)),
+            shard: Shard::new(number as u8),
             section: 0,
             early: BTreeMap::new(),
         });
-        Recovery { shards: shards.collect(), answers_max, undelivered: BTreeMap::new() }
+        Recovery {
+            shards: shards.collect(),
+            answers_max,
+            undelivered: BTreeMap::new(),
+            late_entries: BTreeMap::new(),
+            late_pages: BTreeMap::new(),
+        }
     }
 
     /// Begins a shard with its checkpoint section. Before any record.
@@ -117,7 +129,7 @@ impl Recovery {
         let restored = restored.map_err(|SectionDamaged| RecoveryError::Section { shard })?;
         let recovering = &mut self.shards[usize::from(shard)];
         recovering.section = restored.position;
-        *recovering.shard = restored;
+        recovering.shard = restored;
         Ok(())
     }
 
@@ -158,6 +170,12 @@ impl Recovery {
                 let (shard, expected) = (recovering.shard.number, recovering.shard.position + 1);
                 return Err(RecoveryError::Gap { shard, expected, found: *found });
             }
+        }
+        for ((user, number), place) in &self.late_entries {
+            add_place(&mut self.shards[usize::from(shard_of(user))].shard, user, *number, *place);
+        }
+        for ((user, page), location) in &self.late_pages {
+            add_page(&mut self.shards[usize::from(shard_of(user))].shard, user, *page, *location);
         }
         for recovering in &mut self.shards {
             recovering.shard.conversations.end_search();
@@ -251,19 +269,16 @@ impl Recovery {
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
                 self.undelivered.remove(&(entry.source, entry.streamed));
-                let index = shard.users.find_or_insert(&entry.user);
-                let user = &mut shard.users.all[index];
-                if entry.number == user.located() + 1 {
-                    let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
-                    user.more().tail.push_back(Place { location: location.0, bytes });
+                let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
+                let place = Place { location: location.0, bytes };
+                if !add_place(shard, &entry.user, entry.number, place) {
+                    self.late_entries.insert((entry.user, entry.number), place);
                 }
             }
             record::Index::KIND => {
                 let page = record::Index::take(framed.payload)?;
-                let index = shard.users.find_or_insert(&page.user);
-                let more = shard.users.all[index].more();
-                if page.page == more.pages && more.tail.len() >= INDEX_ENTRIES {
-                    more.add_page(location.0);
+                if !add_page(shard, &page.user, page.page, location) {
+                    self.late_pages.insert((page.user, page.page), location);
                 }
             }
             record::Window::KIND => {
@@ -284,7 +299,7 @@ impl Recovery {
 
     fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
         let source = framed.shard;
-        let mut note = |user: &[u8; 16], streamed: u64| {
+        let mut note = |user: &Key, streamed: u64| {
             let home = &self.shards[usize::from(shard_of(user))].shard;
             if streamed > home.applied[usize::from(source)] {
                 let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
@@ -318,7 +333,28 @@ fn replay_message(shard: &mut Shard, message: &record::Message, answers_max: usi
     }
 }
 
-fn set_cursor(shard: &mut Shard, user: &[u8; 16], device: &[u8; 16], cursor: u64) {
+/// Notes where an entry stands; `false` if a lower one has to come first.
+fn add_place(shard: &mut Shard, user: &Key, number: u64, place: Place) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let located = shard.users.all[index].located();
+    if number == located + 1 {
+        shard.users.all[index].more().tail.push_back(place);
+    }
+    number <= located + 1
+}
+
+/// Notes where an index page stands; `false` if something has to come first.
+fn add_page(shard: &mut Shard, user: &Key, page: u64, location: Location) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let more = shard.users.all[index].more();
+    let next = page == more.pages && more.tail.len() >= INDEX_ENTRIES;
+    if next {
+        more.add_page(location.0);
+    }
+    next || page < more.pages
+}
+
+fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64) {
     let index = shard.users.find_or_insert(user);
     let user = &mut shard.users.all[index];
     match user.find_device(device) {

@@ -255,7 +255,7 @@ impl Game {
                     assert_eq!(before, sequence, "seed {seed}: two answers to one request");
                 }
                 if let Some(at) = at {
-                    let to = player.outbox.remove(at).unwrap().to;
+                    let to = player.outbox.remove(at).expect("found a moment ago").to;
                     let name = conversation(&player.client.user_name, to);
                     let fresh = self.oracle.sent.entry(name.clone()).or_default().insert(sequence);
                     assert!(fresh, "seed {seed}: {name} #{sequence} was given twice");

@@ -210,6 +210,41 @@ fn a_spilled_window_is_read_back_before_anything_is_decided() {
 }
 
 #[test]
+fn a_spilled_window_whose_segment_is_gone_is_forgotten() {
+    let mut tight = settings();
+    tight.dedup_bytes_max = 1;
+    let mut world = World::with(tight, 1);
+    let mut ann = world.login("ann", "phone");
+    for incarnation in [1, 2] {
+        ann.incarnation = incarnation;
+        world.send(&ann, "bob", 5, b"hello");
+    }
+    world.next_segment();
+    world.drop_segments();
+    world.hear(&ann);
+    ann.incarnation = 1;
+    world.send(&ann, "bob", 6, b"hello");
+    world.settle();
+    assert_eq!(accepted(&world.hear(&ann)), [(6, 3)]);
+}
+
+#[test]
+fn users_and_conversations_have_a_limit() {
+    let mut tight = settings();
+    (tight.users_max, tight.conversations_max) = (2, 1);
+    let mut world = World::with(tight, 1);
+    let ann = world.login("ann", "phone");
+    world.send(&ann, "bob", 1, b"one");
+    world.send(&ann, "cid", 2, b"two");
+    world.settle();
+    assert_eq!(refusal(&world.hear(&ann)), Some((2, code::OVERLOADED)));
+    let bob = world.login("bob", "desk");
+    assert!(matches!(world.hear(&bob)[0], Heard::LoggedIn { head: 1, .. }));
+    let cid = world.login("cid", "desk");
+    assert!(matches!(world.hear(&cid)[0], Heard::LoginRefused { code: code::OVERLOADED, .. }));
+}
+
+#[test]
 fn a_conversation_keeps_few_windows_in_memory() {
     let (mut world, mut ann, _) = two();
     for incarnation in 1..=100 {
