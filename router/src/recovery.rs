@@ -93,12 +93,23 @@ struct Early {
     payload: Vec<u8>,
 }
 
+/// A message with an entry still missing.
+struct Open {
+    location: Location,
+    bytes: u32,
+    payload: Vec<u8>,
+    /// Bit 0: the recipient's entry is missing; bit 1: the sender's own.
+    halves: u8,
+}
+
 /// See the module's head.
 pub struct Recovery {
     shards: Vec<Recovering>,
     answers_max: usize,
-    /// By source and place in its stream.
-    undelivered: BTreeMap<(u8, u64), Undelivered>,
+    /// Messages with an entry still missing, by source and position.
+    open: BTreeMap<(u8, u64), Open>,
+    /// Buffers of messages that have arrived: nearly every message is open only for a moment.
+    spare: Vec<Vec<u8>>,
     /// Places of entries, by mailbox and number, that came before those of lower numbers: what
     /// was under way when a section was taken may stand in a lane that is replayed later.
     late_entries: BTreeMap<(Key, u64), Place>,
@@ -117,7 +128,8 @@ impl Recovery {
         Recovery {
             shards: shards.collect(),
             answers_max,
-            undelivered: BTreeMap::new(),
+            open: BTreeMap::new(),
+            spare: Vec::new(),
             late_entries: BTreeMap::new(),
             late_pages: BTreeMap::new(),
         }
@@ -188,14 +200,20 @@ impl Recovery {
         }
         let mut all: Vec<Recovered> =
             (0..hosts).map(|_| Recovered { shards: Vec::new(), undelivered: Vec::new() }).collect();
-        for found in std::mem::take(&mut self.undelivered).into_values() {
-            let message = record::Message::take(&found.payload);
-            let message = message
-                .map_err(|_| RecoveryError::Record { location: Location(found.location) })?;
-            let user = if found.streamed & 1 == 1 { message.sender } else { message.peer };
-            let home = usize::from(shard_of(&user));
-            if found.streamed > self.shards[home].shard.applied[usize::from(found.source)] {
-                all[usize::from(u16::from(found.source) % hosts)].undelivered.push(found);
+        for ((source, position), open) in std::mem::take(&mut self.open) {
+            let location = open.location;
+            let message = record::Message::take(&open.payload);
+            let message = message.map_err(|_| RecoveryError::Record { location })?;
+            for (half, user) in [(0, message.peer), (1, message.sender)] {
+                let streamed = position << 1 | half;
+                let home = &self.shards[usize::from(shard_of(&user))].shard;
+                let missing = open.halves >> half & 1 == 1;
+                if missing && streamed > home.applied[usize::from(source)] {
+                    let (location, bytes) = (location.0, open.bytes);
+                    let payload = open.payload.clone();
+                    let found = Undelivered { source, streamed, location, bytes, payload };
+                    all[usize::from(u16::from(source) % hosts)].undelivered.push(found);
+                }
             }
         }
         for recovering in self.shards {
@@ -268,7 +286,13 @@ impl Recovery {
             }
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
-                self.undelivered.remove(&(entry.source, entry.streamed));
+                let identity = (entry.source, entry.streamed >> 1);
+                if let Some(open) = self.open.get_mut(&identity) {
+                    open.halves &= !(1 << (entry.streamed & 1));
+                    if open.halves == 0 {
+                        self.spare.extend(self.open.remove(&identity).map(|open| open.payload));
+                    }
+                }
                 let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
                 let place = Place { location: location.0, bytes };
                 if !add_place(shard, &entry.user, entry.number, place) {
@@ -299,19 +323,21 @@ impl Recovery {
 
     fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
         let source = framed.shard;
-        let mut note = |user: &Key, streamed: u64| {
+        let mut halves = 0;
+        let users = [message.peer, message.sender];
+        let count = if message.peer == message.sender { 1 } else { 2 };
+        for (half, user) in users.iter().enumerate().take(count) {
             let home = &self.shards[usize::from(shard_of(user))].shard;
-            if streamed > home.applied[usize::from(source)] {
-                let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
-                let payload = framed.payload.to_vec();
-                let location = location.0;
-                let found = Undelivered { source, streamed, location, bytes, payload };
-                self.undelivered.insert((source, streamed), found);
-            }
-        };
-        note(&message.peer, framed.position << 1);
-        if message.peer != message.sender {
-            note(&message.sender, framed.position << 1 | 1);
+            let streamed = framed.position << 1 | half as u64;
+            halves |= u8::from(streamed > home.applied[usize::from(source)]) << half;
+        }
+        if halves > 0 {
+            let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
+            let mut payload = self.spare.pop().unwrap_or_default();
+            payload.clear();
+            payload.extend_from_slice(framed.payload);
+            let open = Open { location, bytes, payload, halves };
+            self.open.insert((source, framed.position), open);
         }
     }
 }
