@@ -89,13 +89,14 @@ fn every_record_keeps_its_bytes_and_comes_back() {
         answers: &[8; 48],
     };
     let mut all = Vec::new();
-    let mut lengths = Vec::new();
-    lengths.push(user.put(1, 1, &mut all));
-    lengths.push(device.put(1, 2, &mut all));
-    lengths.push(message().put(1, 3, &mut all));
-    lengths.push(entry().put(1, 4, &mut all));
-    lengths.push(index.put(1, 5, &mut all));
-    lengths.push(window.put(1, 6, &mut all));
+    let lengths = [
+        user.put(1, 1, &mut all),
+        device.put(1, 2, &mut all),
+        message().put(1, 3, &mut all),
+        entry().put(1, 4, &mut all),
+        index.put(1, 5, &mut all),
+        window.put(1, 6, &mut all),
+    ];
     let mut at = 0;
     let mut sums = Vec::new();
     for length in &lengths {
