@@ -1,8 +1,16 @@
 //! Bytes to frames and back, for every protocol of Hawser.
 //!
 //! Pure: no clock, no IO, no thread. Hand-written code here holds no `unsafe`.
+//!
+//! Native protocol, bytes up: [`frame::preface`], then [`frame::step`] cuts the stream into frames,
+//! [`message::decode`] verifies a body once and gives a view that borrows from it. Bytes down:
+//! [`message::Encoder`] appends whole frames to the caller's buffer. Between our own tiers the
+//! plainer frames of [`link`] travel.
 
 pub mod code;
+pub mod frame;
+mod generated;
 pub mod link;
+pub mod malformed;
 pub mod message;
 pub mod time;

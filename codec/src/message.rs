@@ -3,8 +3,34 @@
 //! Views borrow from the received bytes; what is decoded has been verified once, texts are valid
 //! UTF-8 and names are within [`NAME_BYTES_MAX`].
 
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use decode::decode;
+pub use encode::Encoder;
+
+/// The protocol version this crate speaks.
+pub const VERSION: u16 = 1;
+
 /// Longest name of a user, device or conversation, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
+
+/// Most bytes a notify frame takes beyond its message body: header, numbers and three names of the
+/// longest kind. Whoever accepts a request with a body of this much less than the receiver's frame
+/// limit can always deliver it.
+pub const NOTIFY_OVERHEAD_BYTES_MAX: usize = 384;
+
+/// Most entries a page may be asked for: about what one screen and the next need, and a bounded
+/// number of disk reads for the server.
+pub const SYNC_LIMIT_MAX: u16 = 100;
+
+/// A receipt says that messages were delivered.
+pub const RECEIPT_DELIVERED: u8 = 1;
+/// A receipt says that messages were read.
+pub const RECEIPT_READ: u8 = 2;
+const RECEIPT_WHAT_MAX: u8 = RECEIPT_READ;
 
 /// Class of a client: decides heartbeat and limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod record;
 pub mod recovery;
 mod shard;
 mod slab;
+pub mod store;
 
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;

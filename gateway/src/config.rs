@@ -1,0 +1,194 @@
+//! Configuration: parsed once, validated, frozen.
+//!
+//! Layers, the later over the earlier: defaults, the TOML file, `HAWSER_…` variables, flags. An
+//! error names key, value and what is allowed. Nothing here reads a clock, a file or the
+//! environment: arguments, variables, the machine's facts and a reader of files are given, so that
+//! every refusal is a test.
+//!
+//! Invariant: a [`Config`] exists only if every value in it is usable; nothing after [`load`]
+//! checks a setting again.
+
+mod command;
+mod layers;
+mod parts;
+mod settings;
+mod validate;
+
+pub use command::{Command, LogCommand};
+pub use parts::{
+    AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, ListenerConfig,
+    ListenerKind, LogConfig, LogFormat, RouterConfig, StoreConfig, WritePolicy,
+};
+pub use validate::LISTENERS_MAX;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser as _;
+
+use crate::{admin::AdminKey, auth::Authenticator};
+use command::CommandLine;
+use layers::Layers;
+
+/// What is wrong with the configuration: exit code 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The setting, as in the file.
+    pub key: String,
+    /// The value that was refused, if the key itself is not the fault.
+    pub value: Option<String>,
+    /// File, variable or flag.
+    pub from: Option<String>,
+    /// Allowed range, or why not.
+    pub reason: String,
+}
+
+impl ConfigError {
+    fn new(key: &str, value: impl Into<String>, allowed: impl fmt::Display) -> Self {
+        Self::refused(key, value, format!("allowed: {allowed}"))
+    }
+
+    fn refused(key: &str, value: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), value: Some(value.into()), from: None, reason: reason.into() }
+    }
+
+    fn not_built(key: &str, value: impl Into<String>) -> Self {
+        Self::refused(key, value, "not built yet in this version")
+    }
+
+    fn at(mut self, from: &str) -> Self {
+        self.from.get_or_insert_with(|| from.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: `{}`", self.key)?;
+        if let Some(value) = &self.value {
+            write!(f, " = \"{value}\"")?;
+        }
+        if let Some(from) = &self.from {
+            write!(f, " ({from})")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What the machine offers to defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Processors this process may use.
+    pub cores: u32,
+    /// Hard limit of descriptors (`RLIMIT_NOFILE`), which also bounds each descriptor table.
+    pub descriptors_max: u64,
+}
+
+/// Everything, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// At least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// `[limits]`.
+    pub limits: LimitsConfig,
+    /// `[auth]`.
+    pub auth: AuthConfig,
+    /// `[heartbeat]`.
+    pub heartbeat: HeartbeatConfig,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[router]`.
+    pub router: RouterConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+    /// Worth a line in the log, each.
+    pub warnings: Vec<String>,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// Serve.
+    Run(Box<Config>),
+    /// `--check-config`, and it is good: exit 0.
+    Check(Box<Config>),
+    /// A sub-command; no configuration is read for it.
+    Command(Command),
+}
+
+/// Why there is nothing to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// `--help` or `--version` was asked: print to standard output, exit 0.
+    Shown(String),
+    /// The command line does not parse: print to standard error, exit 1.
+    Usage(String),
+    /// The configuration is refused: print to standard error, exit 1.
+    Config(ConfigError),
+}
+
+impl From<ConfigError> for Stop {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Reads a file whole; `std::fs::read_to_string` in the program.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// Keys of all settings outside `[[listener]]` and `[auth.tokens]`, as `section.name`.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    settings::SETTINGS.iter().map(|setting| setting.key)
+}
+
+/// Command line, variables and file to a configuration.
+///
+/// `arguments` begins with the program's name.
+///
+/// # Errors
+/// See [`Stop`].
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (String, String)>,
+    machine: Machine,
+    read: ReadFile<'_>,
+) -> Result<Invocation, Stop> {
+    let line = CommandLine::try_parse_from(arguments).map_err(|error| {
+        let text = error.render().to_string();
+        if error.use_stderr() { Stop::Usage(text) } else { Stop::Shown(text) }
+    })?;
+    if let Some(command) = line.command {
+        return Ok(Invocation::Command(command));
+    }
+    let variables: BTreeMap<String, String> = variables.into_iter().collect();
+    let mut layers = Layers::default();
+    let named = variables.get("HAWSER_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+    if let Some(path) = line.config.clone().or(named) {
+        let name = path.display().to_string();
+        let text = read(&path)
+            .map_err(|error| ConfigError::refused("config", &name, error.to_string()))?;
+        layers.file(&text, &name)?;
+    }
+    layers.environment(&variables)?;
+    layers.flags(&line);
+    let checked = validate::validate(&layers, machine, read).and_then(|config| {
+        // Keys are read again where they are used; here a bad one is found while it is cheap.
+        Authenticator::new(&config.auth, &[0; 32], read)?;
+        AdminKey::read(&config.admin, read)?;
+        Ok(config)
+    });
+    let config = checked.map_err(|error| match layers.origin(&error.key) {
+        Some(from) => error.at(from),
+        None => error,
+    })?;
+    let config = Box::new(config);
+    Ok(if line.check_config { Invocation::Check(config) } else { Invocation::Run(config) })
+}

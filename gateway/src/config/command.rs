@@ -1,0 +1,98 @@
+//! The command line, as clap reads it. Values stay texts here: every layer's values are checked
+//! in one place, with one kind of error.
+
+use std::path::PathBuf;
+
+/// Hawser's gateway: holds connections and, unless told otherwise, the router tier and its store.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "hawser-gateway", version, disable_help_subcommand = true)]
+pub(super) struct CommandLine {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the log and the keys [default: ./hawser-data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Connections to hold at most [default: what one descriptor table per core holds].
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<String>,
+    /// Address of the native protocol, or off [default: 127.0.0.1:7900].
+    #[arg(long, value_name = "ADDR")]
+    pub native: Option<String>,
+    /// Address of WebSocket and HTTP: not built yet, only `off` is accepted.
+    #[arg(long, value_name = "ADDR")]
+    pub websocket: Option<String>,
+    /// Address of MQTT: not built yet, only `off` is accepted.
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Option<String>,
+    /// Address of metrics and health, or off [default: 127.0.0.1:7980].
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Worker threads, a descriptor table each [default: as many as --max-connections needs, one
+    /// per core at least].
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+    /// Separate router tier: not built yet, only `embedded` is accepted.
+    #[arg(long, value_name = "ADDR[,ADDR...]")]
+    pub router: Option<String>,
+    /// Who may log in: none, token or jwt [default: none].
+    #[arg(long, value_name = "KIND")]
+    pub auth: Option<String>,
+    /// Allow listeners beyond this machine without authentication, and an admin address without
+    /// a key.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Check the configuration and exit: 0 good, 1 not.
+    #[arg(long)]
+    pub check_config: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Command {
+    /// Look after a data directory.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+/// What to do with a data directory.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum LogCommand {
+    /// Read every segment and say whether it is whole.
+    Verify {
+        /// Data directory.
+        dir: PathBuf,
+    },
+    /// Print the records.
+    Dump {
+        /// Data directory.
+        dir: PathBuf,
+        /// Only this lane.
+        #[arg(long, value_name = "N")]
+        lane: Option<u8>,
+        /// Only the segments of this number.
+        #[arg(long, value_name = "N")]
+        segment: Option<u32>,
+        /// Only the records of this shard.
+        #[arg(long, value_name = "N")]
+        shard: Option<u8>,
+    },
+    /// Cut what is damaged; says what is lost.
+    Repair {
+        /// Data directory.
+        dir: PathBuf,
+        /// Only say what would be lost.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy to a directory that does not exist yet, also while a gateway is running.
+    Backup {
+        /// Data directory.
+        dir: PathBuf,
+        /// Where the copy goes.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+}

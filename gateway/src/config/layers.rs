@@ -1,0 +1,270 @@
+//! Default, file, environment and flag laid over each other: for each setting the text that wins
+//! and where it came from. Checks keys and forms; the meaning is checked in [`super`].
+
+use std::collections::BTreeMap;
+
+use super::{
+    ConfigError,
+    command::CommandLine,
+    settings::{Kind, LISTENER_KEYS, LISTENER_KEYS_LATER, SETTINGS, Setting, nearest},
+};
+
+/// Sections of the file; `listener` is a list of tables, `auth` has the free table `tokens`.
+const SECTIONS: &[&str] =
+    &["limits", "listener", "auth", "heartbeat", "store", "router", "admin", "log"];
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub text: String,
+    pub from: String,
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug)]
+pub(super) struct GivenListener {
+    pub kind: String,
+    pub address: String,
+    pub from: String,
+}
+
+/// All layers merged.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    values: BTreeMap<&'static str, Given>,
+    /// `None`: the file names no listener.
+    pub listeners: Option<Vec<GivenListener>>,
+    /// Flags and variables that stand for one listener each: native, websocket, mqtt.
+    pub addresses: BTreeMap<&'static str, Given>,
+    /// `[auth.tokens]`.
+    pub tokens: Option<toml::Table>,
+    /// `HAWSER_INSECURE`.
+    pub insecure: bool,
+    /// One line each.
+    pub warnings: Vec<String>,
+}
+
+impl Layers {
+    /// Lays the file over the defaults.
+    pub fn file(&mut self, text: &str, name: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            ConfigError::new("config", name, error.to_string())
+        })?;
+        for (section, value) in table {
+            if !SECTIONS.contains(&section.as_str()) {
+                return Err(unknown(&section, name, SECTIONS.iter().copied()));
+            }
+            match value {
+                toml::Value::Array(tables) if section == "listener" => {
+                    self.listeners = Some(listeners(&tables, name)?);
+                }
+                toml::Value::Table(keys) if section != "listener" => {
+                    self.section(&section, keys, name)?;
+                }
+                other => {
+                    let wanted = if section == "listener" { "[[listener]]" } else { "a [section]" };
+                    return Err(ConfigError::new(&section, other.to_string(), wanted).at(name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, section: &str, keys: toml::Table, name: &str) -> Result<(), ConfigError> {
+        for (key, value) in keys {
+            let path = format!("{section}.{key}");
+            if path == "auth.tokens" {
+                let toml::Value::Table(tokens) = value else {
+                    return Err(ConfigError::new(&path, value.to_string(), "a table").at(name));
+                };
+                self.tokens = Some(tokens);
+                continue;
+            }
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == path) else {
+                let known = SETTINGS.iter().map(|setting| setting.key);
+                return Err(unknown(&path, name, known.chain(["auth.tokens"])));
+            };
+            let text = text_of(setting, &value).map_err(|error| error.at(name))?;
+            self.set(setting, text, name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Lays `HAWSER_…` variables over what is there; others are none of ours.
+    pub fn environment(&mut self, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        let mut known = vec!["HAWSER_CONFIG".to_owned(), "HAWSER_INSECURE".to_owned()];
+        for setting in SETTINGS {
+            // The long name is the more exact one and wins.
+            for variable in setting.short_variable().into_iter().chain([setting.variable()]) {
+                if let Some(text) = variables.get(&variable) {
+                    self.set(setting, text.clone(), format!("environment {variable}"));
+                }
+                known.push(variable);
+            }
+        }
+        for name in ["native", "websocket", "mqtt"] {
+            let variable = format!("HAWSER_{}", name.to_uppercase());
+            if let Some(text) = variables.get(&variable) {
+                let from = format!("environment {variable}");
+                self.addresses.insert(name, Given { text: text.clone(), from });
+            }
+            known.push(variable);
+        }
+        if let Some(text) = variables.get("HAWSER_INSECURE") {
+            self.insecure = match text.as_str() {
+                "true" | "1" => true,
+                "false" | "0" | "" => false,
+                _ => return Err(ConfigError::new("HAWSER_INSECURE", text, "true or false")),
+            };
+        }
+        // Not an error: orchestrators invent variables after a service's name (HAWSER_PORT).
+        for variable in variables.keys().filter(|name| name.starts_with("HAWSER_")) {
+            if !known.contains(variable) {
+                let hint = nearest(variable, known.iter().map(String::as_str))
+                    .map_or(String::new(), |name| format!("; did you mean {name}?"));
+                self.warnings.push(format!("environment variable {variable} is not used{hint}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays flags over everything.
+    pub fn flags(&mut self, line: &CommandLine) {
+        for (flag, text) in [
+            ("data-dir", &line.data_dir),
+            ("max-connections", &line.max_connections),
+            ("workers", &line.workers),
+            ("admin", &line.admin),
+            ("auth", &line.auth),
+            ("router", &line.router),
+        ] {
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.flag == Some(flag))
+                .expect("every flag listed here is in the table, which a test walks");
+            if let Some(text) = text {
+                self.set(setting, text.clone(), format!("--{flag}"));
+            }
+        }
+        for (flag, text) in
+            [("native", &line.native), ("websocket", &line.websocket), ("mqtt", &line.mqtt)]
+        {
+            if let Some(text) = text {
+                let given = Given { text: text.clone(), from: format!("--{flag}") };
+                self.addresses.insert(flag, given);
+            }
+        }
+        self.insecure |= line.insecure;
+    }
+
+    fn set(&mut self, setting: &Setting, text: String, from: String) {
+        self.values.insert(setting.key, Given { text, from });
+    }
+
+    /// The winning text; `None` when nobody said anything and there is no default.
+    pub fn text(&self, key: &'static str) -> Option<Given> {
+        self.values.get(key).cloned().or_else(|| {
+            let text = find(key).default?.to_owned();
+            Some(Given { text, from: "default".to_owned() })
+        })
+    }
+
+    /// Where the winning value of a key stands, if somebody gave one.
+    pub fn origin(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|given| given.from.as_str())
+    }
+
+    /// A number within its range.
+    pub fn integer(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+        let setting = find(key);
+        let Kind::Integer { min, max, .. } = setting.kind else {
+            unreachable!("{key} is asked for as a number")
+        };
+        let Some(given) = self.text(key) else { return Ok(None) };
+        match given.text.replace('_', "").parse() {
+            Ok(value) if (min..=max).contains(&value) => Ok(Some(value)),
+            _ => Err(ConfigError::new(key, &given.text, setting.allowed()).at(&given.from)),
+        }
+    }
+
+    /// One of the permitted words.
+    pub fn choice(&self, key: &'static str) -> Result<&'static str, ConfigError> {
+        let setting = find(key);
+        let Kind::Choice(words) = setting.kind else {
+            unreachable!("{key} is asked for as a choice")
+        };
+        let given = self.text(key).expect("every choice has a default, which a test walks");
+        words
+            .iter()
+            .find(|word| **word == given.text)
+            .copied()
+            .ok_or_else(|| ConfigError::new(key, &given.text, setting.allowed()).at(&given.from))
+    }
+}
+
+/// The table's line; asking for a key that is not there is a fault of this module.
+pub(super) fn find(key: &'static str) -> &'static Setting {
+    SETTINGS
+        .iter()
+        .find(|setting| setting.key == key)
+        .expect("only keys of the table are asked for, and every load asks for all of them")
+}
+
+fn unknown<'a>(key: &str, from: &str, known: impl IntoIterator<Item = &'a str>) -> ConfigError {
+    let hint = nearest(key, known)
+        .map_or(String::new(), |name| format!("; the nearest known key is `{name}`"));
+    ConfigError {
+        key: key.to_owned(),
+        value: None,
+        from: Some(from.to_owned()),
+        reason: format!("unknown key{hint}"),
+    }
+}
+
+fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigError> {
+    let wrong = || ConfigError::new(setting.key, value.to_string(), setting.allowed());
+    match (setting.kind, value) {
+        (Kind::Integer { .. }, toml::Value::Integer(number)) => Ok(number.to_string()),
+        (Kind::List, toml::Value::Array(items)) => {
+            let mut texts = Vec::with_capacity(items.len());
+            for item in items {
+                // The comma separates on the other layers, so it cannot be part of an item.
+                texts.push(item.as_str().filter(|text| !text.contains(',')).ok_or_else(wrong)?);
+            }
+            Ok(texts.join(","))
+        }
+        (Kind::Integer { .. } | Kind::List, _) => Err(wrong()),
+        (_, toml::Value::String(text)) => Ok(text.clone()),
+        _ => Err(wrong()),
+    }
+}
+
+fn listeners(tables: &[toml::Value], name: &str) -> Result<Vec<GivenListener>, ConfigError> {
+    let mut out = Vec::with_capacity(tables.len());
+    for table in tables {
+        let Some(keys) = table.as_table() else {
+            return Err(ConfigError::new("listener", table.to_string(), "[[listener]]").at(name));
+        };
+        for (key, value) in keys {
+            let path = format!("listener.{key}");
+            if LISTENER_KEYS_LATER.contains(&key.as_str()) {
+                return Err(ConfigError::not_built(&path, value.to_string()).at(name));
+            }
+            if !LISTENER_KEYS.contains(&key.as_str()) {
+                return Err(unknown(&path, name, ["listener.kind", "listener.address"]));
+            }
+        }
+        let text = |key: &str, allowed: &str| {
+            keys.get(key).and_then(toml::Value::as_str).map(str::to_owned).ok_or_else(|| {
+                let value = keys.get(key).map_or("nothing".to_owned(), ToString::to_string);
+                ConfigError::new(&format!("listener.{key}"), value, allowed).at(name)
+            })
+        };
+        out.push(GivenListener {
+            kind: text("kind", "native")?,
+            address: text("address", "IP:PORT, [IPv6]:PORT or off")?,
+            from: name.to_owned(),
+        });
+    }
+    Ok(out)
+}

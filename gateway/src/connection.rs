@@ -1,0 +1,212 @@
+//! What a worker keeps of one connection.
+//!
+//! ```text
+//!           preface          hello             LoggedIn
+//!  Opening ────────▶ Greeting ─────▶ LoggingIn ─────────▶ Open
+//!     │                 │                │                  │
+//!     └─────────────────┴────────────────┴──────────────────┤ peer gone, violation, kick, time-out
+//!                                                           ▼
+//!                                Leaving (last bytes go, bounded) ──▶ Closing ──▶ slot freed
+//! ```
+//!
+//! A slot is freed only after its last completion: [`InFlight`] counts what the kernel holds.
+
+use crate::{outbound::Queue, timers::Tick};
+use hawser_codec::link::Key;
+use hawser_ring::{Operation, Socket};
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for the preface.
+    Opening,
+    /// Waits for the hello.
+    Greeting,
+    /// The home shard is asked.
+    LoggingIn,
+    /// Frames flow.
+    Open,
+    /// Nothing more is read; last bytes go out under a bound.
+    Leaving,
+    /// Operations are cancelled and awaited, then the slot is closed.
+    Closing,
+}
+
+/// How bytes are awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    /// A readiness watch is armed (256 B in the kernel); bytes are fetched once when it fires.
+    Cold,
+    /// A multishot receive is armed (864 B in the kernel, nothing to submit per message).
+    Hot,
+    /// Nothing is armed for want of buffers; armed again when some are given back.
+    Starved,
+    /// Nothing is armed and nothing will be.
+    Ended,
+}
+
+/// Operations of one connection that the kernel has not finished, a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight(u8);
+
+impl InFlight {
+    const fn bit(operation: Operation) -> u8 {
+        match operation {
+            Operation::Receive => 1,
+            Operation::Watch => 2,
+            Operation::Send => 4,
+            Operation::Cancel => 8,
+            Operation::Close => 16,
+            Operation::Pass => 32,
+            _ => 0,
+        }
+    }
+
+    /// Submitted.
+    pub fn set(&mut self, operation: Operation) {
+        debug_assert!(!self.has(operation), "{operation:?} is already in flight");
+        self.0 |= Self::bit(operation);
+    }
+
+    /// Final completion seen.
+    pub fn clear(&mut self, operation: Operation) {
+        self.0 &= !Self::bit(operation);
+    }
+
+    /// Is it under way?
+    pub fn has(self, operation: Operation) -> bool {
+        self.0 & Self::bit(operation) != 0
+    }
+
+    /// Nothing is under way.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// One connection. Its size is part of the memory budget ([`crate::limits`]).
+pub struct Connection {
+    /// Descriptor.
+    pub socket: Socket,
+    /// Where it stands.
+    pub state: State,
+    /// How bytes are awaited.
+    pub receiving: Receiving,
+    /// What the kernel holds.
+    pub in_flight: InFlight,
+    /// Class of the client ([`hawser_codec::message::Class`] as number).
+    pub class: u8,
+    /// Operations whose cancel was asked for.
+    pub cancelled: InFlight,
+    /// Reset instead of FIN at the end.
+    pub abort: bool,
+    /// In the worker's list of connections to flush.
+    pub dirty: bool,
+    /// The home shard was told to stop pushing.
+    pub stalled: bool,
+    /// Receives since the last timer, saturating: several mean an active client.
+    pub busy: u8,
+    /// Requests not yet answered.
+    pub requests: u16,
+    /// Silence allowed, ticks.
+    pub silence: u16,
+    /// Last byte heard.
+    pub heard: Tick,
+    /// When the unfinished frame began, or the state was entered.
+    pub since: Tick,
+    /// Frames waiting to be sent.
+    pub queued: Queue,
+    /// An unfinished frame.
+    pub partial: Queue,
+    /// Login ends then, seconds since 1970; `u32::MAX`: never.
+    pub expires_s: u32,
+    /// Realm (tenant).
+    pub realm: u32,
+    /// Session epoch.
+    pub epoch: u32,
+    /// Length of the user's name within `names`.
+    user_bytes: u8,
+    /// Incarnation of the client's outbox.
+    pub incarnation: u64,
+    /// Key of the user.
+    pub user: Key,
+    /// Key of the device.
+    pub device: Key,
+    /// User's and device's name, one allocation.
+    names: Box<[u8]>,
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(socket: Socket, now: Tick, silence: u16) -> Self {
+        Self {
+            socket,
+            state: State::Opening,
+            receiving: Receiving::Ended,
+            in_flight: InFlight::default(),
+            class: 0,
+            cancelled: InFlight::default(),
+            abort: false,
+            dirty: false,
+            stalled: false,
+            busy: 0,
+            requests: 0,
+            silence,
+            heard: now,
+            since: now,
+            queued: Queue::NONE,
+            partial: Queue::NONE,
+            expires_s: u32::MAX,
+            realm: 0,
+            epoch: 0,
+            user_bytes: 0,
+            incarnation: 0,
+            user: [0; 16],
+            device: [0; 16],
+            names: Box::default(),
+        }
+    }
+
+    /// Keeps the names of who logged in; `user` is at most 64 bytes.
+    pub fn set_names(&mut self, user: &[u8], device: &[u8]) {
+        self.user_bytes = user.len() as u8;
+        self.names = [user, device].concat().into_boxed_slice();
+    }
+
+    /// User's name.
+    pub fn user_name(&self) -> &[u8] {
+        &self.names[..usize::from(self.user_bytes)]
+    }
+
+    /// Device's name.
+    pub fn device_name(&self) -> &[u8] {
+        &self.names[usize::from(self.user_bytes)..]
+    }
+
+    /// The home shard knows of it, so it has to hear of its end.
+    pub fn is_announced(&self) -> bool {
+        !self.names.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_fits_its_budget() {
+        // With the names beside it (36 + 12 bytes) and its timer this is the worker's share.
+        assert!(size_of::<Connection>() <= 112, "{}", size_of::<Connection>());
+    }
+
+    #[test]
+    fn operations_are_counted_apart() {
+        let mut in_flight = InFlight::default();
+        in_flight.set(Operation::Send);
+        in_flight.set(Operation::Receive);
+        in_flight.clear(Operation::Send);
+        assert!(!in_flight.has(Operation::Send) && in_flight.has(Operation::Receive));
+        in_flight.clear(Operation::Receive);
+        assert!(in_flight.is_empty());
+    }
+}

@@ -1,0 +1,314 @@
+//! Every bound of the gateway, with its reason, and the memory they add up to.
+//!
+//! Bounds an operator may change are settings (see [`crate::config`]); their defaults and ranges
+//! stand here too, so that one page answers "how much can this ever take". What is not here is
+//! not bounded by this crate: the router tier and the ring name their own limits.
+//!
+//! Invariant: for every permitted number of workers the fixed pools stay within
+//! [`POOL_BYTES_PER_WORKER_MAX`] a worker and [`POOL_BYTES_PER_PROCESS_MAX`] in all.
+
+mod turn;
+
+pub use turn::*;
+
+use std::fmt;
+
+/// 1024 bytes.
+pub const KIB: u64 = 1024;
+/// 1024 KiB.
+pub const MIB: u64 = 1024 * KIB;
+
+/// Slots of one worker's descriptor table. 20,000 is the hard descriptor limit of common hosts
+/// and containers, and the kernel checks the size of each table against that limit alone.
+pub const TABLE_SLOTS: u32 = 20_000;
+/// Slots kept free for accepts in flight and for connections passed between workers: a multishot
+/// accept on a full table closes what it has accepted.
+pub const TABLE_SLOTS_RESERVED: u32 = 100;
+/// Connections one full-sized table holds.
+pub const TABLE_SLOTS_USABLE: u32 = TABLE_SLOTS - TABLE_SLOTS_RESERVED;
+/// Accepts in flight per listener: one turn's worth of new connections at 30,000/s.
+pub const ACCEPTS_IN_FLIGHT: u32 = 16;
+/// Free slots under which accepting stops, and above which it starts again.
+pub const ACCEPT_SLOTS_LOW: u32 = 2 * ACCEPTS_IN_FLIGHT;
+/// Waiting connections a listener asks the kernel to hold (cut by `net.core.somaxconn`): 0.1 s of
+/// a storm of 40,000 connects a second on one listener.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Workers of one process: 256 tables hold five million connections, more than 64 GiB of
+/// kernel memory allows; above it the fixed pools would not fit their bound.
+pub const WORKERS_MAX: u32 = 256;
+/// Connections all tables of one process can hold.
+pub const CONNECTIONS_MAX: u32 = WORKERS_MAX * TABLE_SLOTS_USABLE;
+/// Shard hosts: more than one per core only adds threads that wait for each other.
+pub const HOSTS_MAX: u32 = 64;
+/// Lanes being written: each has a file, a buffer and a place in the flush order.
+pub const LANES_MAX: u32 = 16;
+
+/// Default longest frame body, bytes: a chat text is below 1 KiB, a signalling blob below 64.
+pub const FRAME_BODY_BYTES: u32 = 64 * 1024;
+/// Highest setting: one frame must stay far below a worker's turn and the outbound mark.
+pub const FRAME_BODY_BYTES_MAX: u32 = 1024 * 1024;
+/// Longest name of a user, device or conversation, bytes.
+pub const NAME_BYTES_MAX: usize = hawser_codec::message::NAME_BYTES_MAX;
+/// Longest login token, bytes: an RS512 token with a dozen claims is below 2 KiB.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Default requests a client may have unanswered: 64 at 1 ms of commit are 64,000/s each.
+pub const REQUESTS_IN_FLIGHT: u16 = 64;
+/// Highest setting for it: the table of them is per connection while they are open.
+pub const REQUESTS_IN_FLIGHT_MAX: u16 = 1024;
+/// Default outbound bytes per connection above which nothing more is pushed to it: 2 s of a busy
+/// reader at 256 messages/s of 128 B. Above it the reader becomes a cursor.
+pub const OUTBOUND_BYTES_HIGH: u32 = 64 * 1024;
+/// Share of the high mark, in percent, under which pushing starts again.
+pub const OUTBOUND_LOW_PERCENT: u32 = 25;
+/// Room above the high mark for answers, which may not be dropped: errors, acknowledges and
+/// pages stop at this many bytes, then nothing is read from the connection.
+pub const OUTBOUND_ANSWER_BYTES: u32 = 16 * 1024;
+/// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
+pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
+/// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
+pub const SEND_STALL_TIMEOUT_MS: u32 = 30_000;
+/// Default time last bytes get on close, ms.
+pub const CLOSE_TIMEOUT_MS: u32 = 2_000;
+/// Default time from SIGTERM to exit, s: under the 30 s that orchestrators give.
+pub const DRAIN_TIMEOUT_S: u32 = 25;
+/// Bytes taken from one connection in one turn; the rest waits for the next, so that one flood
+/// does not delay its neighbours.
+pub const RECEIVE_BYTES_PER_TURN: u32 = 64 * 1024;
+/// Frames taken from one connection in one turn, for floods of tiny frames.
+pub const FRAMES_PER_TURN: u32 = 256;
+
+/// Longest turn of a worker, µs. Loops are cut to stay below; the turn histogram proves it.
+pub const TURN_US_MAX: u32 = 2_000;
+/// Completions handled per turn: 512 at 3.7 µs each stay under [`TURN_US_MAX`].
+pub const COMPLETIONS_PER_TURN: u32 = 512;
+/// Completion queue entries: a whole table turning readable at once fits with its sends cut off
+/// by the turn; an overflow is counted as a sizing fault.
+pub const COMPLETION_QUEUE_ENTRIES: u32 = 16_384;
+/// Submission queue entries: one turn's output, submitted early when full.
+pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
+
+/// One receive buffer: the median chat frame is a twentieth of it, and a page of memory.
+pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// Receive buffers of one worker, bytes, at most: 512 connections speaking in the same turn.
+pub const RECEIVE_POOL_BYTES_MAX: u64 = 2 * MIB;
+/// And at least, with [`WORKERS_MAX`] workers: 16 connections in one turn, the rest starves and
+/// is armed again when buffers return.
+pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
+/// Frames encoded in one turn before they are given to sends, bytes.
+pub const ENCODE_SCRATCH_BYTES: u64 = 64 * KIB;
+/// Batches waiting in one queue between a worker and a shard host: at the bound the worker stops
+/// reading from clients, the host stops taking from its log.
+pub const MESH_BATCHES_MAX: u32 = 256;
+/// A batch is handed over when it holds so many bytes or the turn ends; one frame may pass it.
+pub const MESH_BATCH_BYTES: u32 = 32 * 1024;
+/// Bytes waiting in all queues of one worker towards hosts before clients are refused with a
+/// retry-after.
+pub const MESH_BYTES_MAX: u64 = 2 * MIB;
+/// Slots of the timing wheel of one worker, bytes in all: 4 levels of 256 lists of 8 B.
+pub const TIMER_WHEEL_BYTES: u64 = 8 * KIB;
+/// Reused buffers for completions and actions of one turn.
+pub const TURN_SCRATCH_BYTES: u64 = 32 * KIB;
+
+/// Fixed pools of one worker, at most.
+pub const POOL_BYTES_PER_WORKER_MAX: u64 = 4 * MIB;
+/// Fixed pools of the process, workers included, at most.
+pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
+/// Of these: log buffers, the admin thread, key tables, allocator's own.
+pub const POOL_BYTES_SHARED: u64 = 16 * MIB;
+
+/// User memory of an idle connection, session and directory entry included: the bound a test
+/// measures as a slope.
+pub const USER_BYTES_PER_CONNECTION: u64 = 256;
+/// Kernel memory of one idle TCP socket, measured on Linux 6.18: 3.9 KB.
+pub const KERNEL_SOCKET_BYTES: u64 = 3_994;
+/// Kernel memory of the one armed poll of a quiet connection, measured there: 0.26 KB.
+pub const KERNEL_POLL_BYTES: u64 = 266;
+/// Entries of a worker's descriptor table: 8 B for the file, 8 B for its tag.
+pub const KERNEL_TABLE_SLOT_BYTES: u64 = 16;
+
+const WORKER_FIXED_BYTES: u64 = ENCODE_SCRATCH_BYTES + TIMER_WHEEL_BYTES + TURN_SCRATCH_BYTES;
+
+const _: () = assert!(ACCEPT_SLOTS_LOW < TABLE_SLOTS_RESERVED);
+const _: () = assert!(OUTBOUND_ANSWER_BYTES < OUTBOUND_BYTES_HIGH);
+const _: () = assert!(FRAME_BODY_BYTES <= FRAME_BODY_BYTES_MAX);
+const _: () = assert!(COMPLETIONS_PER_TURN * 37 / 10 <= TURN_US_MAX);
+const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
+const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
+const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
+const _: () = assert!(RECEIVE_POOL_BYTES_MAX + WORKER_FIXED_BYTES <= POOL_BYTES_PER_WORKER_MAX);
+const _: () = assert!(
+    POOL_BYTES_SHARED + WORKERS_MAX as u64 * (RECEIVE_POOL_BYTES_MIN + WORKER_FIXED_BYTES)
+        <= POOL_BYTES_PER_PROCESS_MAX
+);
+const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
+
+/// Receive buffers of each worker: a power of two, as the kernel's buffer ring wants, and fewer
+/// the more workers share the process's bound.
+///
+/// # Panics
+/// When `workers` is 0 or above [`WORKERS_MAX`]; the configuration refuses both.
+#[must_use]
+pub fn receive_buffers_per_worker(workers: u32) -> u16 {
+    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
+    let share = (POOL_BYTES_PER_PROCESS_MAX - POOL_BYTES_SHARED) / u64::from(workers);
+    let bytes = (share - WORKER_FIXED_BYTES).min(RECEIVE_POOL_BYTES_MAX);
+    let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
+    // Largest power of two not above; the const assertions keep it within u16.
+    1 << count.ilog2()
+}
+
+/// One line of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetItem {
+    /// What it is for.
+    pub what: &'static str,
+    /// How many of it.
+    pub count: u64,
+    /// Bytes of one.
+    pub bytes_each: u64,
+    /// Memory of the kernel, not of the process.
+    pub kernel: bool,
+}
+
+impl BudgetItem {
+    /// Bytes in all.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.count * self.bytes_each
+    }
+}
+
+/// What a configuration needs when every connection is open and quiet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryBudget {
+    /// The sum's items, in the order they are printed.
+    pub items: Vec<BudgetItem>,
+}
+
+impl MemoryBudget {
+    /// The sum for so many workers (1 to [`WORKERS_MAX`]) and connections.
+    #[must_use]
+    pub fn for_config(workers: u32, max_connections: u32) -> Self {
+        let connections = u64::from(max_connections);
+        let threads = u64::from(workers);
+        let buffers = u64::from(receive_buffers_per_worker(workers));
+        let user = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: false };
+        let kernel = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: true };
+        let queue_bytes =
+            u64::from(COMPLETION_QUEUE_ENTRIES) * 16 + u64::from(SUBMISSION_QUEUE_ENTRIES) * 64;
+        Self {
+            items: vec![
+                user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
+                user("receive buffers", threads * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
+                user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
+                user("shared pools", 1, POOL_BYTES_SHARED),
+                kernel("sockets", connections, KERNEL_SOCKET_BYTES),
+                kernel("armed polls", connections, KERNEL_POLL_BYTES),
+                kernel(
+                    "descriptor tables",
+                    threads * u64::from(TABLE_SLOTS),
+                    KERNEL_TABLE_SLOT_BYTES,
+                ),
+                kernel("ring queues", threads, queue_bytes),
+            ],
+        }
+    }
+
+    /// Bytes of the process.
+    #[must_use]
+    pub fn user_bytes(&self) -> u64 {
+        self.items.iter().filter(|item| !item.kernel).map(BudgetItem::bytes).sum()
+    }
+
+    /// Bytes of the process that do not grow with connections.
+    #[must_use]
+    pub fn pool_bytes(&self) -> u64 {
+        self.user_bytes() - self.items[0].bytes()
+    }
+
+    /// Bytes of the kernel on our behalf.
+    #[must_use]
+    pub fn kernel_bytes(&self) -> u64 {
+        self.items.iter().filter(|item| item.kernel).map(BudgetItem::bytes).sum()
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.user_bytes() + self.kernel_bytes()
+    }
+}
+
+/// Bytes for people: `3.8 GiB`, `512.0 KiB`, `256 B`.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    #[allow(clippy::cast_precision_loss)] // one decimal is shown
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0 as f64;
+        let text = match self.0 {
+            0..KIB => format!("{} B", self.0),
+            KIB..MIB => format!("{:.1} KiB", value / KIB as f64),
+            _ if self.0 < 1024 * MIB => format!("{:.1} MiB", value / MIB as f64),
+            _ => format!("{:.2} GiB", value / (1024 * MIB) as f64),
+        };
+        f.pad(&text)
+    }
+}
+
+impl fmt::Display for MemoryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "memory budget, every connection open and quiet:")?;
+        for item in &self.items {
+            writeln!(
+                f,
+                "  {:<6} {:<26} {:>10} x {:>10} = {:>11}",
+                if item.kernel { "kernel" } else { "user" },
+                item.what,
+                item.count,
+                Bytes(item.bytes_each),
+                Bytes(item.bytes()),
+            )?;
+        }
+        write!(
+            f,
+            "  user {}, kernel {}, in all {}",
+            Bytes(self.user_bytes()),
+            Bytes(self.kernel_bytes()),
+            Bytes(self.total_bytes()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_stay_within_their_bounds_for_every_worker_count() {
+        for workers in 1..=WORKERS_MAX {
+            let budget = MemoryBudget::for_config(workers, 1000);
+            assert!(budget.pool_bytes() <= POOL_BYTES_PER_PROCESS_MAX, "{workers} workers");
+            let per_worker = (budget.pool_bytes() - POOL_BYTES_SHARED) / u64::from(workers);
+            assert!(per_worker <= POOL_BYTES_PER_WORKER_MAX, "{workers} workers");
+            let buffers = receive_buffers_per_worker(workers);
+            assert!(buffers.is_power_of_two());
+            assert!(u64::from(buffers) * u64::from(RECEIVE_BUFFER_BYTES) >= RECEIVE_POOL_BYTES_MIN);
+        }
+    }
+
+    #[test]
+    fn a_million_connections_grow_the_process_by_256_bytes_each() {
+        let none = MemoryBudget::for_config(51, 0).user_bytes();
+        let million = MemoryBudget::for_config(51, 1_000_000).user_bytes();
+        assert_eq!(million - none, 256_000_000);
+    }
+
+    #[test]
+    fn budget_prints_every_item_and_the_sum() {
+        let text = MemoryBudget::for_config(2, 39_800).to_string();
+        assert_eq!(text.lines().count(), 1 + 8 + 1, "{text}");
+        assert!(text.contains("sockets") && text.contains("in all"), "{text}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Bounds of one turn and of what waits between turns.
+
+use crate::timers::Tick;
+
+/// Version of the native protocol spoken.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Completions in a turn from which a worker counts as busy: the kernel delivers at most 20 when
+/// asked for one.
+pub const BUSY_COMPLETIONS: u32 = 20;
+/// Completions a busy worker waits for, for at most [`GATHER_US`].
+pub const GATHER_COMPLETIONS: u32 = 128;
+/// Bound on that wait, microseconds; measured to save a tenth of the CPU of an echo.
+pub const GATHER_US: u32 = 50;
+
+/// Receives since the last timer that make a connection hot. A heartbeat and its like are one or
+/// two; a conversation is more.
+pub const HOT_RECEIVES: u8 = 4;
+/// Quiet ticks after which a hot connection is looked at for cooling: 10 s.
+pub const COOL_TICKS: Tick = 40;
+/// Starved connections armed again in a turn.
+pub const REARM_PER_TURN: usize = 64;
+/// Timers that fire in a turn; a burst of more is cut and goes on in the next.
+pub const TIMERS_PER_TURN: usize = 512;
+/// Sessions announced again in a turn, so that a rebuilt host is not flooded.
+pub const ANNOUNCE_PER_TURN: u32 = 512;
+/// Connections asked to leave in a turn of a drain.
+pub const LEAVE_PER_TURN: u32 = 512;
+
+/// Parcels of the mesh taken in a turn.
+pub const MESH_PARCELS_PER_TURN: usize = 256;
+/// A parcel that found its queue full is tried again after this, microseconds.
+pub const MESH_RETRY_US: u64 = 200;
+
+/// Bytes of link frames after which a host ends a run: a record is at most a few times its frame,
+/// and a run at most a megabyte.
+pub const UPLINK_SLICE_BYTES: usize = 128 * 1024;
+/// Runs that wait for a lane before senders are refused.
+pub const LANE_RUNS_WAITING_MAX: usize = 256;
+/// Reads of records a host has in flight; more wait their turn.
+pub const READS_IN_FLIGHT_MAX: usize = 256;
+/// Segment files a host keeps open for reading.
+pub const SEGMENTS_OPEN_MAX: usize = 64;
+/// Batches a host keeps for reuse.
+pub const SPARE_BATCHES_MAX: usize = 64;
+/// A batch that grew beyond this is not kept.
+pub const SPARE_BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Entries of a page, at most.
+pub const PAGE_ENTRIES_MAX: u16 = 100;
+
+/// When a client refused for overload should come back, milliseconds.
+pub const OVERLOADED_RETRY_MS: u32 = 1_000;
+/// When a client with too many requests unanswered should send again, milliseconds.
+pub const RATE_LIMITED_RETRY_MS: u32 = 100;
+/// When a sender refused for want of storage should send again, milliseconds.
+pub const STORAGE_RETRY_MS: u32 = 1_000;
+/// When a client asked to leave by a drain should come back, milliseconds.
+pub const DRAIN_RETRY_MS: u32 = 1_000;
+
+/// Bytes of records after which a host makes a checkpoint: some seconds of the busiest host, and
+/// less than a second of replay.
+pub const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
+/// Idle seconds after which the kernel probes the peer: a backstop behind the heartbeat, which is
+/// always shorter.
+pub const KEEPALIVE_S: u32 = 300;
+
+/// Answers a dedup window remembers: at least the requests a client may have unanswered.
+pub const ANSWERS_MAX: usize = 128;

@@ -1,0 +1,718 @@
+//! The native protocol's session: frames in, link frames out, and back.
+//!
+//! Pure: bytes, link frames and time come in; bytes for the client and link frames for the shard
+//! hosts go out. It never touches the ring; what shall happen to the connection is returned.
+
+use crate::{
+    auth::{Authenticator, Denied, Identity},
+    connection::{Connection, State},
+    limits,
+    metrics::{FrameKind, WorkerMetrics},
+    outbound::Pool,
+    resume::{ResumeClaims, ResumeKeys},
+    slab::Handle,
+    timers::{TICK_US, Tick},
+    uplinks::Uplinks,
+};
+use hawser_codec::{
+    code::{self, text as code_text},
+    frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Step},
+    link::{self, Downlink},
+    malformed::Malformed,
+    message::{
+        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Notify,
+        Page, Receipt, Request, Sync, Welcome,
+    },
+    time::Now,
+};
+use hawser_router::key::KeySpace;
+use std::sync::Arc;
+
+/// Why a connection ends: told to the client, counted, then closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Code of [`hawser_codec::code`].
+    pub code: u16,
+    /// Text for people; empty: the code's own.
+    pub text: String,
+    /// Milliseconds after which coming back makes sense, 0: it does not.
+    pub retry_after_ms: u32,
+}
+
+impl Farewell {
+    fn of(code: u16) -> Self {
+        Self { code, text: String::new(), retry_after_ms: 0 }
+    }
+}
+
+impl From<Malformed> for Farewell {
+    fn from(malformed: Malformed) -> Self {
+        Self { code: malformed.code(), text: malformed.to_string(), retry_after_ms: 0 }
+    }
+}
+
+impl From<Denied> for Farewell {
+    fn from(denied: Denied) -> Self {
+        Self { code: denied.code, text: denied.text.to_owned(), retry_after_ms: 0 }
+    }
+}
+
+/// Settings of sessions, the same for all workers.
+pub struct SessionSettings {
+    /// Who may log in.
+    pub authenticator: Authenticator,
+    /// Seals and opens resume tokens.
+    pub resume: ResumeKeys,
+    /// A resume token is good for so long, seconds, and never outlives the login.
+    pub resume_lifetime_s: u32,
+    /// Turns names into keys.
+    pub keys: KeySpace,
+    /// Longest frame body taken.
+    pub frames: FrameLimits,
+    /// Heartbeat by class ([`hawser_codec::message::Class`]), seconds.
+    pub heartbeat_s: [u16; 4],
+    /// Shortest and longest heartbeat a client may announce, milliseconds.
+    pub heartbeat_range_ms: (u32, u32),
+    /// Silence beyond the heartbeat after which a connection is gone, milliseconds.
+    pub grace_ms: u32,
+    /// Outbound bytes of one connection above which pushing stops.
+    pub outbound_bytes_high: usize,
+    /// Requests a client may have unanswered.
+    pub requests_max: u16,
+}
+
+/// A page under way to one connection: its entries come between start and end in one batch.
+struct PageUnderWay {
+    channel: u16,
+    request: u64,
+    count: u16,
+}
+
+/// Session logic of one worker; what belongs to one connection is in [`Connection`].
+pub struct Sessions {
+    settings: Arc<SessionSettings>,
+    encoder: Encoder,
+    page: Option<PageUnderWay>,
+}
+
+/// What the session logic writes to, lent by the worker for one call.
+pub struct Outlet<'a> {
+    /// Time of this turn.
+    pub now: Now,
+    /// The same in ticks.
+    pub tick: Tick,
+    /// Outbound buffers.
+    pub pool: &'a mut Pool,
+    /// Link frames to the shard hosts.
+    pub uplinks: &'a mut Uplinks,
+    /// Counters.
+    pub metrics: &'a WorkerMetrics,
+}
+
+impl Sessions {
+    /// Session logic with these settings.
+    pub fn new(settings: Arc<SessionSettings>) -> Self {
+        Self { settings, encoder: Encoder::new(), page: None }
+    }
+
+    /// Settings in force.
+    pub fn settings(&self) -> &SessionSettings {
+        &self.settings
+    }
+
+    /// Takes whole frames off `bytes`; gives how many bytes are done with. What remains is an
+    /// unfinished frame that the caller keeps.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_bytes(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        outlet: &mut Outlet<'_>,
+    ) -> Result<usize, Farewell> {
+        let mut done = 0;
+        if connection.state == State::Opening {
+            match frame::preface(bytes)? {
+                Some(length) => {
+                    done = length;
+                    connection.state = State::Greeting;
+                }
+                None => return Ok(0),
+            }
+        }
+        loop {
+            if matches!(connection.state, State::Leaving | State::Closing) {
+                return Ok(bytes.len());
+            }
+            match frame::step(&self.settings.frames, &bytes[done..])? {
+                Step::Frame { frame, consumed } => {
+                    self.on_frame(connection, handle, frame, outlet)?;
+                    done += consumed;
+                }
+                Step::NeedMore { .. } => return Ok(done),
+            }
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        frame: Frame<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        let message = match hawser_codec::message::decode(frame) {
+            Ok(message) => message,
+            Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => return Ok(()),
+            Err(malformed) => return Err(malformed.into()),
+        };
+        outlet.metrics.frames_in.at(FrameKind::of(&message)).add(1);
+        match (connection.state, message) {
+            (State::Greeting, Message::Hello(hello)) => {
+                self.on_hello(connection, handle, &hello, outlet)
+            }
+            (State::Open, Message::Request(request)) => {
+                self.on_request(connection, handle, frame.channel, &request, outlet);
+                Ok(())
+            }
+            (State::Open, Message::NotifyAcknowledge(acknowledge)) => {
+                let confirm = link::Confirm {
+                    connection: handle.to_u64(),
+                    user: connection.user,
+                    device: connection.device,
+                    number: acknowledge.number,
+                };
+                confirm.put(outlet.uplinks.to(&connection.user));
+                Ok(())
+            }
+            (State::Open, Message::Sync(sync)) => {
+                self.on_sync(connection, handle, frame.channel, &sync, outlet);
+                Ok(())
+            }
+            (State::Open, Message::Receipt(receipt)) => {
+                self.on_receipt(connection, &receipt, outlet);
+                Ok(())
+            }
+            (State::Open, Message::Ping(beat)) => {
+                self.expect_within(connection, beat.next_ms);
+                let next_ms = u32::from(self.heartbeat_s(connection.class)) * 1000;
+                let queue = outlet.pool.open(&mut connection.queued);
+                self.encoder.pong(queue, frame.channel, 0, &Beat { next_ms });
+                Ok(())
+            }
+            (State::Open, Message::Pong(beat)) => {
+                self.expect_within(connection, beat.next_ms);
+                Ok(())
+            }
+            (State::Opening | State::Greeting | State::LoggingIn | State::Open, other) => {
+                Err(Farewell {
+                    code: code::UNEXPECTED_FRAME,
+                    text: format!(
+                        "{} is not allowed {}",
+                        FrameKind::of(&other).label(),
+                        match connection.state {
+                            State::Opening | State::Greeting => "before hello",
+                            State::LoggingIn => "before the welcome",
+                            _ => "from a client that is logged in",
+                        }
+                    ),
+                    retry_after_ms: 0,
+                })
+            }
+            (State::Leaving | State::Closing, _) => Ok(()),
+        }
+    }
+
+    fn heartbeat_s(&self, class: u8) -> u16 {
+        self.settings.heartbeat_s[usize::from(class) % self.settings.heartbeat_s.len()]
+    }
+
+    /// Sets how long silence is allowed after an announced interval; 0: the class's.
+    fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
+        let (min, max) = self.settings.heartbeat_range_ms;
+        let interval_ms = match next_ms {
+            0 => u32::from(self.heartbeat_s(connection.class)) * 1000,
+            announced => announced.clamp(min, max),
+        };
+        let ticks = u64::from(interval_ms.saturating_add(self.settings.grace_ms)) * 1000 / TICK_US;
+        connection.silence = u16::try_from(ticks).unwrap_or(u16::MAX);
+    }
+
+    /// The interval behind the silence allowed, seconds.
+    fn heartbeat_of(&self, connection: &Connection) -> u16 {
+        let silence_ms = u64::from(connection.silence) * TICK_US / 1000;
+        (silence_ms.saturating_sub(u64::from(self.settings.grace_ms)) / 1000) as u16
+    }
+
+    fn on_hello(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        hello: &Hello<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        if !(hello.version_min..=hello.version_max).contains(&limits::PROTOCOL_VERSION) {
+            return Err(Farewell {
+                code: code::VERSION_UNSUPPORTED,
+                text: format!(
+                    "client speaks versions {} to {}, this server {}",
+                    hello.version_min,
+                    hello.version_max,
+                    limits::PROTOCOL_VERSION
+                ),
+                retry_after_ms: 0,
+            });
+        }
+        if hello.incarnation == 0 {
+            return Err(Farewell {
+                code: code::BAD_REQUEST,
+                text: "incarnation must not be 0".into(),
+                retry_after_ms: 0,
+            });
+        }
+        let (identity, epoch) = self.identify(hello, outlet.now)?;
+        check_name("user", identity.user.as_bytes())?;
+        check_name("device", identity.device.as_bytes())?;
+        if !outlet.uplinks.has_room() {
+            return Err(Farewell {
+                code: code::OVERLOADED,
+                text: "too many logins at once".into(),
+                retry_after_ms: limits::OVERLOADED_RETRY_MS,
+            });
+        }
+        let (user, check) = self.settings.keys.user(identity.realm, identity.user.as_bytes());
+        connection.user = user;
+        connection.device = self.settings.keys.device(&user, identity.device.as_bytes());
+        connection.realm = identity.realm;
+        connection.epoch = epoch;
+        connection.incarnation = hello.incarnation;
+        connection.class = hello.class as u8;
+        connection.expires_s = u32::try_from(identity.expires_ms / 1000).unwrap_or(u32::MAX);
+        connection.set_names(identity.user.as_bytes(), identity.device.as_bytes());
+        self.expect_within(connection, u32::from(hello.heartbeat_s) * 1000);
+        connection.state = State::LoggingIn;
+        link::Login {
+            connection: handle.to_u64(),
+            user,
+            device: connection.device,
+            check,
+            realm: identity.realm,
+            epoch,
+            cursor_plus_one: hello.cursor.map_or(0, |cursor| cursor.saturating_add(1)),
+            rewind: hello.rewind,
+            announce: false,
+            user_name: identity.user.as_bytes(),
+            device_name: identity.device.as_bytes(),
+        }
+        .put(outlet.uplinks.to(&user));
+        Ok(())
+    }
+
+    /// Who it is: by resume token if it has one, else by what the configuration asks for.
+    fn identify(&self, hello: &Hello<'_>, now: Now) -> Result<(Identity, u32), Farewell> {
+        if !hello.resume_token.is_empty() {
+            let claims = self.settings.resume.open(now.wall_ms, hello.resume_token)?;
+            let identity = Identity {
+                realm: claims.realm,
+                user: claims.user,
+                device: claims.device,
+                expires_ms: claims.login_expires_ms,
+            };
+            return Ok((identity, claims.epoch));
+        }
+        let authenticator = &self.settings.authenticator;
+        let identity = authenticator.authenticate(
+            now.wall_ms,
+            hello.realm,
+            hello.user,
+            hello.device,
+            hello.token,
+        )?;
+        Ok((identity, 0))
+    }
+
+    fn on_request(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        channel: u16,
+        request: &Request<'_>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let refusal = if request.client_seq == 0 || request.to.is_empty() {
+            Some((code::BAD_REQUEST, 0))
+        } else if connection.requests >= self.settings.requests_max {
+            Some((code::RATE_LIMITED, limits::RATE_LIMITED_RETRY_MS))
+        } else if !outlet.uplinks.has_room() {
+            Some((code::OVERLOADED, limits::OVERLOADED_RETRY_MS))
+        } else {
+            None
+        };
+        if let Some((code, retry_after_ms)) = refusal {
+            self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
+            return;
+        }
+        connection.requests += 1;
+        let keys = &self.settings.keys;
+        let (peer, _) = keys.user(connection.realm, request.to.as_bytes());
+        let conversation = keys.direct(&connection.user, &peer);
+        link::Send {
+            connection: handle.to_u64(),
+            user: connection.user,
+            device: connection.device,
+            peer,
+            conversation,
+            channel,
+            incarnation: connection.incarnation,
+            client_seq: request.client_seq,
+            after: request.after,
+            uuid: request.uuid,
+            first_attempt_ms: request.first_attempt_ms,
+            level: match request.level {
+                Level::Ephemeral => 0,
+                Level::Normal => 1,
+                Level::Important => 2,
+            },
+            content: request.content,
+            receipts: request.receipts,
+            sender_name: connection.user_name(),
+            device_name: connection.device_name(),
+            peer_name: request.to.as_bytes(),
+            body: request.body,
+        }
+        .put(outlet.uplinks.to(&conversation));
+    }
+
+    fn refuse(
+        &mut self,
+        connection: &mut Connection,
+        channel: u16,
+        client_seq: u64,
+        code: u16,
+        retry_after_ms: u32,
+        outlet: &mut Outlet<'_>,
+    ) {
+        outlet.metrics.refused.at(code).add(1);
+        let queue = outlet.pool.open(&mut connection.queued);
+        let text = code_text(code);
+        self.encoder.error(
+            queue,
+            channel,
+            0,
+            &Error { code, text, retry_after_ms, client_seq, fatal: false },
+        );
+    }
+
+    fn on_sync(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        channel: u16,
+        sync: &Sync,
+        outlet: &mut Outlet<'_>,
+    ) {
+        if !(1..=limits::PAGE_ENTRIES_MAX).contains(&sync.limit) {
+            self.refuse(connection, channel, 0, code::BAD_REQUEST, 0, outlet);
+            return;
+        }
+        link::Read {
+            connection: handle.to_u64(),
+            user: connection.user,
+            device: connection.device,
+            channel,
+            request: sync.request,
+            after: sync.after,
+            limit: sync.limit,
+            backward: sync.backward,
+            since_ms: sync.since_ms,
+        }
+        .put(outlet.uplinks.to(&connection.user));
+    }
+
+    fn on_receipt(
+        &mut self,
+        connection: &mut Connection,
+        receipt: &Receipt<'_>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let keys = &self.settings.keys;
+        let (peer, _) = keys.user(connection.realm, receipt.conversation.as_bytes());
+        link::Receipt {
+            user: connection.user,
+            peer,
+            conversation: keys.direct(&connection.user, &peer),
+            what: receipt.what,
+            sequence: receipt.sequence,
+            user_name: connection.user_name(),
+        }
+        .put(outlet.uplinks.to(&peer));
+    }
+
+    /// Announces a session again to a host that lost its directory.
+    pub fn announce(&self, connection: &Connection, handle: Handle, uplinks: &mut Uplinks) {
+        let user_name = connection.user_name();
+        let (_, check) = self.settings.keys.user(connection.realm, user_name);
+        link::Login {
+            connection: handle.to_u64(),
+            user: connection.user,
+            device: connection.device,
+            check,
+            realm: connection.realm,
+            epoch: connection.epoch,
+            cursor_plus_one: 0,
+            rewind: false,
+            announce: true,
+            user_name,
+            device_name: connection.device_name(),
+        }
+        .put(uplinks.to(&connection.user));
+    }
+
+    /// A link frame for one connection. `Announce` is the worker's affair and never comes here.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_downlink(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        downlink: &Downlink<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        if matches!(connection.state, State::Leaving | State::Closing) {
+            return Ok(());
+        }
+        match downlink {
+            Downlink::LoggedIn(logged_in) if logged_in.announced => Ok(()),
+            Downlink::LoggedIn(logged_in) => {
+                self.welcome(connection, logged_in, outlet);
+                Ok(())
+            }
+            Downlink::LoginRefused(refused) => Err(Farewell {
+                retry_after_ms: refused.retry_after_ms,
+                ..Farewell::of(refused.code)
+            }),
+            Downlink::Accepted(accepted) => {
+                connection.requests = connection.requests.saturating_sub(1);
+                outlet.metrics.frames_out.at(FrameKind::Acknowledge).add(1);
+                let queue = outlet.pool.open(&mut connection.queued);
+                let acknowledge = Acknowledge {
+                    client_seq: accepted.client_seq,
+                    sequence: accepted.sequence,
+                    time_ms: accepted.time_ms,
+                };
+                self.encoder.acknowledge(queue, accepted.channel, 0, &acknowledge);
+                Ok(())
+            }
+            Downlink::Refused(refused) => {
+                connection.requests = connection.requests.saturating_sub(1);
+                let (code, retry_after_ms) = (refused.code, refused.retry_after_ms);
+                self.refuse(
+                    connection,
+                    refused.channel,
+                    refused.client_seq,
+                    code,
+                    retry_after_ms,
+                    outlet,
+                );
+                Ok(())
+            }
+            Downlink::Deliver(deliver) => {
+                self.deliver(connection, handle, deliver, outlet);
+                Ok(())
+            }
+            Downlink::Head(head) => {
+                connection.stalled = false;
+                let queue = outlet.pool.open(&mut connection.queued);
+                self.encoder.head(queue, 0, 0, &Head { head: head.head });
+                Ok(())
+            }
+            Downlink::PageStart(start) => {
+                self.page =
+                    Some(PageUnderWay { channel: start.channel, request: start.request, count: 0 });
+                Ok(())
+            }
+            Downlink::PageEnd(end) => {
+                self.end_page(connection, end, outlet);
+                Ok(())
+            }
+            Downlink::Kick(kick) => Err(Farewell::of(kick.code)),
+            Downlink::PeerReceipt(receipt) => {
+                let queue = outlet.pool.open(&mut connection.queued);
+                let receipt = Receipt {
+                    conversation: text(receipt.peer_name),
+                    what: receipt.what,
+                    sequence: receipt.sequence,
+                };
+                self.encoder.receipt(queue, 0, 0, &receipt);
+                Ok(())
+            }
+            Downlink::Announce(_) => Ok(()),
+        }
+    }
+
+    fn welcome(
+        &mut self,
+        connection: &mut Connection,
+        logged_in: &link::LoggedIn,
+        outlet: &mut Outlet<'_>,
+    ) {
+        connection.state = State::Open;
+        connection.epoch = logged_in.epoch;
+        outlet.metrics.logins.add(1);
+        let login_expires_ms = match connection.expires_s {
+            u32::MAX => u64::MAX,
+            seconds => u64::from(seconds) * 1000,
+        };
+        let settings = &self.settings;
+        let identity = Identity {
+            realm: connection.realm,
+            user: text(connection.user_name()).to_owned(),
+            device: text(connection.device_name()).to_owned(),
+            expires_ms: login_expires_ms,
+        };
+        let token = settings.resume.seal(&ResumeClaims::of(
+            &identity,
+            connection.epoch,
+            outlet.now.wall_ms,
+            settings.resume_lifetime_s,
+        ));
+        let welcome = Welcome {
+            version: limits::PROTOCOL_VERSION,
+            server_time_ms: outlet.now.wall_ms,
+            heartbeat_s: self.heartbeat_of(connection),
+            resume_token: &token,
+            head: logged_in.head,
+            cursor: logged_in.cursor,
+            floor: logged_in.floor,
+            frame_bytes_max: settings.frames.body_bytes_max,
+            requests_max: settings.requests_max,
+            compression: 0,
+        };
+        self.encoder.welcome(outlet.pool.open(&mut connection.queued), 0, 0, &welcome);
+    }
+
+    fn deliver(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        deliver: &link::Deliver<'_>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let queued = outlet.pool.queued_bytes(connection.queued);
+        if !deliver.page && queued > self.settings.outbound_bytes_high {
+            // The entry stays in the mailbox; the client will be told the head and read it there.
+            if !connection.stalled {
+                connection.stalled = true;
+                outlet.metrics.outbound_stalls.add(1);
+                link::Stall {
+                    connection: handle.to_u64(),
+                    user: connection.user,
+                    device: connection.device,
+                }
+                .put(outlet.uplinks.to(&connection.user));
+            }
+            return;
+        }
+        let (channel, flags) = match (&mut self.page, deliver.page) {
+            (Some(page), true) => {
+                page.count += 1;
+                (page.channel, FLAG_PAGE)
+            }
+            _ => (0, 0),
+        };
+        outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
+        let notify = Notify {
+            number: deliver.number,
+            conversation: text(deliver.peer_name),
+            sequence: deliver.sequence,
+            sender: text(deliver.sender_name),
+            device: text(deliver.device_name),
+            incarnation: deliver.incarnation,
+            client_seq: deliver.client_seq,
+            uuid: deliver.uuid,
+            time_ms: deliver.time_ms,
+            content: deliver.content,
+            receipts: deliver.receipts,
+            own: deliver.own,
+            body: deliver.body,
+        };
+        self.encoder.notify(outlet.pool.open(&mut connection.queued), channel, flags, &notify);
+    }
+
+    fn end_page(
+        &mut self,
+        connection: &mut Connection,
+        end: &link::PageEnd,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let Some(page) = self.page.take() else { return };
+        if end.code != 0 {
+            self.refuse(connection, page.channel, 0, end.code, end.retry_after_ms, outlet);
+            return;
+        }
+        let answer = Page {
+            request: page.request,
+            count: page.count,
+            head: end.head,
+            cursor: end.cursor,
+            floor: end.floor,
+            more: end.more,
+        };
+        self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, 0, &answer);
+    }
+
+    /// Encodes the farewell.
+    pub fn say_farewell(
+        &mut self,
+        connection: &mut Connection,
+        farewell: &Farewell,
+        pool: &mut Pool,
+    ) {
+        let text = match farewell.text.as_str() {
+            "" => code::text(farewell.code),
+            text => text,
+        };
+        let error = Error {
+            code: farewell.code,
+            text,
+            retry_after_ms: farewell.retry_after_ms,
+            client_seq: 0,
+            fatal: true,
+        };
+        self.encoder.error(pool.open(&mut connection.queued), 0, 0, &error);
+    }
+
+    /// Tells a client that the server is leaving.
+    pub fn say_go_away(
+        &mut self,
+        connection: &mut Connection,
+        retry_after_ms: u32,
+        pool: &mut Pool,
+    ) {
+        let go_away = hawser_codec::message::GoAway {
+            code: code::SHUTTING_DOWN,
+            retry_after_ms,
+            endpoint: "",
+        };
+        self.encoder.go_away(pool.open(&mut connection.queued), 0, 0, &go_away);
+    }
+}
+
+/// Names travel the link as bytes; they entered as `&str`.
+fn text(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap_or("\u{fffd}")
+}
+
+fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Farewell {
+        code: code::BAD_NAME,
+        text: format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len()),
+        retry_after_ms: 0,
+    })
+}

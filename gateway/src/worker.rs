@@ -1,0 +1,620 @@
+//! One thread, one ring, everything it owns: the turn.
+//!
+//! ```text
+//!  wait for completions ─▶ bytes to sessions ─▶ link frames to hosts ─▶ shards, lane
+//!        ▲                                                                 │
+//!        └── sends, arms, wake-ups ◀── frames to connections ◀─────────────┘
+//! ```
+//!
+//! A turn ends with everything it produced handed on: nothing waits for the next one but what a
+//! bound cut off. The worker runs unchanged on the real and on the simulated ring.
+
+mod close;
+mod receive;
+mod timeout;
+
+use crate::{
+    connection::{Connection, Receiving, State},
+    hosting::Hosting,
+    limits,
+    mesh::{MeshPort, Parcel},
+    metrics::{CloseReason, WorkerMetrics},
+    outbound::{Pool, Queue},
+    session::{Farewell, Outlet, SessionSettings, Sessions},
+    slab::{Handle, Slab},
+    timers::{TICK_US, Tick, Wheel},
+    uplinks::Uplinks,
+};
+use hawser_codec::{link::Downlink, time::Now};
+use hawser_ring::{
+    Completion, Errno, Event, Listener, Operation, Ring, RingAddress, Socket, SocketOptions, Token,
+    Wait,
+};
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+};
+
+/// `ENOBUFS`, `EAGAIN`, `ECANCELED`, `ENFILE` and `EMFILE` as every Linux has them.
+const ENOBUFS: Errno = Errno(105);
+const EAGAIN: Errno = Errno(11);
+const ECANCELED: Errno = Errno(125);
+
+/// What the process wants of its workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Serve.
+    Serving = 0,
+    /// Take nobody new, ask all to leave.
+    Draining = 1,
+    /// End now.
+    Stopping = 2,
+}
+
+/// What all workers of a process share, besides the mesh.
+pub struct Fleet {
+    phase: AtomicU8,
+    /// Connections each worker holds or is about to get.
+    pub loads: Box<[AtomicU32]>,
+    /// Ring of each worker, 0 until known.
+    pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
+}
+
+impl Fleet {
+    /// A fleet of `workers` workers, serving.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            phase: AtomicU8::new(Phase::Serving as u8),
+            loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
+        }
+    }
+
+    /// What the process wants.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Changes it; workers see it at their next turn (wake them).
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// The worker with the fewest connections.
+    pub fn emptiest(&self) -> usize {
+        let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).enumerate();
+        loads.min_by_key(|(_, load)| *load).map_or(0, |(index, _)| index)
+    }
+}
+
+/// Settings of one worker.
+#[derive(Clone)]
+pub struct WorkerSettings {
+    /// Index among the workers.
+    pub index: usize,
+    /// Shard hosts there are; they live on the first workers.
+    pub hosts: u16,
+    /// Addresses to listen on.
+    pub listeners: Vec<SocketAddr>,
+    /// Slots of the descriptor table.
+    pub slots: u32,
+    /// Connections this worker should hold at most; above it passes new ones on.
+    pub share: u32,
+    /// Accept to complete hello, ms.
+    pub handshake_ms: u32,
+    /// Time last bytes get on close, ms.
+    pub close_ms: u32,
+    /// Options of accepted sockets.
+    pub options: SocketOptions,
+    /// Bytes of one receive buffer: a receive that fills it may have left more behind.
+    pub buffer_bytes: u32,
+}
+
+/// Levels this worker keeps for the metrics.
+#[derive(Default)]
+struct Levels {
+    /// Connections under a multishot receive.
+    hot: u32,
+    /// Requests armed or in flight on connections.
+    armed: u32,
+    /// Sessions open.
+    sessions: u32,
+    /// Connections leaving or closing.
+    closing: u32,
+}
+
+struct Door {
+    listener: Listener,
+    /// Accepts in flight.
+    accepts: u32,
+    /// Accepts asked for so far: tells those in flight apart.
+    asked: u32,
+}
+
+/// See the module.
+pub struct Worker<R: Ring> {
+    settings: WorkerSettings,
+    fleet: Arc<Fleet>,
+    ring: R,
+    now: Now,
+    tick: Tick,
+    connections: Slab<Connection>,
+    wheel: Wheel,
+    pool: Pool,
+    sessions: Sessions,
+    uplinks: Uplinks,
+    mesh: MeshPort,
+    hosting: Option<Hosting>,
+    doors: Vec<Door>,
+    dirty: Vec<Handle>,
+    starved: VecDeque<Handle>,
+    /// Slot up to which sessions were announced again, per host that asked.
+    announcing: Vec<Option<u32>>,
+    leaving: Option<u32>,
+    metrics: Arc<WorkerMetrics>,
+    completions: Vec<Completion>,
+    parcels: Vec<(u16, Parcel)>,
+    fired: Vec<u32>,
+    batch: u32,
+    levels: Levels,
+}
+
+impl<R: Ring> Worker<R> {
+    /// A worker that listens at once.
+    ///
+    /// # Errors
+    /// What the listeners say: `EADDRINUSE`, `EACCES`.
+    pub fn new(
+        settings: WorkerSettings,
+        fleet: Arc<Fleet>,
+        mut ring: R,
+        mesh: MeshPort,
+        hosting: Option<Hosting>,
+        sessions: Arc<SessionSettings>,
+        metrics: Arc<WorkerMetrics>,
+    ) -> io::Result<Self> {
+        mesh.announce(ring.address());
+        fleet.addresses[settings.index].get_or_init(|| ring.address());
+        let mut doors = Vec::new();
+        for address in &settings.listeners {
+            let listener = ring
+                .listen(*address, limits::LISTEN_BACKLOG, settings.options)
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+            doors.push(Door { listener, accepts: 0, asked: 0 });
+        }
+        Ok(Self {
+            connections: Slab::new(settings.slots),
+            wheel: Wheel::new(settings.slots),
+            pool: Pool::default(),
+            sessions: Sessions::new(sessions),
+            uplinks: Uplinks::new(settings.hosts),
+            announcing: vec![None; usize::from(settings.hosts)],
+            settings,
+            fleet,
+            ring,
+            now: Now::default(),
+            tick: 0,
+            mesh,
+            hosting,
+            doors,
+            dirty: Vec::new(),
+            starved: VecDeque::new(),
+            leaving: None,
+            metrics,
+            completions: Vec::new(),
+            parcels: Vec::new(),
+            fired: Vec::new(),
+            batch: 1,
+            levels: Levels::default(),
+        })
+    }
+
+    /// Something for other threads to wake this worker with.
+    pub fn waker(&self) -> Arc<dyn hawser_ring::Waker> {
+        self.ring.waker()
+    }
+
+    /// Connections held.
+    pub fn connections(&self) -> u32 {
+        self.connections.occupied()
+    }
+
+    /// Address of the first listener.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.doors.first().map(|door| self.ring.local_address(door.listener))
+    }
+
+    /// The shard host on this worker, if there is one.
+    pub fn hosting(&self) -> Option<&Hosting> {
+        self.hosting.as_ref()
+    }
+
+    /// The ring below.
+    pub fn ring(&self) -> &R {
+        &self.ring
+    }
+
+    /// One pass. True as long as the worker wants another.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        self.accept_more();
+        let wait = self.wait();
+        let mut completions = std::mem::take(&mut self.completions);
+        let turn = self.ring.turn(wait, &mut completions)?;
+        self.mesh.unpark();
+        self.now = turn.now;
+        let tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        if tick != self.tick {
+            self.tick = tick;
+            // A walk over all queues: often enough for a gauge, too dear for every turn.
+            self.metrics.outbound_bytes.set(self.pool.collecting_bytes() as u64);
+        }
+        self.batch = completions.len() as u32;
+        self.metrics.batch.record(completions.len() as u64);
+        for completion in completions.drain(..) {
+            self.on_completion(completion);
+        }
+        self.completions = completions;
+        self.receive_parcels();
+        self.fire_timers();
+        self.announce_some();
+        self.hand_on();
+        self.rearm_starved();
+        self.flush();
+        self.mesh.flush(&mut self.ring);
+        self.export(turn.now);
+        self.go_on()
+    }
+
+    /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
+    fn export(&mut self, started: Now) {
+        let metrics = &self.metrics;
+        metrics.connections.set(u64::from(self.connections.occupied()));
+        let (levels, held) = (&self.levels, self.connections.occupied());
+        metrics.connections_hot.set(u64::from(levels.hot));
+        metrics.connections_closing.set(u64::from(levels.closing));
+        let cold = held.saturating_sub(levels.hot + levels.closing);
+        metrics.connections_cold.set(u64::from(cold));
+        metrics.sessions.set(u64::from(levels.sessions));
+        metrics.armed.set(u64::from(levels.armed));
+        metrics.turns.add(1);
+        metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
+        let ring = self.ring.counters();
+        metrics.enters.set(ring.enters);
+        metrics.completions.set(ring.completions);
+        metrics.overflows.set(ring.overflows);
+        if self.mesh.is_behind() {
+            metrics.mesh_stalls.add(1);
+        }
+    }
+
+    fn go_on(&mut self) -> io::Result<bool> {
+        match self.fleet.phase() {
+            Phase::Serving => Ok(true),
+            Phase::Draining => {
+                self.leave_some();
+                Ok(self.connections.occupied() > 0 || self.has_unfinished_work())
+            }
+            Phase::Stopping => Ok(self.has_unfinished_work()),
+        }
+    }
+
+    fn has_unfinished_work(&self) -> bool {
+        self.hosting.as_ref().is_some_and(Hosting::is_busy)
+    }
+
+    /// How long the next turn may sleep.
+    fn wait(&mut self) -> Wait {
+        let mut until_us = self.wheel.next_us();
+        let mut sooner = |at: u64| until_us = Some(until_us.map_or(at, |until| until.min(at)));
+        if let Some(at) = self.hosting.as_ref().and_then(|hosting| hosting.next_deadline()) {
+            sooner(at);
+        }
+        if self.mesh.has_waiting() {
+            sooner(self.now.monotonic_us + limits::MESH_RETRY_US);
+        }
+        let unfinished = self.announcing.iter().any(Option::is_some)
+            || !self.dirty.is_empty()
+            || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
+        if unfinished || !self.mesh.park() {
+            return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
+        }
+        // A busy worker gathers: one enter then serves many completions. A quiet one answers at
+        // once, so nothing is won by holding back at low load.
+        if self.batch >= limits::BUSY_COMPLETIONS {
+            Wait { until_us, batch: limits::GATHER_COMPLETIONS, gather_us: limits::GATHER_US }
+        } else {
+            Wait { until_us, batch: 1, gather_us: 0 }
+        }
+    }
+
+    fn on_completion(&mut self, completion: Completion) {
+        let Completion { token, more, event } = completion;
+        match event {
+            Event::Accepted(result) => self.on_accepted(token, result),
+            Event::Arrived(result) => self.on_arrived(result),
+            Event::Woken => {}
+            Event::Written(..) | Event::Synced(_) | Event::Read(_) => {
+                let Some(hosting) = &mut self.hosting else { return };
+                hosting.on_completion(self.now, token, event, &mut self.ring);
+            }
+            Event::Passed(result) => self.on_passed(token, result),
+            event => self.on_connection_event(token, more, event),
+        }
+    }
+
+    fn on_connection_event(&mut self, token: Token, more: bool, event: Event) {
+        let handle = Handle { slot: token.slot, generation: token.generation };
+        let Some(connection) = self.connections.get_mut(handle) else {
+            self.metrics.stale_completions.add(1);
+            if let Event::Received(Ok(Some(lease))) = event {
+                self.ring.give_back(lease);
+            }
+            return;
+        };
+        // `more` is the only truth about being armed: a full completion queue ends a multishot
+        // with a valid, positive result.
+        if !more {
+            connection.in_flight.clear(token.operation);
+            self.levels.armed -= 1;
+        }
+        match event {
+            Event::Received(result) => self.on_received(handle, result, more),
+            Event::Readable(result) => self.on_readable(handle, result),
+            Event::Sent(result, bytes) => self.on_sent(handle, result, bytes),
+            Event::Cancelled(_) => {}
+            Event::Closed(_) => return self.forget(handle),
+            _ => {}
+        }
+        self.advance_close(handle);
+    }
+
+    /// Keeps accepts in flight as long as slots are free beyond the reserve.
+    fn accept_more(&mut self) {
+        if self.fleet.phase() != Phase::Serving {
+            return;
+        }
+        let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            while door.accepts < limits::ACCEPTS_IN_FLIGHT
+                && self.ring.free_slots() > in_flight + limits::ACCEPT_SLOTS_LOW
+            {
+                door.asked = door.asked.wrapping_add(1);
+                let token = Token::new(Operation::Accept, index as u32, door.asked);
+                self.ring.accept(door.listener, token);
+                door.accepts += 1;
+                in_flight += 1;
+            }
+        }
+    }
+
+    fn on_accepted(&mut self, token: Token, result: Result<(Socket, SocketAddr), Errno>) {
+        if let Some(door) = self.doors.get_mut(token.slot as usize) {
+            door.accepts -= 1;
+        }
+        match result {
+            Ok((socket, _peer)) => {
+                self.metrics.accepted.add(1);
+                self.admit(socket);
+            }
+            // The peer left before it was accepted, or the table was full after all.
+            Err(_) => self.metrics.closed.at(CloseReason::Full).add(1),
+        }
+    }
+
+    fn on_arrived(&mut self, result: Result<Socket, Errno>) {
+        if let Ok(socket) = result {
+            self.hold(socket);
+        }
+    }
+
+    /// Keeps a new connection, or passes it to the emptiest worker when this one has its share.
+    fn admit(&mut self, socket: Socket) {
+        let own = &self.fleet.loads[self.settings.index];
+        if own.load(Ordering::Relaxed) < self.settings.share {
+            own.fetch_add(1, Ordering::Relaxed);
+            return self.hold_counted(socket);
+        }
+        let to = self.fleet.emptiest();
+        let address = self.fleet.addresses[to].get().copied();
+        match address.filter(|_| to != self.settings.index) {
+            Some(address) => {
+                self.fleet.loads[to].fetch_add(1, Ordering::Relaxed);
+                let there = Token::new(Operation::Arrive, to as u32, 0);
+                let token = Token::new(Operation::Pass, socket.0, to as u32);
+                self.ring.pass(socket, address, there, token);
+            }
+            None => {
+                own.fetch_add(1, Ordering::Relaxed);
+                self.hold_counted(socket);
+            }
+        }
+    }
+
+    fn on_passed(&mut self, token: Token, result: Result<(), Errno>) {
+        if result.is_err() {
+            // The other table was full after all: the connection stays here.
+            self.fleet.loads[token.generation as usize].fetch_sub(1, Ordering::Relaxed);
+            self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
+            self.hold_counted(Socket(token.slot));
+        } else {
+            self.metrics.passed.add(1);
+        }
+    }
+
+    /// A socket that was counted for this worker by the one that passed it.
+    fn hold(&mut self, socket: Socket) {
+        self.hold_counted(socket);
+    }
+
+    fn hold_counted(&mut self, socket: Socket) {
+        let silence = self.handshake_ticks() as u16;
+        let connection = Connection::new(socket, self.tick, silence);
+        let handle = self.connections.insert(socket.0, connection);
+        self.wheel.file(handle.slot, self.tick + Tick::from(silence));
+        self.arm(handle);
+    }
+
+    fn handshake_ticks(&self) -> Tick {
+        ticks(self.settings.handshake_ms)
+    }
+
+    /// Encoded frames wait: remember to send them this turn.
+    fn mark_dirty(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if !connection.dirty && connection.queued != Queue::NONE {
+            connection.dirty = true;
+            self.dirty.push(handle);
+        }
+    }
+
+    fn receive_parcels(&mut self) {
+        let mut parcels = std::mem::take(&mut self.parcels);
+        self.mesh.receive(limits::MESH_PARCELS_PER_TURN, &mut parcels);
+        for (from, parcel) in parcels.drain(..) {
+            match parcel {
+                Parcel::Downlink(batch) => {
+                    self.on_downlinks(&batch, from);
+                    self.pool.recycle(batch);
+                }
+                parcel => {
+                    let Some(hosting) = &mut self.hosting else { continue };
+                    hosting.on_parcel(self.now, from, parcel);
+                }
+            }
+        }
+        self.parcels = parcels;
+    }
+
+    fn on_downlinks(&mut self, batch: &[u8], host: u16) {
+        let mut rest = batch;
+        loop {
+            match Downlink::take(&mut rest) {
+                Ok(Some(downlink)) => self.on_downlink(&downlink, host),
+                Ok(None) => return,
+                Err(_) => {
+                    // Our own tier wrote it: a fault to be seen, not a reason to drop clients.
+                    self.metrics.closed.at(CloseReason::Fault).add(1);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_downlink(&mut self, downlink: &Downlink<'_>, host: u16) {
+        let Some(connection) = downlink.connection() else {
+            if let Some(from) = self.announcing.get_mut(usize::from(host)) {
+                *from = Some(0);
+            }
+            return;
+        };
+        let handle = Handle::from_u64(connection);
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        let was_logging_in = connection.state == State::LoggingIn;
+        let mut outlet = Outlet {
+            now: self.now,
+            tick: self.tick,
+            pool: &mut self.pool,
+            uplinks: &mut self.uplinks,
+            metrics: &self.metrics,
+        };
+        match self.sessions.on_downlink(connection, handle, downlink, &mut outlet) {
+            Ok(()) => {
+                if was_logging_in && connection.state == State::Open {
+                    self.levels.sessions += 1;
+                }
+                self.mark_dirty(handle);
+            }
+            Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
+        }
+    }
+
+    /// Link frames to the hosts, and what the own host says to that.
+    fn hand_on(&mut self) {
+        let own = self.settings.index;
+        for host in 0..self.uplinks.hosts() {
+            if self.uplinks.is_empty(host) {
+                continue;
+            }
+            if host == own
+                && let Some(hosting) = &mut self.hosting
+            {
+                let batch = self.uplinks.take(host, hosting.spare());
+                hosting.on_parcel(self.now, own as u16, Parcel::Uplink(batch));
+            } else {
+                let batch = self.uplinks.take(host, self.pool.spare());
+                self.mesh.send(host, Parcel::Uplink(batch));
+            }
+        }
+        self.uplinks.set_room(!self.mesh.is_behind());
+        let Some(hosting) = &mut self.hosting else { return };
+        hosting.turn(self.now, &mut self.ring, &mut self.mesh);
+        while let Some(batch) = self.hosting.as_mut().and_then(Hosting::pop_local_downlink) {
+            self.on_downlinks(&batch, own as u16);
+            if let Some(hosting) = &mut self.hosting {
+                hosting.recycle(batch);
+            }
+        }
+    }
+
+    /// One send per connection that has something to say and none under way.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for handle in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(handle) else { continue };
+            connection.dirty = false;
+            if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
+                continue;
+            }
+            let bytes = self.pool.take(&mut connection.queued);
+            if bytes.is_empty() {
+                continue;
+            }
+            connection.in_flight.set(Operation::Send);
+            self.levels.armed += 1;
+            let token = Token::new(Operation::Send, handle.slot, handle.generation);
+            self.ring.send(connection.socket, bytes, token);
+        }
+        self.dirty = dirty;
+    }
+
+    fn on_sent(&mut self, handle: Handle, result: Result<usize, Errno>, mut bytes: Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        match result {
+            Ok(sent) if sent < bytes.len() && connection.state != State::Closing => {
+                self.metrics.bytes_out.add(sent as u64);
+                bytes.drain(..sent);
+                connection.in_flight.set(Operation::Send);
+                self.levels.armed += 1;
+                let token = Token::new(Operation::Send, handle.slot, handle.generation);
+                self.ring.send(connection.socket, bytes, token);
+            }
+            Ok(sent) => {
+                self.metrics.bytes_out.add(sent as u64);
+                self.pool.recycle(bytes);
+                self.mark_dirty(handle);
+            }
+            Err(_) => {
+                self.pool.recycle(bytes);
+                self.begin_close(handle, true, CloseReason::Reset);
+            }
+        }
+    }
+}
+
+/// Whole ticks of a time in milliseconds, at least one.
+fn ticks(milliseconds: u32) -> Tick {
+    (u64::from(milliseconds) * 1000).div_ceil(TICK_US).max(1) as Tick
+}

@@ -1,0 +1,155 @@
+//! How connections end: last bytes under a bound, cancel, await, close, free.
+
+use super::*;
+
+impl<R: Ring> Worker<R> {
+    /// Says why, then closes once that has gone out or the bound has passed.
+    pub(super) fn dismiss(&mut self, handle: Handle, farewell: &Farewell, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if matches!(connection.state, State::Leaving | State::Closing) {
+            return;
+        }
+        self.sessions.say_farewell(connection, farewell, &mut self.pool);
+        self.leave(handle, reason);
+    }
+
+    fn leave(&mut self, handle: Handle, reason: CloseReason) {
+        self.metrics.closed.at(reason).add(1);
+        self.logout(handle);
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        connection.state = State::Leaving;
+        self.levels.closing += 1;
+        let bound = self.tick + ticks(self.settings.close_ms);
+        self.wheel.file(handle.slot, bound);
+        self.mark_dirty(handle);
+    }
+
+    /// The peer is gone or must go: nothing more is sent.
+    pub(super) fn begin_close(&mut self, handle: Handle, abort: bool, reason: CloseReason) {
+        self.logout(handle);
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if !matches!(connection.state, State::Leaving | State::Closing) {
+            self.metrics.closed.at(reason).add(1);
+        }
+        connection.abort |= abort;
+        if connection.state != State::Leaving && connection.state != State::Closing {
+            self.levels.closing += 1;
+        }
+        connection.state = State::Closing;
+        self.wheel.cancel(handle.slot);
+        self.advance_close(handle);
+    }
+
+    fn logout(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if matches!(connection.state, State::Leaving | State::Closing) {
+            return;
+        }
+        if matches!(connection.receiving, Receiving::Hot | Receiving::Starved) {
+            self.levels.hot -= 1;
+        }
+        connection.receiving = Receiving::Ended;
+        if matches!(connection.state, State::LoggingIn | State::Open) && connection.is_announced() {
+            let logout = hawser_codec::link::Logout {
+                connection: handle.to_u64(),
+                user: connection.user,
+                device: connection.device,
+            };
+            logout.put(self.uplinks.to(&connection.user));
+            if connection.state == State::Open {
+                self.levels.sessions -= 1;
+            }
+        }
+    }
+
+    /// Takes the next step of an ending connection; called after each of its completions.
+    pub(super) fn advance_close(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        match connection.state {
+            State::Leaving
+                if !connection.in_flight.has(Operation::Send)
+                    && connection.queued == Queue::NONE =>
+            {
+                connection.state = State::Closing;
+                self.wheel.cancel(handle.slot);
+            }
+            State::Closing => {}
+            _ => return,
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.in_flight.has(Operation::Cancel) || connection.in_flight.has(Operation::Close)
+        {
+            return;
+        }
+        // A slot is never closed with anything in flight: the kernel would keep the file, send no
+        // FIN, and a late completion would meet the slot's next owner.
+        for operation in [Operation::Watch, Operation::Receive, Operation::Send] {
+            if connection.in_flight.has(operation) && !connection.cancelled.has(operation) {
+                connection.cancelled.set(operation);
+                connection.in_flight.set(Operation::Cancel);
+                self.levels.armed += 1;
+                let target = Token::new(operation, handle.slot, handle.generation);
+                let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
+                self.ring.cancel(target, token);
+                return;
+            }
+        }
+        if connection.in_flight.is_empty() {
+            connection.in_flight.set(Operation::Close);
+            self.levels.armed += 1;
+            let token = Token::new(Operation::Close, handle.slot, handle.generation);
+            self.ring.close(connection.socket, connection.abort, token);
+        }
+    }
+
+    /// The slot is closed: nothing of this life is left.
+    pub(super) fn forget(&mut self, handle: Handle) {
+        let Some(mut connection) = self.connections.remove(handle) else { return };
+        debug_assert!(connection.in_flight.is_empty());
+        for queue in [&mut connection.queued, &mut connection.partial] {
+            let bytes = self.pool.take(queue);
+            self.pool.recycle(bytes);
+        }
+        self.levels.closing -= 1;
+        self.wheel.cancel(handle.slot);
+        self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Announces sessions to hosts that lost their directory, a bounded number a turn.
+    pub(super) fn announce_some(&mut self) {
+        for host in 0..self.announcing.len() {
+            let Some(from) = self.announcing[host] else { continue };
+            if !self.uplinks.has_room() {
+                continue;
+            }
+            let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.capacity());
+            for slot in from..to {
+                let Some(handle) = self.connections.handle(slot) else { continue };
+                let Some(connection) = self.connections.get_mut(handle) else { continue };
+                let home = usize::from(connection.user[0]) % self.announcing.len();
+                if home == host && connection.state == State::Open {
+                    self.sessions.announce(connection, handle, &mut self.uplinks);
+                }
+            }
+            self.announcing[host] = (to < self.connections.capacity()).then_some(to);
+        }
+    }
+
+    /// Drain: asks connections to leave, a bounded number a turn, and closes them.
+    pub(super) fn leave_some(&mut self) {
+        let from = self.leaving.unwrap_or(0);
+        let to = (from + limits::LEAVE_PER_TURN).min(self.connections.capacity());
+        for slot in from..to {
+            let Some(handle) = self.connections.handle(slot) else { continue };
+            let Some(connection) = self.connections.get_mut(handle) else { continue };
+            if matches!(connection.state, State::Leaving | State::Closing) {
+                continue;
+            }
+            let retry_after_ms = limits::DRAIN_RETRY_MS;
+            self.sessions.say_go_away(connection, retry_after_ms, &mut self.pool);
+            self.leave(handle, CloseReason::Shutdown);
+        }
+        // Those accepted meanwhile are met on the next round.
+        self.leaving = Some(if to < self.connections.capacity() { to } else { 0 });
+    }
+}

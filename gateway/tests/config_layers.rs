@@ -1,0 +1,281 @@
+//! Configuration: layers, ranges, refusals, and the example file.
+
+#![allow(clippy::unwrap_used)] // the lint takes shared test code for ordinary code
+
+use std::{io, path::Path};
+
+use hawser_gateway::{
+    config::{self, AuthKind, Command, Config, Invocation, LogCommand, Machine, Stop},
+    limits,
+};
+
+const MACHINE: Machine = Machine { cores: 2, descriptors_max: 20_000 };
+
+fn invoke(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Invocation, Stop> {
+    let mut arguments = vec!["hawser-gateway".into()];
+    if !file.is_empty() {
+        arguments.extend(["--config", "hawser.toml"].map(Into::into));
+    }
+    arguments.extend(flags.iter().map(Into::into));
+    let variables = variables.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+    let read = |path: &Path| match path.to_str() {
+        Some("hawser.toml") => Ok(file.to_owned()),
+        Some("key") => Ok("0123456789abcdef0123456789abcdef\n".to_owned()),
+        Some("short") => Ok("0123\n".to_owned()),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    };
+    config::load(arguments, variables, MACHINE, &read)
+}
+
+#[track_caller]
+fn good(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Config {
+    match invoke(file, variables, flags) {
+        Ok(Invocation::Run(config)) => *config,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> String {
+    match invoke(file, variables, flags) {
+        Err(Stop::Config(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_parts(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
+    let config = good("", &[], &[]);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners[0].address, "127.0.0.1:7900".parse().unwrap());
+    assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
+    assert_eq!(config.store.data_dir, Path::new("./hawser-data"));
+    assert_eq!(config.auth.kind, AuthKind::None);
+    assert_eq!((config.limits.workers, config.limits.max_connections), (2, 39_800));
+    assert_eq!((config.router.hosts, config.store.lanes), (2, 1));
+    assert_eq!(config.limits.connections_per_worker(), limits::TABLE_SLOTS_USABLE);
+}
+
+#[test]
+fn flag_beats_variable_beats_file_beats_default() {
+    let file = "[store]\ndata_dir = \"/file\"\n";
+    let variable = [("HAWSER_STORE_DATA_DIR", "/variable")];
+    let dir = |config: Config| config.store.data_dir.display().to_string();
+    assert_eq!(dir(good("", &[], &[])), "./hawser-data");
+    assert_eq!(dir(good(file, &[], &[])), "/file");
+    assert_eq!(dir(good(file, &variable, &[])), "/variable");
+    assert_eq!(dir(good(file, &variable, &["--data-dir", "/flag"])), "/flag");
+    assert_eq!(dir(good(file, &[("HAWSER_DATA_DIR", "/short")], &[])), "/short");
+
+    let file = "[[listener]]\nkind = \"native\"\naddress = \"127.0.0.1:1\"\n\
+                [[listener]]\nkind = \"native\"\naddress = \"[::1]:2\"\n";
+    assert_eq!(good(file, &[], &[]).listeners.len(), 2);
+    let one = good(file, &[("HAWSER_NATIVE", "127.0.0.1:3")], &["--native", "127.0.0.1:4"]);
+    assert_eq!(one.listeners.len(), 1);
+    assert_eq!(one.listeners[0].address.port(), 4);
+}
+
+#[test]
+fn the_file_may_be_named_by_a_variable_and_must_exist() {
+    let read = |_: &Path| Ok("[log]\nlevel = \"warn\"\n".to_owned());
+    let named = [("HAWSER_CONFIG".to_owned(), "anywhere.toml".to_owned())];
+    match config::load(["hawser-gateway".into()], named, MACHINE, &read) {
+        Ok(Invocation::Run(config)) => assert_eq!(config.log.level, "warn"),
+        other => panic!("{other:?}"),
+    }
+    assert_parts(&refused("", &[], &["--config", "missing.toml"]), &["missing.toml", "config"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let text = refused("[limits]\nmax_conections = 5\n", &[], &[]);
+    assert_parts(&text, &["limits.max_conections", "hawser.toml", "`limits.max_connections`"]);
+    assert_parts(&refused("[limit]\nworkers = 5\n", &[], &[]), &["`limit`", "`limits`"]);
+    let text = refused("[[listener]]\nkind = \"native\"\nadress = \"127.0.0.1:1\"\n", &[], &[]);
+    assert_parts(&text, &["listener.adress", "`listener.address`"]);
+    let text = refused("[store]\nqqqqqqqqqqqqqqqqq = 5\n", &[], &[]);
+    assert!(!text.contains("nearest"), "{text}");
+    assert!(matches!(invoke("", &[], &["--max-conections", "5"]), Err(Stop::Usage(_))));
+}
+
+#[test]
+fn a_foreign_variable_is_a_warning_since_orchestrators_make_them() {
+    let config = good("", &[("HAWSER_PORT", "tcp://10.0.0.1:7900"), ("HAWSER_WORKRS", "3")], &[]);
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert_parts(&config.warnings[1], &["HAWSER_WORKRS", "HAWSER_WORKERS"]);
+}
+
+#[test]
+fn a_refused_value_comes_with_its_key_its_source_and_what_is_allowed() {
+    for (file, parts) in [
+        (
+            "[limits]\nframe_body_bytes_max = 2000000\n",
+            ["limits.frame_body_bytes_max", "2000000", "1024 to 1048576 bytes"],
+        ),
+        ("[limits]\nrequests_max = 0\n", ["limits.requests_max", "\"0\"", "1 to 1024"]),
+        ("[limits]\nworkers = -1\n", ["limits.workers", "-1", "1 to 256"]),
+        ("[limits]\nworkers = \"two\"\n", ["limits.workers", "two", "1 to 256"]),
+        ("[store]\nwrite = \"fast\"\n", ["store.write", "fast", "auto, direct, sync"]),
+        ("[store]\ndata_dir = 5\n", ["store.data_dir", "5", "a text"]),
+        ("[store]\nsegment_bytes = 5000000\n", ["store.segment_bytes", "5000000", "4096"]),
+        ("[admin]\naddress = \"localhost\"\n", ["admin.address", "localhost", "IP:PORT"]),
+        ("[heartbeat]\nweb_s = 1\n", ["heartbeat.web_s", "\"1\"", "5 to 3600 s"]),
+        ("[auth]\njwt_issuer = \"x\"\n", ["auth.jwt_issuer", "x", "a list"]),
+        ("[log]\nlevel = \"loud\"\n", ["log.level", "loud", "error, warn, info"]),
+        ("limits = 5\n", ["`limits`", "5", "[section]"]),
+        ("[limits\n", ["`config`", "hawser.toml", "line 1"]),
+    ] {
+        let text = refused(file, &[], &[]);
+        assert_parts(&text, &parts);
+        assert_parts(&text, &["hawser.toml"]);
+    }
+    let text = refused("", &[("HAWSER_LIMITS_WORKERS", "many")], &[]);
+    assert_parts(&text, &["limits.workers", "many", "environment HAWSER_LIMITS_WORKERS"]);
+    let text = refused("", &[], &["--max-connections", "0"]);
+    assert_parts(&text, &["limits.max_connections", "--max-connections", "1 to 5094400"]);
+}
+
+#[test]
+fn settings_that_exclude_each_other_are_refused() {
+    let text = refused("[heartbeat]\nclient_min_s = 700\n", &[], &[]);
+    assert_parts(&text, &["heartbeat.client_min_s", "700", "heartbeat.client_max_s"]);
+    let text = refused("[router]\nhosts = 3\n", &[], &[]);
+    assert_parts(&text, &["router.hosts", "3", "1 to 2"]);
+    let text = refused("[store]\nlanes = 2\n[router]\nhosts = 1\n", &[], &[]);
+    assert_parts(&text, &["store.lanes", "2", "router.hosts"]);
+    let twice = "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"native\"\n".repeat(2);
+    assert_parts(&refused(&twice, &[], &[]), &["127.0.0.1:1", "two listeners"]);
+    assert_parts(&refused("", &[], &["--native", "off"]), &["listener", "1 to 16"]);
+}
+
+#[test]
+fn workers_follow_the_connections_asked_for() {
+    let million = good("", &[], &["--max-connections", "1000000"]);
+    assert_eq!((million.limits.workers, million.router.hosts), (51, 2));
+    assert_eq!(good("", &[], &["--max-connections", "10"]).limits.workers, 2);
+    assert_eq!(good("", &[], &["--workers", "5"]).limits.max_connections, 5 * 19_900);
+    assert_eq!(good("", &[], &["--workers", "1"]).router.hosts, 1);
+    let text = refused("", &[], &["--workers", "50", "--max-connections", "1000000"]);
+    assert_parts(&text, &["limits.workers", "\"50\"", "1000000", "51"]);
+}
+
+#[test]
+fn a_lower_descriptor_limit_makes_smaller_tables_and_more_workers() {
+    let machine = Machine { cores: 2, descriptors_max: 4096 };
+    let arguments = ["hawser-gateway", "--max-connections", "19900"].map(Into::into);
+    let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    match config::load(arguments, [], machine, &read) {
+        Ok(Invocation::Run(config)) => {
+            assert_eq!((config.limits.workers, config.limits.table_slots), (5, 4096));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_and_off_is_not() {
+    assert_eq!(good("", &[], &["--websocket", "off", "--mqtt", "off"]).listeners.len(), 1);
+    for flags in [
+        ["--websocket", "127.0.0.1:7901"],
+        ["--mqtt", "127.0.0.1:1883"],
+        ["--router", "127.0.0.1:7990"],
+    ] {
+        assert_parts(&refused("", &[], &flags), &[flags[0], flags[1], "not built yet"]);
+    }
+    for line in ["kind = \"mqtt\"", "kind = \"native\"\ntls = true", "kind = \"native\"\nproxy = 1"]
+    {
+        let file = format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{line}\n");
+        assert_parts(&refused(&file, &[], &[]), &["listener.", "not built yet"]);
+    }
+    assert!(matches!(invoke("", &[], &["--takeover"]), Err(Stop::Usage(_))));
+}
+
+#[test]
+fn open_doors_are_refused_unless_insecure_is_said() {
+    for address in ["0.0.0.0:7900", "[::]:7900", "192.0.2.1:7900", "[::ffff:192.0.2.1]:7900"] {
+        let text = refused("", &[], &["--native", address]);
+        assert_parts(&text, &["listener.address", "auth.kind", "--insecure"]);
+        good("", &[], &["--native", address, "--insecure"]);
+        good("", &[("HAWSER_INSECURE", "true")], &["--native", address]);
+    }
+    for address in ["127.8.9.10:7900", "[::1]:7900", "[::ffff:127.0.0.1]:7900"] {
+        good("", &[], &["--native", address]);
+    }
+    let tokens = "[auth]\nkind = \"token\"\n[auth.tokens]\n\"token-of-ann-00001\" = \"ann\"\n";
+    good(tokens, &[], &["--native", "0.0.0.0:7900"]);
+
+    let text = refused("", &[], &["--admin", "0.0.0.0:7980"]);
+    assert_parts(&text, &["admin.address", "admin.key_file", "--insecure"]);
+    good("[admin]\nkey_file = \"key\"\n", &[], &["--admin", "0.0.0.0:7980"]);
+    let text = refused("[admin]\nkey_file = \"short\"\n", &[], &[]);
+    assert_parts(&text, &["admin.key_file", "short", "hawser.toml", "16 bytes or more"]);
+    good("", &[], &["--admin", "0.0.0.0:7980", "--insecure"]);
+    assert_eq!(good("", &[], &["--admin", "off"]).admin.address, None);
+}
+
+#[test]
+fn kinds_of_authentication_want_their_keys() {
+    assert_parts(&refused("", &[], &["--auth", "jwt"]), &["auth.jwt_key_file"]);
+    assert_parts(&refused("", &[], &["--auth", "token"]), &["auth.token_file"]);
+    assert_parts(&refused("", &[], &["--auth", "ldap"]), &["ldap", "none, token, jwt"]);
+    let file = "[auth]\njwt_key_file = \"key\"\njwt_audience = [\"a\", \"b\"]\n";
+    let AuthKind::Jwt(jwt) = good(file, &[], &["--auth", "jwt"]).auth.kind else { panic!() };
+    assert_eq!(jwt.audience, ["a", "b"]);
+    let variable = [("HAWSER_AUTH_JWT_AUDIENCE", "x, y")];
+    let AuthKind::Jwt(jwt) = good(file, &variable, &["--auth", "jwt"]).auth.kind else { panic!() };
+    assert_eq!(jwt.audience, ["x", "y"]);
+}
+
+#[test]
+fn check_config_log_commands_help_and_version_are_told_apart() {
+    assert!(matches!(invoke("", &[], &["--check-config"]), Ok(Invocation::Check(_))));
+    let bad = invoke("", &[], &["--check-config", "--workers", "0"]);
+    assert!(matches!(bad, Err(Stop::Config(_))));
+    let dir = "data".into();
+    assert_eq!(
+        invoke("", &[], &["log", "verify", "data"]),
+        Ok(Invocation::Command(Command::Log(LogCommand::Verify { dir })))
+    );
+    let (dir, to) = ("data".into(), "copy".into());
+    assert_eq!(
+        invoke("", &[], &["log", "backup", "data", "--to", "copy"]),
+        Ok(Invocation::Command(Command::Log(LogCommand::Backup { dir, to })))
+    );
+    assert!(matches!(invoke("", &[], &["log"]), Err(Stop::Usage(_))));
+    for flag in ["--help", "--version"] {
+        assert!(matches!(invoke("", &[], &[flag]), Err(Stop::Shown(_))), "{flag}");
+    }
+}
+
+/// The example with the comment signs of its settings (`# key = value`) taken off.
+fn example() -> (String, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("hawser.example.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let all = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>();
+    (text.clone(), all.join("\n"))
+}
+
+#[test]
+fn every_line_of_the_example_is_the_shipped_value() {
+    let (text, _) = example();
+    assert_eq!(good(&text, &[], &[]), good("", &[], &[]));
+}
+
+#[test]
+fn the_example_shows_every_setting() {
+    let (_, all) = example();
+    let table: toml::Table = all.parse().unwrap();
+    for key in config::keys() {
+        let (section, name) = key.split_once('.').unwrap();
+        let shown = table.get(section).and_then(|section| section.get(name));
+        assert!(shown.is_some(), "{key} is not in the example");
+    }
+    good(&all, &[], &[]);
+}
