@@ -125,6 +125,9 @@ impl Host {
             counters,
             scratch: Vec::new(),
         };
+        for (lane, segment) in &state.lanes {
+            host.on_segments_dropped(*lane, *segment);
+        }
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();

@@ -22,6 +22,8 @@ pub struct Recovered {
     pub(crate) shards: Vec<Shard>,
     /// In stream order per source.
     pub(crate) undelivered: Vec<Undelivered>,
+    /// Lowest segments there are, by lane.
+    pub(crate) lanes: Vec<(u8, u32)>,
 }
 
 /// A durable message whose entry for one mailbox never became durable.
@@ -115,6 +117,7 @@ pub struct Recovery {
     late_entries: BTreeMap<(Key, u64), Place>,
     /// Likewise index pages.
     late_pages: BTreeMap<(Key, u64), Location>,
+    lanes: Vec<(u8, u32)>,
 }
 
 impl Recovery {
@@ -132,6 +135,7 @@ impl Recovery {
             spare: Vec::new(),
             late_entries: BTreeMap::new(),
             late_pages: BTreeMap::new(),
+            lanes: Vec::new(),
         }
     }
 
@@ -143,6 +147,12 @@ impl Recovery {
         recovering.section = restored.position;
         recovering.shard = restored;
         Ok(())
+    }
+
+    /// Says that the lowest segment of `lane` is `segment`. Places below are no longer read; a
+    /// checkpoint may still name some, because retention went on after it.
+    pub fn lane_begins(&mut self, lane: u8, segment: u32) {
+        self.lanes.push((lane, segment));
     }
 
     /// Replays one record that stands at `location`.
@@ -198,8 +208,13 @@ impl Recovery {
                 self.shards[source].shard.streamed[home] = applied;
             }
         }
-        let mut all: Vec<Recovered> =
-            (0..hosts).map(|_| Recovered { shards: Vec::new(), undelivered: Vec::new() }).collect();
+        let mut all: Vec<Recovered> = (0..hosts)
+            .map(|_| Recovered {
+                shards: Vec::new(),
+                undelivered: Vec::new(),
+                lanes: self.lanes.clone(),
+            })
+            .collect();
         for ((source, position), open) in std::mem::take(&mut self.open) {
             let location = open.location;
             let message = record::Message::take(&open.payload);

@@ -193,6 +193,23 @@ fn dropped_segments_raise_the_floor() {
 }
 
 #[test]
+fn segments_dropped_after_the_checkpoint_are_known_after_recovery() {
+    let mut world = World::new();
+    mailbox(&mut world, 100);
+    world.next_segment();
+    world.checkpoint();
+    world.drop_records();
+    world.drop_segments();
+    world.crash(2, |_| 0);
+    let ann = world.login("ann", "phone");
+    world.send(&ann, "bob", 101, b"new");
+    let bob = world.login("bob", "desk");
+    world.hear(&bob);
+    let heard = page(&mut world, &bob, 0, 20, false);
+    assert_eq!((numbers(&heard), end(&heard)), (vec![101], (false, 100, 0)));
+}
+
+#[test]
 fn a_failed_read_is_reported_with_a_time_to_come_back() {
     let mut world = World::new();
     let bob = mailbox(&mut world, 40);

@@ -111,6 +111,7 @@ pub struct Lane {
     bytes: Vec<Vec<u8>>,
     /// Handed over and not durable.
     pub waiting: VecDeque<(u16, RunOutput)>,
+    lowest: u32,
 }
 
 /// First byte of a run never stands at location 0, like behind a real batch's header.
@@ -178,7 +179,7 @@ impl World {
             settings,
             hosts: Vec::new(),
             lanes: (0..8)
-                .map(|_| Lane { bytes: vec![Vec::new()], waiting: VecDeque::new() })
+                .map(|_| Lane { bytes: vec![Vec::new()], waiting: VecDeque::new(), lowest: 1 })
                 .collect(),
             records: Vec::new(),
             sections: Vec::new(),
@@ -201,6 +202,9 @@ impl World {
         let mut recovery = Recovery::new(self.settings.answers_max);
         for (shard, section) in &self.sections {
             recovery.section(*shard, section).unwrap();
+        }
+        for (lane, Lane { lowest, .. }) in self.lanes.iter().enumerate() {
+            recovery.lane_begins(lane as u8, *lowest);
         }
         // Lane by lane, as the store replays.
         let mut records: Vec<_> = self.records[self.replay_from..].iter().collect();
@@ -368,6 +372,7 @@ impl World {
     pub fn drop_segments(&mut self) {
         for lane in 0..self.lanes.len() {
             let last = self.lanes[lane].bytes.len();
+            self.lanes[lane].lowest = last as u32;
             for segment in &mut self.lanes[lane].bytes[..last - 1] {
                 segment.clear();
             }
