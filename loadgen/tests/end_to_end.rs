@@ -85,7 +85,8 @@ fn closed_loop_keeps_every_pair_busy() {
 
 #[test]
 fn each_fault_of_the_server_is_named() {
-    let rows: [(Fault, fn(&Report) -> u64); 4] = [
+    type Count = fn(&Report) -> u64;
+    let rows: [(Fault, Count); 4] = [
         (Fault::Lose(50), |report| report.lost),
         (Fault::Double(50), |report| report.duplicated),
         (Fault::Swap(50), |report| report.oracle.reordered),
