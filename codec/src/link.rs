@@ -17,6 +17,9 @@
 //! `length` counts what follows it. Texts and bodies are `u32` length and bytes. The peer is our
 //! own code, yet a damaged batch gives [`Damaged`], never a panic.
 
+#[cfg(test)]
+mod tests;
+
 /// A batch that does not parse: a fault of our own tier, not of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
@@ -109,6 +112,10 @@ macro_rules! frames {
                 fn take(rest: &mut &$($life)? [u8]) -> Result<Self, Damaged> {
                     Ok(Self { $($field: Field::take(rest)?,)* })
                 }
+                #[cfg(test)]
+                fn drawn(draw: &mut tests::Draw<$($life)?>) -> Self {
+                    Self { $($field: tests::Drawn::drawn(draw),)* }
+                }
             }
         )*
 
@@ -130,6 +137,18 @@ macro_rules! frames {
                 match u8::take(&mut frame)? {
                     $($kind => Ok(Some(Self::$name($name::take(&mut frame)?))),)*
                     _ => Err(Damaged),
+                }
+            }
+
+            #[cfg(test)]
+            fn one_of_each(draw: &mut tests::Draw<'a>) -> Vec<Self> {
+                vec![$(Self::$name($name::drawn(draw)),)*]
+            }
+
+            #[cfg(test)]
+            fn put(&self, batch: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name(frame) => frame.put(batch),)*
                 }
             }
         }

@@ -5,6 +5,8 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+mod tests;
 
 pub use decode::decode;
 pub use encode::Encoder;
@@ -14,6 +16,11 @@ pub const VERSION: u16 = 1;
 
 /// Longest name of a user, device or conversation, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
+
+/// Most bytes a notify frame takes beyond its message body: header, numbers and three names of the
+/// longest kind. Whoever accepts a request with a body of this much less than the receiver's frame
+/// limit can always deliver it.
+pub const NOTIFY_OVERHEAD_BYTES_MAX: usize = 384;
 
 /// Most entries a page may be asked for: about what one screen and the next need, and a bounded
 /// number of disk reads for the server.

@@ -28,7 +28,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    text.split_whitespace()
+        .map(|byte| u8::from_str_radix(byte, 16).expect("golden files hold hex"))
+        .collect()
 }
 
 fn golden(sample: &Sample) -> PathBuf {

@@ -26,7 +26,7 @@ const BODY_TABLE_BYTES: usize = 256;
 /// skipped, see [`Malformed::is_fatal`].
 #[inline]
 pub fn decode(frame: Frame<'_>) -> Result<Message<'_>, Malformed> {
-    if frame.flags & FLAG_COMPRESSED != 0 && frame.kind <= kind::ERROR {
+    if frame.flags & FLAG_COMPRESSED != 0 && (kind::HELLO..=kind::ERROR).contains(&frame.kind) {
         return Err(Malformed::Compressed { kind: frame.kind });
     }
     match frame.kind {

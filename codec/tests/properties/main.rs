@@ -1,0 +1,205 @@
+//! Properties of the native protocol over arbitrary messages and arbitrary bytes.
+
+mod checks;
+
+use hawser_codec::frame::{self, FLAG_COMPRESSED, Frame, FrameLimits, Step};
+use hawser_codec::message::{
+    self, Acknowledge, Beat, Class, Encoder, Error, GoAway, Head, Hello, Level, Message, Notify,
+    NotifyAcknowledge, Page, Receipt, Request, SYNC_LIMIT_MAX, Sync, Welcome,
+};
+use proptest::prelude::*;
+
+const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 65_536 };
+
+/// Arbitrary values of which a message of any kind is put together.
+#[derive(Clone, Debug)]
+struct Parts {
+    numbers: [u64; 6],
+    small: [u16; 3],
+    bytes: [u8; 3],
+    flags: [bool; 2],
+    uuid: [u8; 16],
+    names: [String; 3],
+    text: String,
+    body: Vec<u8>,
+}
+
+prop_compose! {
+    fn parts()(
+        numbers in any::<[u64; 6]>(),
+        small in any::<[u16; 3]>(),
+        bytes in any::<[u8; 3]>(),
+        flags in any::<[bool; 2]>(),
+        uuid in any::<[u8; 16]>(),
+        // At most 4 bytes a character, so 16 characters are within a name's 64 bytes.
+        names in prop::array::uniform3("\\PC{0,16}"),
+        text in "\\PC{0,80}",
+        body in prop::collection::vec(any::<u8>(), 0..600),
+    ) -> Parts {
+        Parts { numbers, small, bytes, flags, uuid, names, text, body }
+    }
+}
+
+/// One message of each kind.
+fn messages(p: &Parts) -> [Message<'_>; 14] {
+    let [n0, n1, n2, n3, n4, n5] = p.numbers;
+    let [s0, s1, s2] = p.small;
+    let [b0, b1, b2] = p.bytes;
+    let [f0, f1] = p.flags;
+    let [first, second, third] = &p.names;
+    let beat = Beat { next_ms: n0 as u32 };
+    [
+        Message::Hello(Hello {
+            version_min: s0,
+            version_max: s1,
+            realm: n0 as u32,
+            user: first,
+            device: second,
+            token: &p.text,
+            resume_token: &p.body,
+            incarnation: n1.max(1),
+            class: [Class::Mobile, Class::Web, Class::Desktop, Class::Bot][usize::from(b0 % 4)],
+            heartbeat_s: s2,
+            cursor: f0.then_some(n2),
+            rewind: f1,
+            compression: b1,
+            agent: third,
+        }),
+        Message::Welcome(Welcome {
+            version: s0,
+            server_time_ms: n0,
+            heartbeat_s: s1,
+            resume_token: &p.body,
+            head: n1,
+            cursor: n2,
+            floor: n3,
+            frame_bytes_max: n4 as u32,
+            requests_max: s2,
+            compression: b0,
+        }),
+        Message::Request(Request {
+            client_seq: n0.max(1),
+            after: n1,
+            uuid: p.uuid,
+            to: first,
+            level: [Level::Ephemeral, Level::Normal, Level::Important][usize::from(b0 % 3)],
+            content: b1,
+            receipts: b2,
+            first_attempt_ms: n2,
+            body: &p.body,
+        }),
+        Message::Acknowledge(Acknowledge { client_seq: n0, sequence: n1, time_ms: n2 }),
+        Message::Notify(Notify {
+            number: n0,
+            conversation: first,
+            sequence: n1,
+            sender: second,
+            device: third,
+            incarnation: n2,
+            client_seq: n3,
+            uuid: p.uuid,
+            time_ms: n4,
+            content: b0,
+            receipts: b1,
+            own: f0,
+            body: &p.body,
+        }),
+        Message::NotifyAcknowledge(NotifyAcknowledge { number: n0 }),
+        Message::Head(Head { head: n0 }),
+        Message::Sync(Sync {
+            request: n0,
+            after: n1,
+            limit: 1 + s0 % SYNC_LIMIT_MAX,
+            backward: f0,
+            since_ms: n2,
+        }),
+        Message::Page(Page { request: n0, count: s0, head: n1, cursor: n2, floor: n3, more: f0 }),
+        Message::Receipt(Receipt { conversation: first, what: 1 + b0 % 2, sequence: n0 }),
+        Message::Ping(beat),
+        Message::Pong(beat),
+        Message::GoAway(GoAway { code: s0, retry_after_ms: n0 as u32, endpoint: &p.text }),
+        Message::Error(Error {
+            code: s0,
+            text: &p.text,
+            retry_after_ms: n5 as u32,
+            client_seq: n1,
+            fatal: f0,
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_message_encoded_is_decoded_to_itself(
+        parts in parts(),
+        channel in any::<u16>(),
+        flags in any::<u8>(),
+    ) {
+        let flags = flags & !FLAG_COMPRESSED;
+        let mut encoder = Encoder::new();
+        for message in messages(&parts) {
+            let mut out = b"what was there before".to_vec();
+            let before = out.len();
+            encoder.message(&mut out, channel, flags, &message);
+            let step = frame::step(&LIMITS, &out[before..]);
+            let Ok(Step::Frame { frame, consumed }) = step else {
+                return Err(TestCaseError::fail(format!("not one whole frame: {step:?}")));
+            };
+            prop_assert_eq!(consumed, out.len() - before);
+            prop_assert_eq!((frame.channel, frame.flags), (channel, flags));
+            prop_assert_eq!(message::decode(frame), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_used_encoder_writes_the_same_bytes_as_a_new_one(parts in parts()) {
+        let mut used = Encoder::new();
+        for message in messages(&parts) {
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            used.message(&mut first, 0, 0, &message);
+            Encoder::new().message(&mut second, 0, 0, &message);
+            prop_assert_eq!(first, second);
+        }
+    }
+
+    #[test]
+    fn arbitrary_streams_are_cut_or_refused(
+        stream in prop::collection::vec(any::<u8>(), 0..512),
+    ) {
+        checks::frame_stream(&stream);
+    }
+
+    #[test]
+    fn arbitrary_bodies_are_read_or_refused(
+        kind in any::<u8>(),
+        flags in any::<u8>(),
+        body in prop::collection::vec(any::<u8>(), 0..256),
+    ) {
+        checks::message_body(Frame { kind, flags, channel: 0, body: &body });
+    }
+
+    #[test]
+    fn damaged_messages_are_read_or_refused(
+        parts in parts(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        for message in messages(&parts) {
+            let mut out = Vec::new();
+            Encoder::new().message(&mut out, 0, 0, &message);
+            for (index, value) in &damage {
+                let at = index.index(out.len());
+                out[at] = *value;
+            }
+            checks::frame_stream(&out);
+        }
+    }
+
+    #[test]
+    fn arbitrary_batches_of_the_link_are_taken_or_damaged(
+        batch in prop::collection::vec(any::<u8>(), 0..512),
+    ) {
+        checks::link_batch(&batch);
+    }
+}
