@@ -40,10 +40,12 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use self::flight::InFlight;
 use crate::{
     Completion, Event, Operation, RingAddress, RingCounters, Token, Turn, Wait, Waker, abi,
-    abi::EnterWait,
+    abi::{EnterWait, RingName},
     buffers::{BUFFER_GROUP, Buffers},
-    setup::{self, Probe, Refusal},
+    setup,
 };
+
+pub use crate::setup::{Probe, Refusal, RingSettings};
 
 /// Completions one turn reports at most; the rest waits in the queue. At 2-4 µs each this keeps
 /// a turn under 2 ms.
@@ -55,22 +57,6 @@ const SILENT_ENTERS_MAX: u32 = 4;
 const TEARDOWN_ROUNDS: u32 = 64;
 /// Wait of one such round, microseconds.
 const TEARDOWN_WAIT_US: u64 = 20_000;
-
-/// Sizes of one ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSettings {
-    /// Slots of the descriptor table, at most `RLIMIT_NOFILE`.
-    pub descriptors: u32,
-    /// Entries of the completion queue, a power of two: at least the operations that may complete
-    /// in one turn.
-    pub completion_entries: u32,
-    /// Entries of the submission queue, a power of two; more only saves submitting early.
-    pub submission_entries: u32,
-    /// Provided buffers, a power of two up to 2^15.
-    pub buffers: u16,
-    /// Bytes of each.
-    pub buffer_bytes: u32,
-}
 
 /// What an entry is that the caller did not ask for as such; stands where a token has its
 /// operation.
@@ -113,6 +99,9 @@ impl Stage {
     }
 
     fn from_user_data(raw: u64) -> Option<Self> {
+        if raw >> 56 < Self::ConnectTable as u64 {
+            return None;
+        }
         Self::ALL.into_iter().find(|stage| u64::from(*stage as u8) == raw >> 56)
     }
 }
@@ -130,15 +119,14 @@ struct Listening {
 /// See the module.
 pub struct UringRing {
     ring: ManuallyDrop<IoUring>,
-    /// Index of the ring's fd registered with this thread.
-    registered: u32,
+    name: RingName,
     probe: Probe,
     buffers: ManuallyDrop<Buffers>,
     in_flight: ManuallyDrop<InFlight>,
     /// Entries pushed whose last completion is not yet seen.
     armed: u64,
     /// Entries that found the submission queue full and the kernel busy.
-    backlog: VecDeque<squeue::Entry>,
+    backlog: VecDeque<Box<[squeue::Entry]>>,
     /// Completions made here, for the next turn.
     ready: VecDeque<Completion>,
     /// Completions taken from the queue out of turn, by `peer_address`.
@@ -188,14 +176,13 @@ impl UringRing {
             )
         }
         .map_err(|error| refuse("registering the buffers", settings, &error))?;
-        let registered = abi::register_ring_fd(ring.as_raw_fd())
-            .map_err(|error| refuse("registering the ring", settings, &error))?;
         let doorbell =
             abi::event_fd().map_err(|error| refuse("making an eventfd", settings, &error))?;
         let address = registry::enter(ring.as_raw_fd())?;
+        let name = abi::register_ring_fd(ring.as_raw_fd());
         let mut made = Self {
             ring: ManuallyDrop::new(ring),
-            registered,
+            name,
             probe,
             buffers: ManuallyDrop::new(buffers),
             in_flight: ManuallyDrop::default(),
@@ -254,7 +241,7 @@ impl UringRing {
             // backlog is bounded by the operations the callers may have in flight.
             self.flush();
             if !self.backlog.is_empty() || !self.try_push(entries) {
-                self.backlog.extend(entries.iter().cloned());
+                self.backlog.push_back(entries.into());
             }
         }
     }
@@ -279,18 +266,15 @@ impl UringRing {
     }
 
     fn enter(&mut self, wait: EnterWait) -> Result<u32, i32> {
-        while let Some(entry) = self.backlog.front() {
-            // A linked pair that waited here may be cut by the end of a submission; the first
-            // half then completes before the second is seen, which keeps their order.
-            // SAFETY: as in `try_push`, from where the entry came.
-            if unsafe { self.ring.submission().push(entry) }.is_err() {
+        while let Some(entries) = self.backlog.pop_front() {
+            if !self.try_push(&entries) {
+                self.backlog.push_front(entries);
                 break;
             }
-            self.backlog.pop_front();
         }
         let submit = self.ring.submission().len() as u32;
         self.counters.enters += 1;
-        abi::enter(self.registered, submit, wait)
+        abi::enter(self.name, submit, wait)
     }
 
     /// How long the next enter may wait.
@@ -320,13 +304,18 @@ impl UringRing {
         for _ in 0..SILENT_ENTERS_MAX {
             let idle = self.ready.is_empty() && self.early.is_empty();
             let entering = self.entering(wait, idle);
+            if entering.completions == 0 && !self.needs_enter() {
+                completions.extend(self.ready.drain(..));
+                self.drain(start + COMPLETIONS_PER_TURN, completions)?;
+                return Ok(false);
+            }
             let interrupted = match self.enter(entering) {
                 Ok(_) | Err(libc::ETIME) => false,
                 Err(libc::EINTR | libc::EBUSY | libc::EAGAIN) => true,
                 Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
             completions.extend(self.ready.drain(..));
-            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions);
+            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions)?;
             if interrupted || completions.len() > start || seen == 0 {
                 return Ok(interrupted);
             }
@@ -334,23 +323,34 @@ impl UringRing {
         Ok(false)
     }
 
+    /// The kernel has something to take from us or to give; else a turn that does not wait is
+    /// spared the system call.
+    fn needs_enter(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.backlog.is_empty()
+    }
+
     /// Turns waiting completions into events; returns how many of the kernel's it took.
-    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> usize {
+    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> io::Result<usize> {
         let room = length_max.saturating_sub(completions.len());
         let mut scratch = std::mem::take(&mut self.scratch);
         let early = self.early.len().min(room);
         scratch.extend(self.early.drain(..early));
-        let mut queue = self.ring.completion();
-        self.counters.overflows = u64::from(queue.overflow());
-        scratch.extend(queue.by_ref().take(room - early));
-        drop(queue);
+        // The kernel keeps what does not fit and flags it; its own counter moves only when it
+        // had no memory to keep it.
+        self.counters.overflows += u64::from(self.ring.submission().cq_overflow());
+        let queue = self.ring.completion();
+        if queue.overflow() != 0 {
+            return Err(io::Error::other("the kernel ran out of memory and lost completions"));
+        }
+        scratch.extend(queue.take(room - early));
         for entry in &scratch {
             self.complete(entry, completions);
         }
         let seen = scratch.len();
         scratch.clear();
         self.scratch = scratch;
-        seen
+        Ok(seen)
     }
 
     fn turn_now(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
@@ -375,7 +375,7 @@ impl UringRing {
                 no_iowait: false,
             });
             let mut last = 0;
-            last += self.early.drain(..).filter(|entry| !cqueue::more(entry.flags())).count();
+            last += self.early.drain(..).filter(is_last_of_ours).count();
             last += self.ring.completion().filter(is_last_of_ours).count();
             self.armed = self.armed.saturating_sub(last as u64);
             if self.armed == 0 {
@@ -406,6 +406,7 @@ impl Drop for UringRing {
     fn drop(&mut self) {
         registry::leave(self.address);
         let quiet = self.quiesce();
+        abi::unregister_ring_fd(self.ring.as_raw_fd(), self.name);
         // SAFETY: dropped once, here, and not used again.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);
