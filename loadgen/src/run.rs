@@ -316,7 +316,9 @@ impl<'a> Watch<'a> {
                 progress = (counters.logged_in, Instant::now());
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
-            if counters.logged_in == users || stalled || self.crew.has_failed() {
+            // Who may not log in will not be let in by asking again.
+            let denied = counters.logged_in == 0 && (200..300).contains(&counters.last_code);
+            if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
         }

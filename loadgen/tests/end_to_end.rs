@@ -126,6 +126,14 @@ fn deaf_server_misses_the_threshold() {
 }
 
 #[test]
+fn denied_login_is_told_with_the_servers_code() {
+    let Err(RunError::Environment(reason)) = run_at(Fault::Refuse, CHAT) else {
+        panic!("nobody may log in")
+    };
+    assert!(reason.contains("the server answered 200, not authenticated"), "{reason}");
+}
+
+#[test]
 fn target_without_a_server_is_named() {
     let mut nobody = arguments(CHAT);
     nobody.target = "127.0.0.1:1".parse().unwrap();
