@@ -1,7 +1,6 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
-use crate::limits;
 use crate::storage::{Background, Done, Job, Rebuilt, recover};
 use crossbeam::queue::SegQueue;
 use hawser_ring::Waker;
@@ -75,6 +74,8 @@ pub struct DiskThread {
     pub disk: Box<dyn Disk + Send>,
     /// Salt of the directory.
     pub salt: u64,
+    /// Answers a dedup window remembers.
+    pub answers_max: usize,
     /// Shard hosts.
     pub hosts: u16,
     /// Lanes.
@@ -177,7 +178,7 @@ impl Work {
                 thread.salt,
                 thread.hosts,
                 thread.lanes,
-                limits::ANSWERS_MAX,
+                thread.answers_max,
             ) {
                 Ok(recovery) => break recovery.hosts,
                 Err(error) => {
