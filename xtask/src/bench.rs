@@ -38,7 +38,7 @@ enum Row {
     /// Durable direct chat, 200 pairs, 16 in flight.
     #[value(name = "chat-16")]
     Chat16,
-    /// As chat-1 with two workers and random recipients.
+    /// As chat-1 with two workers; pairs meet across workers and shard hosts as it falls.
     #[value(name = "chat-1-w2")]
     Chat1TwoWorkers,
     /// User memory per idle connection.
