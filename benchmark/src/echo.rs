@@ -61,9 +61,11 @@ fn wait(batch: usize, until_us: Option<u64>) -> Wait {
 
 fn serve(ready: &mpsc::Sender<()>, seconds: u64) -> Result<(u64, Duration), String> {
     let mut ring = ring()?;
-    let listener = ring.listen(SocketAddr::from(ADDRESS), 4096, OPTIONS).map_err(|e| e.to_string())?;
-    for _ in 0..16 {
-        ring.accept(listener, Token::new(Operation::Accept, 0, 0));
+    let listener =
+        ring.listen(SocketAddr::from(ADDRESS), 4096, OPTIONS).map_err(|e| e.to_string())?;
+    let mut asked = 16;
+    for accept in 0..asked {
+        ring.accept(listener, Token::new(Operation::Accept, 0, accept));
     }
     let _ = ready.send(());
     let mut completions: Vec<Completion> = Vec::new();
@@ -80,7 +82,8 @@ fn serve(ready: &mpsc::Sender<()>, seconds: u64) -> Result<(u64, Duration), Stri
             match completion.event {
                 Event::Accepted(Ok((socket, _))) => {
                     ring.receive(socket, Token::new(Operation::Receive, socket.0, 0));
-                    ring.accept(listener, Token::new(Operation::Accept, 0, 0));
+                    asked += 1;
+                    ring.accept(listener, Token::new(Operation::Accept, 0, asked));
                 }
                 Event::Received(Ok(Some(lease))) => {
                     let bytes = ring.bytes(&lease).to_vec();
@@ -93,7 +96,10 @@ fn serve(ready: &mpsc::Sender<()>, seconds: u64) -> Result<(u64, Duration), Stri
                     }
                 }
                 Event::Received(Err(hawser_ring::Errno(libc::ENOBUFS))) => {
-                    ring.receive(hawser_ring::Socket(slot), Token::new(Operation::Receive, slot, 0));
+                    ring.receive(
+                        hawser_ring::Socket(slot),
+                        Token::new(Operation::Receive, slot, 0),
+                    );
                 }
                 _ => {}
             }
@@ -138,7 +144,10 @@ fn drive(connections: u32, in_flight: u32, bytes: usize, seconds: u64) -> Result
                 }
                 Event::Received(Err(hawser_ring::Errno(libc::ENOBUFS))) => {
                     let slot = completion.token.slot;
-                    ring.receive(hawser_ring::Socket(slot), Token::new(Operation::Receive, slot, 0));
+                    ring.receive(
+                        hawser_ring::Socket(slot),
+                        Token::new(Operation::Receive, slot, 0),
+                    );
                 }
                 _ => {}
             }

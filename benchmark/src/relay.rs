@@ -64,6 +64,7 @@ struct Relay {
     ring: UringRing,
     listener: Listener,
     accepts: u32,
+    asked: u32,
     connections: Vec<Option<Connection>>,
     table: HashMap<String, u32>,
     pending: VecDeque<Pending>,
@@ -101,6 +102,7 @@ pub fn run(address: SocketAddr, durable: Option<PathBuf>, seconds: u64) -> Resul
         ring,
         listener,
         accepts: 0,
+        asked: 0,
         connections: (0..SLOTS).map(|_| None).collect(),
         table: HashMap::new(),
         pending: VecDeque::new(),
@@ -173,7 +175,8 @@ impl Relay {
         let mut batch = 0;
         loop {
             while self.accepts < ACCEPTS && self.ring.free_slots() > 64 {
-                self.ring.accept(self.listener, Token::new(Operation::Accept, 0, 0));
+                self.asked = self.asked.wrapping_add(1);
+                self.ring.accept(self.listener, Token::new(Operation::Accept, 0, self.asked));
                 self.accepts += 1;
             }
             let until_us = end_us;
@@ -239,7 +242,7 @@ impl Relay {
             Event::Written(result, bytes) => {
                 let Some(log) = &mut self.log else { return };
                 log.in_flight = false;
-                log.writer.on_written(result.map_err(|errno| errno.0), bytes);
+                log.writer.on_written(self.now, result.map_err(|errno| errno.0), bytes);
             }
             _ => {}
         }
@@ -319,7 +322,14 @@ impl Relay {
                 let mut body = self.spare.pop().unwrap_or_default();
                 body.extend_from_slice(request.body);
                 let client_seq = request.client_seq;
-                self.pending.push_back(Pending { run, sender: slot, channel, client_seq, recipient, body });
+                self.pending.push_back(Pending {
+                    run,
+                    sender: slot,
+                    channel,
+                    client_seq,
+                    recipient,
+                    body,
+                });
             }
             Message::Sync(sync) => {
                 let page = Page {
@@ -358,8 +368,7 @@ impl Relay {
 
     fn answer(&mut self, pending: Pending) {
         self.sequence += 1;
-        let (client_seq, sequence, time_ms) =
-            (pending.client_seq, self.sequence, self.now.wall_ms);
+        let (client_seq, sequence, time_ms) = (pending.client_seq, self.sequence, self.now.wall_ms);
         let mut sender_name = String::new();
         if let Some(sender) = &mut self.connections[pending.sender as usize] {
             sender_name.clone_from(&sender.name);
@@ -400,7 +409,8 @@ impl Relay {
             if connection.sending || connection.out.is_empty() {
                 continue;
             }
-            let bytes = std::mem::replace(&mut connection.out, self.spare.pop().unwrap_or_default());
+            let bytes =
+                std::mem::replace(&mut connection.out, self.spare.pop().unwrap_or_default());
             connection.sending = true;
             self.ring.send(connection.socket, bytes, Token::new(Operation::Send, slot, 0));
         }

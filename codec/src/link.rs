@@ -386,3 +386,22 @@ frames! {
         user_name: &'a [u8],
     }
 }
+
+impl Downlink<'_> {
+    /// The connection it is for; `None` for what concerns the whole worker.
+    pub fn connection(&self) -> Option<Connection> {
+        match self {
+            Self::LoggedIn(frame) => Some(frame.connection),
+            Self::LoginRefused(frame) => Some(frame.connection),
+            Self::Accepted(frame) => Some(frame.connection),
+            Self::Refused(frame) => Some(frame.connection),
+            Self::Deliver(frame) => Some(frame.connection),
+            Self::Head(frame) => Some(frame.connection),
+            Self::PageStart(frame) => Some(frame.connection),
+            Self::PageEnd(frame) => Some(frame.connection),
+            Self::Kick(frame) => Some(frame.connection),
+            Self::PeerReceipt(frame) => Some(frame.connection),
+            Self::Announce(_) => None,
+        }
+    }
+}

@@ -106,3 +106,10 @@ impl Authenticator {
         Ok(Identity { realm, user: user.to_owned(), device: device.to_owned(), expires_ms })
     }
 }
+
+/// Workers share one by reference.
+const _: fn() = || {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Authenticator>();
+    shared::<crate::resume::ResumeKeys>();
+};

@@ -1,16 +1,26 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
+use crate::limits;
 use crate::storage::{Background, Done, Job, Rebuilt, recover};
 use crossbeam::queue::SegQueue;
 use hawser_ring::Waker;
 use hawser_router::store::{
     Disk,
-    log::{checkpoint, retention, segment},
+    log::{
+        CheckpointWriter, Checkpoints,
+        retention::{RetentionSettings, SegmentAge, ages, droppable, prepare},
+        segment,
+    },
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock, mpsc},
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -63,6 +73,8 @@ impl Background for DiskJobs {
 pub struct DiskThread {
     /// The data directory.
     pub disk: Box<dyn Disk + Send>,
+    /// Salt of the directory.
+    pub salt: u64,
     /// Shard hosts.
     pub hosts: u16,
     /// Lanes.
@@ -70,7 +82,9 @@ pub struct DiskThread {
     /// Length of a segment, bytes.
     pub segment_bytes: u64,
     /// How long messages are kept.
-    pub retention: retention::Limits,
+    pub retention: RetentionSettings,
+    /// Segment each lane is writing.
+    pub segments: Arc<[AtomicU32]>,
     /// Wall clock, milliseconds.
     pub wall_ms: fn() -> u64,
 }
@@ -80,7 +94,7 @@ impl DiskThread {
     ///
     /// # Errors
     /// As `pthread_create`.
-    pub fn start(self) -> std::io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
+    pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
         let (jobs, queue) = mpsc::channel();
         let replies: Vec<Arc<Replies>> = (0..self.hosts).map(|_| Arc::default()).collect();
         let ends = replies.iter().enumerate().map(|(host, replies)| {
@@ -97,7 +111,7 @@ impl DiskThread {
 struct Work {
     thread: DiskThread,
     replies: Vec<Arc<Replies>>,
-    writers: BTreeMap<u16, Result<checkpoint::Writer, String>>,
+    writers: BTreeMap<u16, Result<CheckpointWriter, String>>,
     recovering: u16,
 }
 
@@ -119,14 +133,12 @@ impl Work {
     fn work(&mut self, from: u16, job: Job) {
         match job {
             Job::PrepareSegment { lane, segment } => {
-                let name = segment::name(lane, segment);
-                let result = self.thread.disk.create_filled(&name, self.thread.segment_bytes);
+                let result = self.prepare(lane, segment);
                 let result = result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
                 self.reply(from, Done::Segment { lane, segment, result });
             }
             Job::BeginCheckpoint { host, starts } => {
-                let disk = self.thread.disk.as_ref();
-                let writer = checkpoint::Writer::begin(disk, host, &starts);
+                let writer = self.begin_checkpoint(host, &starts);
                 self.writers.insert(host, writer.map_err(|error| error.to_string()));
             }
             Job::CheckpointSection { host, shard, position, bytes } => {
@@ -139,9 +151,9 @@ impl Work {
             }
             Job::CommitCheckpoint { host } => {
                 let Some(writer) = self.writers.remove(&host) else { return };
-                let disk = self.thread.disk.as_ref();
-                let result =
-                    writer.and_then(|writer| writer.commit(disk).map_err(|e| e.to_string()));
+                let result = writer.and_then(|writer| {
+                    self.commit_checkpoint(writer).map_err(|error| error.to_string())
+                });
                 self.reply(from, Done::Checkpoint(result));
                 self.retain();
             }
@@ -159,7 +171,14 @@ impl Work {
 
     fn recover(&self) {
         let rebuilt: Vec<Rebuilt> = loop {
-            match recover(self.thread.disk.as_ref(), self.thread.hosts, self.thread.lanes) {
+            let thread = &self.thread;
+            match recover(
+                thread.disk.as_ref(),
+                thread.salt,
+                thread.hosts,
+                thread.lanes,
+                limits::ANSWERS_MAX,
+            ) {
                 Ok(recovery) => break recovery.hosts,
                 Err(error) => {
                     tracing::error!(%error, "recovery failed; trying again");
@@ -172,17 +191,59 @@ impl Work {
         }
     }
 
+    fn begin_checkpoint(&self, host: u16, starts: &[(u8, u32)]) -> io::Result<CheckpointWriter> {
+        let disk = self.thread.disk.as_ref();
+        let number = Checkpoints::load(disk)?.next_number(host as u8);
+        CheckpointWriter::begin(disk, host as u8, number, (self.thread.wall_ms)(), starts)
+    }
+
+    fn commit_checkpoint(&self, writer: CheckpointWriter) -> io::Result<()> {
+        let disk = self.thread.disk.as_ref();
+        writer.commit(disk)?;
+        Checkpoints::load(disk)?.prune(disk)?;
+        Ok(())
+    }
+
+    /// A segment for `lane`: one past its retention under another name, or a new one.
+    fn prepare(&self, lane: u8, number: u32) -> io::Result<()> {
+        let spare = self.expired()?.first().copied();
+        if let Some(spare) = &spare {
+            self.announce_dropped(spare);
+        }
+        let disk = self.thread.disk.as_ref();
+        prepare(disk, lane, number, self.thread.segment_bytes, spare.as_ref())
+    }
+
+    fn expired(&self) -> io::Result<Vec<SegmentAge>> {
+        let thread = &self.thread;
+        let disk = thread.disk.as_ref();
+        let starts = Checkpoints::load(disk)?.oldest_starts;
+        let segments = thread.segments.iter().enumerate();
+        let current: Vec<(u8, u32)> = segments
+            .map(|(lane, segment)| (lane as u8, segment.load(Ordering::Acquire)))
+            .filter(|(lane, _)| u16::from(*lane) < thread.lanes)
+            .collect();
+        let ages = ages(disk, thread.salt)?;
+        Ok(droppable(&ages, &starts, &current, thread.retention, (thread.wall_ms)()))
+    }
+
+    /// Readers stop before the file goes.
+    fn announce_dropped(&self, segment: &SegmentAge) {
+        let (lane, below) = (segment.lane, segment.segment + 1);
+        (0..self.thread.hosts).for_each(|host| self.reply(host, Done::Dropped { lane, below }));
+    }
+
+    /// Drops what is past its retention, but for one segment that waits to be recycled.
     fn retain(&self) {
-        let now_ms = (self.thread.wall_ms)();
-        match retention::apply(self.thread.disk.as_ref(), now_ms, &self.thread.retention) {
-            Ok(dropped) => {
-                for (lane, below) in dropped {
-                    tracing::info!(lane, below, "dropped segments past their retention");
-                    (0..self.thread.hosts)
-                        .for_each(|host| self.reply(host, Done::Dropped { lane, below }));
-                }
+        let dropped = self.expired().and_then(|expired| {
+            for segment in expired.iter().skip(1) {
+                self.announce_dropped(segment);
+                self.thread.disk.remove(&segment::name(segment.lane, segment.segment))?;
             }
-            Err(error) => tracing::warn!(%error, "retention could not be applied"),
+            Ok(expired.len())
+        });
+        if let Err(error) = dropped {
+            tracing::warn!(%error, "retention could not be applied");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 use hawser_codec::time::Now;
 use hawser_ring::{Event, Ring, Token};
-use hawser_router::{Host, HostSettings, KeySpace, Outputs};
+use hawser_router::{Host, HostSettings, Location, Outputs};
 use lane::LaneShell;
 use reads::SegmentReader;
 use std::{
@@ -50,7 +50,6 @@ struct Checkpoint {
 pub struct Hosting {
     index: u16,
     settings: HostSettings,
-    keys: KeySpace,
     storage: Arc<StorageSettings>,
     background: Box<dyn Background>,
     metrics: Arc<HostMetrics>,
@@ -78,7 +77,7 @@ impl Hosting {
     /// A host that begins with what recovery gave it.
     pub fn new(
         settings: HostSettings,
-        keys: KeySpace,
+        now: Now,
         storage: Arc<StorageSettings>,
         background: Box<dyn Background>,
         metrics: Arc<HostMetrics>,
@@ -90,7 +89,6 @@ impl Hosting {
             lane_owner: index % storage.lanes,
             reader: SegmentReader::new(storage.directory.clone()),
             settings,
-            keys,
             storage,
             background,
             metrics,
@@ -108,7 +106,7 @@ impl Hosting {
             checkpoint: None,
             spare: Vec::new(),
         };
-        hosting.begin_life(rebuilt);
+        hosting.begin_life(now, rebuilt);
         hosting
     }
 
@@ -215,7 +213,7 @@ impl Hosting {
         host.seal(now, &mut outputs);
         self.deadline_us = host.next_deadline();
         let life = self.life_number;
-        if let Some(run) = outputs.run.take() {
+        for run in outputs.runs.drain(..) {
             self.last_run = run.number;
             self.bytes_since_checkpoint += run.records.len() as u64;
             let (run, urgent, records) = (run.number, run.urgent, run.records);
@@ -245,7 +243,7 @@ impl Hosting {
         self.outputs = outputs;
     }
 
-    fn on_durable(&mut self, now: Now, run: u64, base: hawser_router::store::log::Location) {
+    fn on_durable(&mut self, now: Now, run: u64, base: Location) {
         self.durable_run = self.durable_run.max(run);
         if let Life::Host(host) = &mut self.life {
             host.on_durable(now, run, base);
@@ -287,7 +285,7 @@ impl Hosting {
     /// The host's part of a turn, after all that came in.
     pub fn turn<R: Ring>(&mut self, now: Now, ring: &mut R, mesh: &mut MeshPort) {
         while let Some(done) = self.background.poll() {
-            self.on_done(now, done, mesh);
+            self.on_done(now, done);
         }
         self.collect_durable(now, mesh);
         if let Life::Host(host) = &mut self.life
@@ -310,7 +308,7 @@ impl Hosting {
         self.export();
     }
 
-    fn on_done(&mut self, now: Now, done: Done, mesh: &mut MeshPort) {
+    fn on_done(&mut self, now: Now, done: Done) {
         match done {
             Done::Segment { lane, segment, result } => {
                 if let Some(shell) = &mut self.lane
@@ -329,7 +327,7 @@ impl Hosting {
                     host.on_segments_dropped(lane, below);
                 }
             }
-            Done::Rebuilt(rebuilt) => self.on_rebuilt(now, *rebuilt, mesh),
+            Done::Rebuilt(rebuilt) => self.on_rebuilt(now, *rebuilt),
         }
     }
 
@@ -356,7 +354,7 @@ impl Hosting {
         if checkpoint.next_shard < 256 {
             let shard = checkpoint.next_shard as u8;
             let mut bytes = Vec::new();
-            let position = host.checkpoint_section(shard, &mut bytes);
+            let position = host.checkpoint_section(shard, &mut bytes).unwrap_or(0);
             checkpoint.next_shard += self.settings.hosts;
             checkpoint.after_run = self.last_run;
             let host = self.index;
@@ -370,7 +368,7 @@ impl Hosting {
 
     fn export(&self) {
         let Life::Host(host) = &self.life else { return };
-        self.metrics.publish(host.counters());
+        self.metrics.publish(&host.counters());
         if let Some(lane) = &self.lane {
             self.metrics.lane_waiting_bytes.set(lane.waiting_bytes() as u64);
         }

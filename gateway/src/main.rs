@@ -2,6 +2,7 @@
 
 use hawser_gateway::{
     config::{self, Config, Invocation, Stop},
+    environment::{Environment, judge},
     log, log_tools,
     start::{Running, StartError, start},
     worker::Phase,
@@ -21,11 +22,13 @@ const INTERRUPTED: u8 = 130;
 const WATCH: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
-    let machine = hawser_gateway::environment::machine();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let environment = Environment::read(Path::new("/"));
+    let machine = environment.machine(cores);
     let read = |path: &Path| std::fs::read_to_string(path);
     let invocation = config::load(std::env::args_os(), std::env::vars(), machine, &read);
     match invocation {
-        Ok(Invocation::Run(config)) => run(&config),
+        Ok(Invocation::Run(config)) => run(&config, &environment),
         Ok(Invocation::Check(config)) => {
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             println!("configuration is valid");
@@ -47,18 +50,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Config) -> ExitCode {
+fn run(config: &Config, environment: &Environment) -> ExitCode {
     log::start(config.log);
-    let findings = match hawser_gateway::environment::examine(config) {
-        Ok(warnings) => warnings,
-        Err(errors) => {
-            errors.iter().for_each(|error| eprintln!("hawser-gateway: {error}"));
-            return ExitCode::from(ENVIRONMENT);
-        }
-    };
-    for warning in config.warnings.iter().chain(&findings) {
+    let findings = judge(config, environment);
+    for warning in config.warnings.iter().chain(&findings.warnings) {
         tracing::warn!("{warning}");
     }
+    if !findings.errors.is_empty() {
+        findings.errors.iter().for_each(|error| eprintln!("hawser-gateway: {error}"));
+        return ExitCode::from(ENVIRONMENT);
+    }
+    raise_descriptor_limit();
     match start(config) {
         Ok(running) => serve(config, running),
         Err(error) => {
@@ -69,6 +71,14 @@ fn run(config: &Config) -> ExitCode {
             })
         }
     }
+}
+
+/// A ring's table may have as many slots as the soft limit says, so it is raised to the hard one;
+/// that it suffices was judged before.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Waits for signals until the workers have ended.

@@ -14,7 +14,7 @@
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use hawser_ring::{Ring, RingAddress};
-use hawser_router::store::log::Location;
+use hawser_router::Location;
 use std::{
     collections::VecDeque,
     sync::{

@@ -18,8 +18,8 @@ use std::{
     },
 };
 
-use crossbeam::utils::CachePadded;
 use hawser_codec::{code, message::Message};
+use hawser_router::host::HostCounters;
 
 /// A count or a level with one writer.
 #[derive(Default)]
@@ -104,7 +104,9 @@ impl<const N: usize> Default for Labelled<N> {
 }
 
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
@@ -348,19 +350,41 @@ pub struct HostMetrics {
     pub log_bytes: Cell,
     /// Writes or flushes that failed and stopped a lane.
     pub lane_failures: Cell,
+    /// Checkpoints that count.
+    pub checkpoints: Cell,
+    /// Checkpoints that could not be written.
+    pub checkpoint_failures: Cell,
+    /// Batches between workers and hosts that did not parse: a fault of ours.
+    pub link_damaged: Cell,
     /// Write and flush of a batch, µs.
     pub flush_us: Log2Histogram<FLUSH_BUCKETS>,
     /// Bytes of a batch.
     pub batch_bytes: Log2Histogram<WRITE_BUCKETS>,
 }
 
+impl HostMetrics {
+    /// Copies the core's counters, once a turn.
+    pub fn publish(&self, counters: &HostCounters) {
+        self.accepted.set(counters.accepted);
+        self.repeats.set(counters.repeats);
+        self.delivered.set(counters.delivered);
+        self.read.set(counters.pages);
+        self.users.set(counters.users);
+        self.sessions.set(counters.sessions);
+        self.held_bytes.set(counters.window_bytes + counters.held_bytes);
+        for code in REFUSAL_CODES {
+            self.refused.at(code).set(counters.refused(code));
+        }
+    }
+}
+
 /// All of a process; shared with the admin thread.
 #[derive(Debug)]
 pub struct ProcessMetrics {
     /// One per worker.
-    pub workers: Vec<Arc<CachePadded<WorkerMetrics>>>,
+    pub workers: Vec<Arc<WorkerMetrics>>,
     /// One per shard host.
-    pub hosts: Vec<Arc<CachePadded<HostMetrics>>>,
+    pub hosts: Vec<Arc<HostMetrics>>,
     ready: AtomicBool,
 }
 

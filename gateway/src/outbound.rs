@@ -59,6 +59,17 @@ impl Pool {
         bytes
     }
 
+    /// Puts bytes taken before back as the whole of `queue`, which is empty.
+    pub fn put(&mut self, queue: &mut Queue, bytes: Vec<u8>) {
+        let empty = std::mem::replace(self.open(queue), bytes);
+        self.recycle(empty);
+    }
+
+    /// An empty buffer.
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
     /// Gives a buffer back for reuse.
     pub fn recycle(&mut self, mut bytes: Vec<u8>) {
         if self.spare.len() < SPARE_BUFFERS_MAX

@@ -3,7 +3,8 @@
 //! The token is opaque to clients, binary and versioned:
 //!
 //! ```text
-//! | version u8 | key id u8[4] | realm u32 | epoch u32 | login expiry u64 | expiry u64 | length u8, user | length u8, device | MAC u8[32] |
+//! | version u8 | key id u8[4] | realm u32 | epoch u32 | login expiry u64 | expiry u64 |
+//! | length u8, user | length u8, device | MAC u8[32] |
 //! ```
 //!
 //! little-endian; the MAC is keyed BLAKE3 over all before it. The keys lie in a file of the data

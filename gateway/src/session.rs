@@ -15,9 +15,10 @@ use crate::{
     uplinks::Uplinks,
 };
 use hawser_codec::{
-    code,
-    frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Malformed, Step},
+    code::{self, text as code_text},
+    frame::{self, FLAG_OPTIONAL, FLAG_PAGE, Frame, FrameLimits, Step},
     link::{self, Downlink},
+    malformed::Malformed,
     message::{
         Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Notify,
         Page, Receipt, Request, Sync, Welcome,
@@ -205,19 +206,21 @@ impl Sessions {
                 self.expect_within(connection, beat.next_ms);
                 Ok(())
             }
-            (State::Opening | State::Greeting | State::LoggingIn | State::Open, other) => Err(Farewell {
-                code: code::UNEXPECTED_FRAME,
-                text: format!(
-                    "{} is not allowed {}",
-                    other.name(),
-                    match connection.state {
-                        State::Opening | State::Greeting => "before hello",
-                        State::LoggingIn => "before the welcome",
-                        _ => "from a client that is logged in",
-                    }
-                ),
-                retry_after_ms: 0,
-            }),
+            (State::Opening | State::Greeting | State::LoggingIn | State::Open, other) => {
+                Err(Farewell {
+                    code: code::UNEXPECTED_FRAME,
+                    text: format!(
+                        "{} is not allowed {}",
+                        FrameKind::of(&other).label(),
+                        match connection.state {
+                            State::Opening | State::Greeting => "before hello",
+                            State::LoggingIn => "before the welcome",
+                            _ => "from a client that is logged in",
+                        }
+                    ),
+                    retry_after_ms: 0,
+                })
+            }
             (State::Leaving | State::Closing, _) => Ok(()),
         }
     }
@@ -393,9 +396,13 @@ impl Sessions {
     ) {
         outlet.metrics.refused.at(code).add(1);
         let queue = outlet.pool.open(&mut connection.queued);
-        let text = hawser_codec::code::text(code);
-        self.encoder
-            .error(queue, channel, 0, &Error { code, text, retry_after_ms, client_seq, fatal: false });
+        let text = code_text(code);
+        self.encoder.error(
+            queue,
+            channel,
+            0,
+            &Error { code, text, retry_after_ms, client_seq, fatal: false },
+        );
     }
 
     fn on_sync(
@@ -502,7 +509,14 @@ impl Sessions {
             Downlink::Refused(refused) => {
                 connection.requests = connection.requests.saturating_sub(1);
                 let (code, retry_after_ms) = (refused.code, refused.retry_after_ms);
-                self.refuse(connection, refused.channel, refused.client_seq, code, retry_after_ms, outlet);
+                self.refuse(
+                    connection,
+                    refused.channel,
+                    refused.client_seq,
+                    code,
+                    retry_after_ms,
+                    outlet,
+                );
                 Ok(())
             }
             Downlink::Deliver(deliver) => {
@@ -516,11 +530,8 @@ impl Sessions {
                 Ok(())
             }
             Downlink::PageStart(start) => {
-                self.page = Some(PageUnderWay {
-                    channel: start.channel,
-                    request: start.request,
-                    count: 0,
-                });
+                self.page =
+                    Some(PageUnderWay { channel: start.channel, request: start.request, count: 0 });
                 Ok(())
             }
             Downlink::PageEnd(end) => {
@@ -654,7 +665,12 @@ impl Sessions {
     }
 
     /// Encodes the farewell.
-    pub fn say_farewell(&mut self, connection: &mut Connection, farewell: &Farewell, pool: &mut Pool) {
+    pub fn say_farewell(
+        &mut self,
+        connection: &mut Connection,
+        farewell: &Farewell,
+        pool: &mut Pool,
+    ) {
         let text = match farewell.text.as_str() {
             "" => code::text(farewell.code),
             text => text,
@@ -670,7 +686,12 @@ impl Sessions {
     }
 
     /// Tells a client that the server is leaving.
-    pub fn say_go_away(&mut self, connection: &mut Connection, retry_after_ms: u32, pool: &mut Pool) {
+    pub fn say_go_away(
+        &mut self,
+        connection: &mut Connection,
+        retry_after_ms: u32,
+        pool: &mut Pool,
+    ) {
         let go_away = hawser_codec::message::GoAway {
             code: code::SHUTTING_DOWN,
             retry_after_ms,
@@ -695,4 +716,3 @@ fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
         retry_after_ms: 0,
     })
 }
-

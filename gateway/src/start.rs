@@ -13,7 +13,7 @@ use crate::{
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
-    session::{SessionSettings},
+    session::SessionSettings,
     storage::{self, StorageSettings},
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -25,8 +25,8 @@ use hawser_ring::{
 use hawser_router::{
     HostSettings, KeySpace,
     store::{
-        DataHeader, Disk, StdDisk,
-        log::{LanePolicy, LaneSettings, retention},
+        DataHeader, StdDisk,
+        log::{LanePolicy, LaneSettings, retention::RetentionSettings},
     },
 };
 use std::{
@@ -140,7 +140,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let (workers, hosts) = (config.limits.workers as u16, config.router.hosts as u16);
     let lanes = (config.store.lanes as u16).min(hosts);
     let started = std::time::Instant::now();
-    let recovery = storage::recover(&disk, hosts, lanes).map_err(environment)?;
+    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, limits::ANSWERS_MAX)
+        .map_err(environment)?;
     tracing::info!(
         records = recovery.records,
         bytes = recovery.bytes,
@@ -178,10 +179,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
     let disk_thread = DiskThread {
         disk: Box::new(disk),
+        salt: header.salt(),
         hosts,
         lanes,
         segment_bytes: config.store.segment_bytes,
-        retention: retention::Limits { age_ms: retention_ms, bytes: u64::MAX },
+        retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
+        segments: storage.segments.clone(),
         wall_ms,
     };
     let ends = disk_thread.start().map_err(environment)?;
@@ -196,11 +199,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             let mut settings = HostSettings::new(index as u16, hosts, workers);
             settings.same_lane = lanes == 1;
             settings.retention_ms = retention_ms;
+            settings.answers_max = limits::ANSWERS_MAX;
+            settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
             HostPart {
                 settings,
-                keys: keys.clone(),
                 storage: storage.clone(),
                 jobs,
                 replies,
@@ -252,7 +256,6 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 struct HostPart {
     settings: HostSettings,
-    keys: KeySpace,
     storage: Arc<StorageSettings>,
     jobs: crate::disk_thread::DiskJobs,
     replies: Arc<Replies>,
@@ -277,7 +280,7 @@ fn build(
         let counters = part.metrics.hosts[index].clone();
         Hosting::new(
             part.settings,
-            part.keys,
+            UringRing::now(),
             part.storage,
             Box::new(part.jobs),
             counters,
@@ -312,23 +315,26 @@ fn ring_settings(config: &Config) -> RingSettings {
 }
 
 fn worker_settings(config: &Config, index: usize) -> WorkerSettings {
-    let limits = &config.limits;
+    let configured = &config.limits;
     WorkerSettings {
         index,
         hosts: config.router.hosts as u16,
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-        slots: limits.table_slots,
-        share: limits.max_connections.div_ceil(limits.workers).min(limits.connections_per_worker()),
+        slots: configured.table_slots,
+        share: configured
+            .max_connections
+            .div_ceil(configured.workers)
+            .min(configured.connections_per_worker()),
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
             not_sent_low_bytes: None,
-            user_timeout_ms: limits.send_stall_timeout_ms,
-            keepalive_s: crate::limits::KEEPALIVE_S,
+            user_timeout_ms: configured.send_stall_timeout_ms,
+            keepalive_s: limits::KEEPALIVE_S,
         },
-        buffer_bytes: crate::limits::RECEIVE_BUFFER_BYTES,
-        handshake_ms: limits.handshake_timeout_ms,
-        close_ms: limits.close_timeout_ms,
+        buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        handshake_ms: configured.handshake_timeout_ms,
+        close_ms: configured.close_timeout_ms,
     }
 }
 

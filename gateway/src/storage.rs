@@ -1,7 +1,14 @@
 //! What a shard host asks of the disk besides appends and reads of records: segments to be made,
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
-use hawser_router::{Recovered, store::log::LaneTail};
+use hawser_router::{
+    Location, Recovered, Recovery,
+    record::Framed,
+    store::{
+        Disk,
+        log::{Checkpoints, LaneTail, RecordView, Torn},
+    },
+};
 use std::sync::Arc;
 
 /// Work that blocks.
@@ -102,4 +109,79 @@ pub struct StorageSettings {
     pub checkpoint_bytes: u64,
     /// Segment each lane is writing, for the start of a replay.
     pub segments: Arc<[std::sync::atomic::AtomicU32]>,
+}
+
+/// Why the log cannot be read back.
+#[derive(Debug)]
+pub struct RecoveryFailed(String);
+
+impl std::fmt::Display for RecoveryFailed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Everything a process begins with.
+pub struct WholeRecovery {
+    /// One per host.
+    pub hosts: Vec<Rebuilt>,
+    /// Segment each lane goes on with.
+    pub segments: Vec<(u8, u32)>,
+    /// Lanes found in the directory, or one more than the highest number.
+    pub lanes_found: u32,
+    /// Records replayed.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Tails cut.
+    pub torn: Vec<Torn>,
+}
+
+/// Reads checkpoints and log, and splits the outcome for `hosts` hosts writing `lanes` lanes, no
+/// matter how many wrote it.
+///
+/// # Errors
+/// Damage, with file and offset; a disk that cannot be read.
+pub fn recover(
+    disk: &dyn Disk,
+    salt: u64,
+    hosts: u16,
+    lanes: u16,
+    answers_max: usize,
+) -> Result<WholeRecovery, RecoveryFailed> {
+    let failed = |error: &dyn std::fmt::Display| RecoveryFailed(error.to_string());
+    let mut recovery = Recovery::new(answers_max);
+    let mut refused = None;
+    let checkpoints = Checkpoints::load(disk).map_err(|error| failed(&error))?;
+    for section in &checkpoints.sections {
+        let bytes = section.read(disk).map_err(|error| failed(&error))?;
+        recovery.section(section.shard, &bytes).map_err(|error| failed(&error))?;
+    }
+    let starts = &checkpoints.starts;
+    let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
+        if refused.is_none() {
+            let RecordView { kind, shard, position, payload, .. } = record;
+            let framed = Framed { kind, shard, position, payload };
+            refused = recovery.apply(&framed, Location(location.0)).err();
+        }
+    })
+    .map_err(|damage| failed(&damage))?;
+    if let Some(error) = refused {
+        return Err(failed(&error));
+    }
+    let mut lanes_open = (0..lanes).map(|lane| {
+        let tail = read.tail(lane as u8).cloned();
+        let epoch = read.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0) + 1;
+        OpenedLane { lane: lane as u8, tail, epoch }
+    });
+    let states = recovery.finish(hosts).map_err(|error| failed(&error))?;
+    let hosts = states.into_iter().map(|state| Rebuilt { state, lane: lanes_open.next() });
+    Ok(WholeRecovery {
+        hosts: hosts.collect(),
+        segments: read.lanes.iter().map(|tail| (tail.lane, tail.segment)).collect(),
+        lanes_found: read.lanes.iter().map(|tail| u32::from(tail.lane) + 1).max().unwrap_or(0),
+        records: read.records,
+        bytes: read.bytes,
+        torn: read.torn,
+    })
 }

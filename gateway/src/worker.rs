@@ -14,11 +14,11 @@ mod receive;
 mod timeout;
 
 use crate::{
-    connection::{Connection, InFlight, Receiving, State},
+    connection::{Connection, Receiving, State},
     hosting::Hosting,
     limits,
     mesh::{MeshPort, Parcel},
-    metrics::WorkerMetrics,
+    metrics::{CloseReason, WorkerMetrics},
     outbound::{Pool, Queue},
     session::{Farewell, Outlet, SessionSettings, Sessions},
     slab::{Handle, Slab},
@@ -110,6 +110,10 @@ pub struct WorkerSettings {
     pub slots: u32,
     /// Connections this worker should hold at most; above it passes new ones on.
     pub share: u32,
+    /// Accept to complete hello, ms.
+    pub handshake_ms: u32,
+    /// Time last bytes get on close, ms.
+    pub close_ms: u32,
     /// Options of accepted sockets.
     pub options: SocketOptions,
     /// Bytes of one receive buffer: a receive that fills it may have left more behind.
@@ -118,7 +122,10 @@ pub struct WorkerSettings {
 
 struct Door {
     listener: Listener,
+    /// Accepts in flight.
     accepts: u32,
+    /// Accepts asked for so far: tells those in flight apart.
+    asked: u32,
 }
 
 /// See the module.
@@ -169,7 +176,7 @@ impl<R: Ring> Worker<R> {
             let listener = ring
                 .listen(*address, limits::LISTEN_BACKLOG, settings.options)
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
-            doors.push(Door { listener, accepts: 0 });
+            doors.push(Door { listener, accepts: 0, asked: 0 });
         }
         Ok(Self {
             connections: Slab::new(settings.slots),
@@ -235,7 +242,7 @@ impl<R: Ring> Worker<R> {
         self.now = turn.now;
         self.tick = (turn.now.monotonic_us / TICK_US) as Tick;
         self.batch = completions.len() as u32;
-        self.metrics.completions_per_turn.record(completions.len() as u64);
+        self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
             self.on_completion(completion);
         }
@@ -278,7 +285,7 @@ impl<R: Ring> Worker<R> {
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
             || !self.dirty.is_empty()
-            || (self.fleet.phase() == Phase::Draining && self.leaving.is_none());
+            || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
         }
@@ -296,7 +303,7 @@ impl<R: Ring> Worker<R> {
         match event {
             Event::Accepted(result) => self.on_accepted(token, result),
             Event::Arrived(result) => self.on_arrived(result),
-            Event::Woken => self.metrics.wakes.add(1),
+            Event::Woken => {}
             Event::Written(..) | Event::Synced(_) | Event::Read(_) => {
                 let Some(hosting) = &mut self.hosting else { return };
                 hosting.on_completion(self.now, token, event, &mut self.ring);
@@ -341,7 +348,8 @@ impl<R: Ring> Worker<R> {
             while door.accepts < limits::ACCEPTS_IN_FLIGHT
                 && self.ring.free_slots() > in_flight + limits::ACCEPT_SLOTS_LOW
             {
-                let token = Token::new(Operation::Accept, index as u32, 0);
+                door.asked = door.asked.wrapping_add(1);
+                let token = Token::new(Operation::Accept, index as u32, door.asked);
                 self.ring.accept(door.listener, token);
                 door.accepts += 1;
                 in_flight += 1;
@@ -358,13 +366,13 @@ impl<R: Ring> Worker<R> {
                 self.metrics.accepted.add(1);
                 self.admit(socket);
             }
-            Err(_) => self.metrics.accept_failures.add(1),
+            // The peer left before it was accepted, or the table was full after all.
+            Err(_) => self.metrics.closed.at(CloseReason::Full).add(1),
         }
     }
 
     fn on_arrived(&mut self, result: Result<Socket, Errno>) {
         if let Ok(socket) = result {
-            self.metrics.arrived.add(1);
             self.hold(socket);
         }
     }
@@ -409,11 +417,15 @@ impl<R: Ring> Worker<R> {
     }
 
     fn hold_counted(&mut self, socket: Socket) {
-        let silence = (u64::from(limits::HANDSHAKE_TIMEOUT_MS) * 1000 / TICK_US) as u16;
+        let silence = self.handshake_ticks() as u16;
         let connection = Connection::new(socket, self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
+    }
+
+    fn handshake_ticks(&self) -> Tick {
+        ticks(self.settings.handshake_ms)
     }
 
     /// Encoded frames wait: remember to send them this turn.
@@ -451,7 +463,7 @@ impl<R: Ring> Worker<R> {
                 Ok(None) => return,
                 Err(_) => {
                     // Our own tier wrote it: a fault to be seen, not a reason to drop clients.
-                    self.metrics.link_damaged.add(1);
+                    self.metrics.closed.at(CloseReason::Fault).add(1);
                     return;
                 }
             }
@@ -459,13 +471,13 @@ impl<R: Ring> Worker<R> {
     }
 
     fn on_downlink(&mut self, downlink: &Downlink<'_>, host: u16) {
-        if let Downlink::Announce(_) = downlink {
+        let Some(connection) = downlink.connection() else {
             if let Some(from) = self.announcing.get_mut(usize::from(host)) {
                 *from = Some(0);
             }
             return;
-        }
-        let handle = Handle::from_u64(downlink.connection());
+        };
+        let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let mut outlet = Outlet {
             now: self.now,
@@ -476,7 +488,7 @@ impl<R: Ring> Worker<R> {
         };
         match self.sessions.on_downlink(connection, handle, downlink, &mut outlet) {
             Ok(()) => self.mark_dirty(handle),
-            Err(farewell) => self.dismiss(handle, &farewell),
+            Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
         }
     }
 
@@ -487,14 +499,13 @@ impl<R: Ring> Worker<R> {
             if self.uplinks.is_empty(host) {
                 continue;
             }
-            let mut empty = Vec::new();
-            if host == own && let Some(hosting) = &mut self.hosting {
-                empty = hosting.spare();
-                let batch = self.uplinks.take(host, empty);
+            if host == own
+                && let Some(hosting) = &mut self.hosting
+            {
+                let batch = self.uplinks.take(host, hosting.spare());
                 hosting.on_parcel(self.now, own as u16, Parcel::Uplink(batch));
             } else {
-                std::mem::swap(&mut empty, &mut self.pool.spare_batch());
-                let batch = self.uplinks.take(host, empty);
+                let batch = self.uplinks.take(host, self.pool.spare());
                 self.mesh.send(host, Parcel::Uplink(batch));
             }
         }
@@ -546,8 +557,13 @@ impl<R: Ring> Worker<R> {
             }
             Err(_) => {
                 self.pool.recycle(bytes);
-                self.begin_close(handle, true);
+                self.begin_close(handle, true, CloseReason::Reset);
             }
         }
     }
+}
+
+/// Whole ticks of a time in milliseconds, at least one.
+fn ticks(milliseconds: u32) -> Tick {
+    (u64::from(milliseconds) * 1000).div_ceil(TICK_US).max(1) as Tick
 }

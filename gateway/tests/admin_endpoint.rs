@@ -1,5 +1,7 @@
 //! The admin endpoint over a real socket of this machine.
 
+#![allow(clippy::unwrap_used)] // the lint takes shared test code for ordinary code
+
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -62,6 +64,18 @@ fn a_scrape_shows_what_workers_count() {
     ] {
         assert!(page.contains(line), "{line:?} is not in\n{page}");
     }
+}
+
+#[test]
+fn a_level_counted_up_at_one_worker_and_down_at_another_sums_up() {
+    let metrics = ProcessMetrics::new(2, 0);
+    metrics.workers[0].connections.add(5);
+    metrics.workers[1].connections.sub(2);
+    let page = encode(&metrics).unwrap();
+    assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 3\n"), "{page}");
+    metrics.workers[1].connections.sub(4);
+    let page = encode(&metrics).unwrap();
+    assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 0\n"), "{page}");
 }
 
 #[test]

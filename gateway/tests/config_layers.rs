@@ -1,5 +1,7 @@
 //! Configuration: layers, ranges, refusals, and the example file.
 
+#![allow(clippy::unwrap_used)] // the lint takes shared test code for ordinary code
+
 use std::{io, path::Path};
 
 use hawser_gateway::{
@@ -18,6 +20,8 @@ fn invoke(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Invo
     let variables = variables.iter().map(|(name, text)| (name.to_string(), text.to_string()));
     let read = |path: &Path| match path.to_str() {
         Some("hawser.toml") => Ok(file.to_owned()),
+        Some("key") => Ok("0123456789abcdef0123456789abcdef\n".to_owned()),
+        Some("short") => Ok("0123\n".to_owned()),
         _ => Err(io::ErrorKind::NotFound.into()),
     };
     config::load(arguments, variables, MACHINE, &read)
@@ -210,6 +214,8 @@ fn open_doors_are_refused_unless_insecure_is_said() {
     let text = refused("", &[], &["--admin", "0.0.0.0:7980"]);
     assert_parts(&text, &["admin.address", "admin.key_file", "--insecure"]);
     good("[admin]\nkey_file = \"key\"\n", &[], &["--admin", "0.0.0.0:7980"]);
+    let text = refused("[admin]\nkey_file = \"short\"\n", &[], &[]);
+    assert_parts(&text, &["admin.key_file", "short", "hawser.toml", "16 bytes or more"]);
     good("", &[], &["--admin", "0.0.0.0:7980", "--insecure"]);
     assert_eq!(good("", &[], &["--admin", "off"]).admin.address, None);
 }
@@ -219,7 +225,7 @@ fn kinds_of_authentication_want_their_keys() {
     assert_parts(&refused("", &[], &["--auth", "jwt"]), &["auth.jwt_key_file"]);
     assert_parts(&refused("", &[], &["--auth", "token"]), &["auth.token_file"]);
     assert_parts(&refused("", &[], &["--auth", "ldap"]), &["ldap", "none, token, jwt"]);
-    let file = "[auth]\njwt_key_file = \"k\"\njwt_audience = [\"a\", \"b\"]\n";
+    let file = "[auth]\njwt_key_file = \"key\"\njwt_audience = [\"a\", \"b\"]\n";
     let AuthKind::Jwt(jwt) = good(file, &[], &["--auth", "jwt"]).auth.kind else { panic!() };
     assert_eq!(jwt.audience, ["a", "b"]);
     let variable = [("HAWSER_AUTH_JWT_AUDIENCE", "x, y")];

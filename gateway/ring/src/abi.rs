@@ -24,6 +24,7 @@ const ENTER_REGISTERED_RING: u32 = 1 << 4;
 /// Kernel 6.15: a thread waiting here does not count as waiting for a disk.
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
 const SOCKET_URING_OP_GETSOCKOPT: u32 = 2;
 /// Place of `cmd_op` in a submission entry.
 const SQE_CMD_OP: usize = 8;
@@ -50,10 +51,19 @@ struct GeteventsArgument {
     timespec: u64,
 }
 
-/// Submits `submit` entries and takes completions in, through the ring fd registered as `ring`.
+/// How an enter names its ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RingName {
+    /// Index of a ring fd registered with the calling thread.
+    Registered(u32),
+    /// Ordinary descriptor.
+    Descriptor(RawFd),
+}
+
+/// Submits `submit` entries and takes completions in.
 ///
 /// Always with `GETEVENTS`: a ring with deferred task work completes nothing otherwise.
-pub(crate) fn enter(ring: u32, submit: u32, wait: EnterWait) -> Result<u32, i32> {
+pub(crate) fn enter(ring: RingName, submit: u32, wait: EnterWait) -> Result<u32, i32> {
     let timespec = wait.timeout_us.map(|us| libc::timespec {
         tv_sec: (us / 1_000_000) as i64,
         tv_nsec: (us % 1_000_000 * 1000) as i64,
@@ -64,7 +74,14 @@ pub(crate) fn enter(ring: u32, submit: u32, wait: EnterWait) -> Result<u32, i32>
         min_wait_us: wait.gather_us,
         timespec: timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64),
     };
-    let mut flags = ENTER_GETEVENTS | ENTER_EXT_ARG | ENTER_REGISTERED_RING;
+    let mut flags = ENTER_GETEVENTS | ENTER_EXT_ARG;
+    let ring = match ring {
+        RingName::Registered(index) => {
+            flags |= ENTER_REGISTERED_RING;
+            index
+        }
+        RingName::Descriptor(fd) => fd as u32,
+    };
     if wait.no_iowait {
         flags |= ENTER_NO_IOWAIT;
     }
@@ -84,25 +101,31 @@ pub(crate) fn enter(ring: u32, submit: u32, wait: EnterWait) -> Result<u32, i32>
     u32::try_from(result).map_err(|_| last_errno())
 }
 
-/// Registers a ring's descriptor with the calling thread; enters by the index returned save the
-/// reference count of the descriptor table (kernel 5.18).
-pub(crate) fn register_ring_fd(ring: RawFd) -> io::Result<u32> {
-    // `struct io_uring_rsrc_update`: offset, reserved, data.
-    let mut update: [u64; 2] = [u64::from(u32::MAX), ring as u64];
+/// Registers a ring's descriptor with the calling thread; enters by index save the reference count
+/// of the descriptor table (kernel 5.18). A thread has room for 16 rings; beyond that, and on any
+/// other failure, the descriptor itself names the ring.
+pub(crate) fn register_ring_fd(ring: RawFd) -> RingName {
+    match register_one_ring(ring, REGISTER_RING_FDS, u32::MAX, ring as u64) {
+        Some(index) => RingName::Registered(index),
+        None => RingName::Descriptor(ring),
+    }
+}
+
+/// Undoes [`register_ring_fd`]; until then the thread keeps the ring alive even when it is closed.
+pub(crate) fn unregister_ring_fd(ring: RawFd, name: RingName) {
+    if let RingName::Registered(index) = name {
+        register_one_ring(ring, UNREGISTER_RING_FDS, index, 0);
+    }
+}
+
+fn register_one_ring(ring: RawFd, operation: u32, offset: u32, data: u64) -> Option<u32> {
+    // `struct io_uring_rsrc_update`: offset and a reserved word, data.
+    let mut update = [u64::from(offset), data];
     // SAFETY: one element of 16 bytes, which the kernel reads and writes during the call.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_io_uring_register,
-            ring,
-            REGISTER_RING_FDS,
-            update.as_mut_ptr(),
-            1_u32,
-        )
+        libc::syscall(libc::SYS_io_uring_register, ring, operation, update.as_mut_ptr(), 1_u32)
     };
-    if result != 1 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(update[0] as u32)
+    (result == 1).then_some(update[0] as u32)
 }
 
 /// Entry that asks for a direct descriptor's peer address: `SO_PEERNAME` as a socket command

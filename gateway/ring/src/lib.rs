@@ -19,10 +19,12 @@ mod abi;
 mod address;
 mod buffers;
 pub mod setup;
+pub mod sim;
 mod token;
 pub mod uring;
 
-pub use token::{Operation, Token};
+pub use setup::RingSettings;
+pub use token::{GENERATIONS, Operation, Token};
 
 use std::{io, net::SocketAddr, ops::Range, path::Path};
 

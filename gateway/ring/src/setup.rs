@@ -12,6 +12,22 @@ pub const KERNEL_MIN: (u32, u32) = (6, 12);
 /// From here a multishot receive may be bounded per round.
 const KERNEL_RECEIVE_CAP: (u32, u32) = (6, 17);
 
+/// Sizes of one ring, of either backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSettings {
+    /// Slots of the descriptor table, at most `RLIMIT_NOFILE`.
+    pub descriptors: u32,
+    /// Entries of the completion queue, a power of two: at least the operations that may complete
+    /// in one turn.
+    pub completion_entries: u32,
+    /// Entries of the submission queue, a power of two; more only saves submitting early.
+    pub submission_entries: u32,
+    /// Provided buffers, a power of two up to 2^15.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: u32,
+}
+
 /// Why a ring cannot be made: one line for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub String);

@@ -40,10 +40,12 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use self::flight::InFlight;
 use crate::{
     Completion, Event, Operation, RingAddress, RingCounters, Token, Turn, Wait, Waker, abi,
-    abi::EnterWait,
+    abi::{EnterWait, RingName},
     buffers::{BUFFER_GROUP, Buffers},
-    setup::{self, Probe, Refusal},
+    setup,
 };
+
+pub use crate::setup::{Probe, Refusal, RingSettings};
 
 /// Completions one turn reports at most; the rest waits in the queue. At 2-4 µs each this keeps
 /// a turn under 2 ms.
@@ -55,22 +57,6 @@ const SILENT_ENTERS_MAX: u32 = 4;
 const TEARDOWN_ROUNDS: u32 = 64;
 /// Wait of one such round, microseconds.
 const TEARDOWN_WAIT_US: u64 = 20_000;
-
-/// Sizes of one ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingSettings {
-    /// Slots of the descriptor table, at most `RLIMIT_NOFILE`.
-    pub descriptors: u32,
-    /// Entries of the completion queue, a power of two: at least the operations that may complete
-    /// in one turn.
-    pub completion_entries: u32,
-    /// Entries of the submission queue, a power of two; more only saves submitting early.
-    pub submission_entries: u32,
-    /// Provided buffers, a power of two up to 2^15.
-    pub buffers: u16,
-    /// Bytes of each.
-    pub buffer_bytes: u32,
-}
 
 /// What an entry is that the caller did not ask for as such; stands where a token has its
 /// operation.
@@ -130,15 +116,14 @@ struct Listening {
 /// See the module.
 pub struct UringRing {
     ring: ManuallyDrop<IoUring>,
-    /// Index of the ring's fd registered with this thread.
-    registered: u32,
+    name: RingName,
     probe: Probe,
     buffers: ManuallyDrop<Buffers>,
     in_flight: ManuallyDrop<InFlight>,
     /// Entries pushed whose last completion is not yet seen.
     armed: u64,
     /// Entries that found the submission queue full and the kernel busy.
-    backlog: VecDeque<squeue::Entry>,
+    backlog: VecDeque<Box<[squeue::Entry]>>,
     /// Completions made here, for the next turn.
     ready: VecDeque<Completion>,
     /// Completions taken from the queue out of turn, by `peer_address`.
@@ -188,14 +173,13 @@ impl UringRing {
             )
         }
         .map_err(|error| refuse("registering the buffers", settings, &error))?;
-        let registered = abi::register_ring_fd(ring.as_raw_fd())
-            .map_err(|error| refuse("registering the ring", settings, &error))?;
         let doorbell =
             abi::event_fd().map_err(|error| refuse("making an eventfd", settings, &error))?;
         let address = registry::enter(ring.as_raw_fd())?;
+        let name = abi::register_ring_fd(ring.as_raw_fd());
         let mut made = Self {
             ring: ManuallyDrop::new(ring),
-            registered,
+            name,
             probe,
             buffers: ManuallyDrop::new(buffers),
             in_flight: ManuallyDrop::default(),
@@ -254,7 +238,7 @@ impl UringRing {
             // backlog is bounded by the operations the callers may have in flight.
             self.flush();
             if !self.backlog.is_empty() || !self.try_push(entries) {
-                self.backlog.extend(entries.iter().cloned());
+                self.backlog.push_back(entries.into());
             }
         }
     }
@@ -279,18 +263,15 @@ impl UringRing {
     }
 
     fn enter(&mut self, wait: EnterWait) -> Result<u32, i32> {
-        while let Some(entry) = self.backlog.front() {
-            // A linked pair that waited here may be cut by the end of a submission; the first
-            // half then completes before the second is seen, which keeps their order.
-            // SAFETY: as in `try_push`, from where the entry came.
-            if unsafe { self.ring.submission().push(entry) }.is_err() {
+        while let Some(entries) = self.backlog.pop_front() {
+            if !self.try_push(&entries) {
+                self.backlog.push_front(entries);
                 break;
             }
-            self.backlog.pop_front();
         }
         let submit = self.ring.submission().len() as u32;
         self.counters.enters += 1;
-        abi::enter(self.registered, submit, wait)
+        abi::enter(self.name, submit, wait)
     }
 
     /// How long the next enter may wait.
@@ -406,6 +387,7 @@ impl Drop for UringRing {
     fn drop(&mut self) {
         registry::leave(self.address);
         let quiet = self.quiesce();
+        abi::unregister_ring_fd(self.ring.as_raw_fd(), self.name);
         // SAFETY: dropped once, here, and not used again.
         unsafe {
             ManuallyDrop::drop(&mut self.ring);

@@ -117,7 +117,7 @@ impl Layers {
                 _ => return Err(ConfigError::new("HAWSER_INSECURE", text, "true or false")),
             };
         }
-        // Not an error: orchestrators invent variables after a service's name (HAWSER_PORT=tcp://…).
+        // Not an error: orchestrators invent variables after a service's name (HAWSER_PORT).
         for variable in variables.keys().filter(|name| name.starts_with("HAWSER_")) {
             if !known.contains(variable) {
                 let hint = nearest(variable, known.iter().map(String::as_str))

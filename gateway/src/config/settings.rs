@@ -69,7 +69,7 @@ impl Setting {
     /// The permitted values, for people.
     pub fn allowed(&self) -> String {
         match self.kind {
-            Kind::Integer { min, max, unit } if unit.is_empty() => format!("{min} to {max}"),
+            Kind::Integer { min, max, unit: "" } => format!("{min} to {max}"),
             Kind::Integer { min, max, unit } => format!("{min} to {max} {unit}"),
             Kind::Choice(words) => words.join(", "),
             Kind::Text => "a text".to_owned(),

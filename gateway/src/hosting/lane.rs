@@ -2,7 +2,7 @@
 
 use super::*;
 use hawser_ring::{File, FileMode, Operation};
-use hawser_router::store::log::{LaneAction, LanePolicy, LaneWriter, Location, segment};
+use hawser_router::store::log::{LaneAction, LanePolicy, LaneWriter, segment};
 
 /// A run on its way into the lane.
 struct Waiting {
@@ -88,14 +88,14 @@ impl LaneShell {
         if let Ok(written) = result {
             metrics.batch_bytes.record(written as u64);
         }
-        metrics.write_us.record(now.monotonic_us.saturating_sub(self.started_us));
-        self.writer.on_written(result, bytes);
+        metrics.flush_us.record(now.monotonic_us.saturating_sub(self.started_us));
+        self.writer.on_written(now, result, bytes);
     }
 
     pub fn on_synced(&mut self, now: Now, result: Result<(), i32>, metrics: &HostMetrics) {
         self.in_flight = false;
-        metrics.write_us.record(now.monotonic_us.saturating_sub(self.started_us));
-        self.writer.on_synced(result);
+        metrics.flush_us.record(now.monotonic_us.saturating_sub(self.started_us));
+        self.writer.on_synced(now, result);
     }
 
     /// Moves waiting runs into the writer as far as it takes them.
@@ -116,7 +116,13 @@ impl LaneShell {
         !self.writer.is_failed() && self.waiting.len() < limits::LANE_RUNS_WAITING_MAX
     }
 
-    fn start<R: Ring>(&mut self, action: LaneAction, now: Now, storage: &StorageSettings, ring: &mut R) {
+    fn start<R: Ring>(
+        &mut self,
+        action: LaneAction,
+        now: Now,
+        storage: &StorageSettings,
+        ring: &mut R,
+    ) {
         let slot = u32::from(self.number());
         match action {
             LaneAction::Write { segment, offset, bytes, range } => {
@@ -141,7 +147,12 @@ impl LaneShell {
         }
     }
 
-    fn open<R: Ring>(&mut self, segment: u32, storage: &StorageSettings, ring: &mut R) -> Option<File> {
+    fn open<R: Ring>(
+        &mut self,
+        segment: u32,
+        storage: &StorageSettings,
+        ring: &mut R,
+    ) -> Option<File> {
         if let Some((open, file)) = self.file {
             if open == segment {
                 return Some(file);
@@ -178,10 +189,10 @@ impl Hosting {
     pub(super) fn collect_durable(&mut self, now: Now, mesh: &mut MeshPort) {
         while let Some(durable) = self.lane.as_mut().and_then(|lane| lane.writer.pop_durable()) {
             if durable.host == self.index {
-                self.on_durable(now, durable.run, durable.base);
+                self.on_durable(now, durable.run, Location(durable.base.0));
             } else {
                 let life = self.life_number;
-                let (run, base): (u64, Location) = (durable.run, durable.base);
+                let (run, base): (u64, Location) = (durable.run, Location(durable.base.0));
                 mesh.send(usize::from(durable.host), Parcel::Durable { life, run, base });
             }
         }

@@ -31,7 +31,7 @@ impl Hosting {
         }
     }
 
-    pub(super) fn begin_life(&mut self, rebuilt: Rebuilt) {
+    pub(super) fn begin_life(&mut self, now: Now, rebuilt: Rebuilt) {
         self.life_number += 1;
         self.last_run = 0;
         self.durable_run = 0;
@@ -39,22 +39,17 @@ impl Hosting {
             let settings = self.storage.lane;
             LaneShell::new(LaneWriter::open(opened.lane, opened.tail, opened.epoch, settings))
         });
-        let host = Host::new(self.settings.clone(), self.keys.clone(), rebuilt.state);
+        let host = Host::new(self.settings, now, rebuilt.state);
         self.life = Life::Host(Box::new(host));
     }
 
-    pub(super) fn on_rebuilt(&mut self, now: Now, rebuilt: Rebuilt, mesh: &mut MeshPort) {
-        self.begin_life(rebuilt);
-        tracing::info!(host = self.index, life = self.life_number, "recovered from disk; serving again");
-        for worker in 0..usize::from(self.settings.workers) {
-            let mut batch = Vec::new();
-            link::Announce { epoch: self.life_number }.put(&mut batch);
-            if worker == usize::from(self.index) {
-                self.local.push_back(batch);
-            } else {
-                mesh.send(worker, Parcel::Downlink(batch));
-            }
-        }
+    pub(super) fn on_rebuilt(&mut self, now: Now, rebuilt: Rebuilt) {
+        self.begin_life(now, rebuilt);
+        tracing::info!(
+            host = self.index,
+            life = self.life_number,
+            "recovered from disk; serving again"
+        );
         for (from, parcel) in std::mem::take(&mut self.early) {
             self.on_parcel(now, from, parcel);
         }

@@ -64,3 +64,6 @@ pub const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
 /// Idle seconds after which the kernel probes the peer: a backstop behind the heartbeat, which is
 /// always shorter.
 pub const KEEPALIVE_S: u32 = 300;
+
+/// Answers a dedup window remembers: at least the requests a client may have unanswered.
+pub const ANSWERS_MAX: usize = 128;

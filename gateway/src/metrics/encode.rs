@@ -86,15 +86,20 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("delivered_messages", "Mailbox entries pushed to devices", |m| m.delivered.get()),
     ("read_messages", "Mailbox entries read by pages", |m| m.read.get()),
     ("lane_failures", "Writes or flushes that stopped a lane", |m| m.lane_failures.get()),
+    ("checkpoints", "Checkpoints written", |m| m.checkpoints.get()),
+    ("failed_checkpoints", "Checkpoints that could not be written", |m| {
+        m.checkpoint_failures.get()
+    }),
+    ("damaged_batches", "Batches of link frames that did not parse", |m| m.link_damaged.get()),
 ];
 
 impl Collector for ProcessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page { encoder: &mut encoder };
-        let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &***one).collect();
-        let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &***one).collect();
+        let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &**one).collect();
+        let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &**one).collect();
 
-        let open = workers.iter().map(|one| one.connections.get()).sum();
+        let open = level(&workers, |one| one.connections.get());
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
             gauge(to, &[("protocol", "native")], open)
         })?;
@@ -144,8 +149,14 @@ impl Collector for ProcessMetrics {
     }
 }
 
+/// Sum of a level. A connection that moved between workers may have been counted down at one and up
+/// at the other, so single cells may stand below zero.
+fn level<M>(all: &[&M], read: Read<M>) -> u64 {
+    all.iter().fold(0, |sum: u64, one| sum.wrapping_add(read(one)))
+}
+
 fn gauge(encoder: &mut MetricEncoder<'_>, labels: &[(&str, &str)], value: u64) -> fmt::Result {
-    // Levels are sums of single-writer cells; a reader between two writes may see one below zero.
+    // A reader between two writes may see even the sum below zero for a moment.
     let value = value.cast_signed().max(0);
     if labels.is_empty() {
         return encoder.encode_gauge(&value);
@@ -179,7 +190,7 @@ impl Page<'_, '_> {
         all: &[&M],
     ) -> fmt::Result {
         for (name, help, read) in table {
-            let sum = all.iter().fold(0_u64, |sum, one| sum.wrapping_add(read(one)));
+            let sum = level(all, *read);
             self.family(&format!("{part}_{name}"), help, MetricType::Gauge, |to| {
                 gauge(to, &[], sum)
             })?;

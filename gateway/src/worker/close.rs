@@ -4,29 +4,32 @@ use super::*;
 
 impl<R: Ring> Worker<R> {
     /// Says why, then closes once that has gone out or the bound has passed.
-    pub(super) fn dismiss(&mut self, handle: Handle, farewell: &Farewell) {
+    pub(super) fn dismiss(&mut self, handle: Handle, farewell: &Farewell, reason: CloseReason) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
-        self.metrics.dismissed.add(1);
         self.sessions.say_farewell(connection, farewell, &mut self.pool);
-        self.leave(handle);
+        self.leave(handle, reason);
     }
 
-    fn leave(&mut self, handle: Handle) {
+    fn leave(&mut self, handle: Handle, reason: CloseReason) {
+        self.metrics.closed.at(reason).add(1);
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         connection.state = State::Leaving;
-        let bound = self.tick + limits::CLOSE_TICKS;
+        let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
     }
 
     /// The peer is gone or must go: nothing more is sent.
-    pub(super) fn begin_close(&mut self, handle: Handle, abort: bool) {
+    pub(super) fn begin_close(&mut self, handle: Handle, abort: bool, reason: CloseReason) {
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if !matches!(connection.state, State::Leaving | State::Closing) {
+            self.metrics.closed.at(reason).add(1);
+        }
         connection.abort |= abort;
         connection.state = State::Closing;
         self.wheel.cancel(handle.slot);
@@ -92,7 +95,6 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.wheel.cancel(handle.slot);
-        self.metrics.closed.add(1);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -128,7 +130,7 @@ impl<R: Ring> Worker<R> {
             }
             let retry_after_ms = limits::DRAIN_RETRY_MS;
             self.sessions.say_go_away(connection, retry_after_ms, &mut self.pool);
-            self.leave(handle);
+            self.leave(handle, CloseReason::Shutdown);
         }
         // Those accepted meanwhile are met on the next round.
         self.leaving = Some(if to < self.connections.capacity() { to } else { 0 });

@@ -39,7 +39,7 @@ impl<R: Ring> Worker<R> {
             // has it all.
             (_, Receiving::Hot | Receiving::Starved | Receiving::Ended) => {}
             (Err(ECANCELED), Receiving::Cold) => {}
-            (Err(_), Receiving::Cold) => return self.begin_close(handle, true),
+            (Err(_), Receiving::Cold) => return self.begin_close(handle, true, CloseReason::Reset),
         }
         self.arm(handle);
     }
@@ -66,12 +66,13 @@ impl<R: Ring> Worker<R> {
                 let flow = self.on_lease(handle, &lease);
                 self.ring.give_back(lease);
                 if let Err(farewell) = flow {
-                    return self.dismiss(handle, &farewell);
+                    let reason = reason_of(&farewell);
+                    return self.dismiss(handle, &farewell, reason);
                 }
                 self.mark_dirty(handle);
                 self.after_bytes(handle, filled, more);
             }
-            Ok(None) => self.begin_close(handle, false),
+            Ok(None) => self.begin_close(handle, false, CloseReason::Peer),
             Err(ENOBUFS) => {
                 self.metrics.starved.add(1);
                 if let Some(connection) = self.connections.get_mut(handle) {
@@ -81,7 +82,7 @@ impl<R: Ring> Worker<R> {
             }
             Err(EAGAIN) => {}
             Err(ECANCELED) => self.arm(handle),
-            Err(_) => self.begin_close(handle, true),
+            Err(_) => self.begin_close(handle, true, CloseReason::Reset),
         }
     }
 
@@ -109,7 +110,6 @@ impl<R: Ring> Worker<R> {
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
             self.ring.cancel(target, token);
         }
-        self.metrics.heated.add(1);
         self.wheel.file(handle.slot, self.tick + limits::COOL_TICKS);
         self.arm(handle);
     }
@@ -121,7 +121,6 @@ impl<R: Ring> Worker<R> {
             return;
         }
         connection.receiving = Receiving::Cold;
-        self.metrics.cooled.add(1);
         if connection.in_flight.has(Operation::Receive) {
             connection.in_flight.set(Operation::Cancel);
             let target = Token::new(Operation::Receive, handle.slot, handle.generation);
@@ -179,5 +178,14 @@ impl<R: Ring> Worker<R> {
                 self.arm(handle);
             }
         }
+    }
+}
+
+/// Under which reason a connection that said something wrong is counted.
+fn reason_of(farewell: &Farewell) -> CloseReason {
+    match farewell.code {
+        200..=299 => CloseReason::Denied,
+        400..=499 => CloseReason::Full,
+        _ => CloseReason::Protocol,
     }
 }

@@ -18,29 +18,33 @@ impl<R: Ring> Worker<R> {
 
     fn on_timer(&mut self, handle: Handle) {
         let now = self.tick;
+        let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let handshake = Tick::from(limits::HANDSHAKE_TICKS);
         match connection.state {
-            State::Leaving => return self.begin_close(handle, true),
+            State::Leaving => return self.begin_close(handle, true, CloseReason::Stalled),
             State::Closing => return,
             State::Opening | State::Greeting | State::LoggingIn
                 if now - connection.since >= handshake =>
             {
-                return self.expire(handle, "no complete hello within the handshake time");
+                let text = "no complete hello within the handshake time";
+                return self.expire(handle, text, CloseReason::Handshake);
             }
             State::Open if now - connection.heard >= Tick::from(connection.silence) => {
-                self.metrics.heartbeats_missed.add(1);
-                return self.expire(handle, "nothing heard within the announced heartbeat");
+                self.metrics.heartbeats_expired.add(1);
+                let text = "nothing heard within the announced heartbeat";
+                return self.expire(handle, text, CloseReason::Heartbeat);
             }
             _ => {}
         }
         if connection.partial != Queue::NONE && now - connection.since >= handshake {
-            return self.expire(handle, "a frame was begun and not finished");
+            let text = "a frame was begun and not finished";
+            return self.expire(handle, text, CloseReason::Protocol);
         }
         if u64::from(connection.expires_s) * 1000 <= self.now.wall_ms {
             return self.dismiss(
                 handle,
                 &Farewell { code: code::TOKEN_EXPIRED, text: String::new(), retry_after_ms: 0 },
+                CloseReason::Denied,
             );
         }
         let quiet = connection.busy < limits::HOT_RECEIVES;
@@ -54,16 +58,17 @@ impl<R: Ring> Worker<R> {
     }
 
     fn next_timer(&mut self, handle: Handle) -> Tick {
+        let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return self.tick + 1 };
         let mut next = match connection.state {
             State::Open => connection.heard + Tick::from(connection.silence),
-            _ => connection.since + Tick::from(limits::HANDSHAKE_TICKS),
+            _ => connection.since + handshake,
         };
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
         if connection.partial != Queue::NONE {
-            next = next.min(connection.since + Tick::from(limits::HANDSHAKE_TICKS));
+            next = next.min(connection.since + handshake);
         }
         if connection.expires_s != u32::MAX {
             let left_ms = (u64::from(connection.expires_s) * 1000).saturating_sub(self.now.wall_ms);
@@ -73,10 +78,11 @@ impl<R: Ring> Worker<R> {
         next
     }
 
-    fn expire(&mut self, handle: Handle, text: &str) {
+    fn expire(&mut self, handle: Handle, text: &str, reason: CloseReason) {
         self.dismiss(
             handle,
             &Farewell { code: code::TIMEOUT, text: text.into(), retry_after_ms: 0 },
+            reason,
         );
     }
 }

@@ -25,14 +25,18 @@
 //!   and carries the directory's salt, so that message bytes cannot imitate it.
 
 pub mod batch;
+pub mod checkpoint;
 mod lane;
 mod location;
 pub mod record;
 mod recovery;
+pub mod retention;
 mod scan;
 pub mod segment;
+pub mod tool;
 
+pub use checkpoint::{CheckpointWriter, Checkpoints};
 pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
 pub use location::Location;
 pub use record::RecordView;
-pub use recovery::{Damage, LaneTail, Recovered, Torn, recover};
+pub use recovery::{Damage, LaneTail, Recovered, Torn, recover, recover_lane};

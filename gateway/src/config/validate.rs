@@ -1,0 +1,321 @@
+//! From merged layers to a [`Config`]: ranges, and settings that depend on each other.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::{
+    AdminConfig, AuthConfig, AuthKind, Config, ConfigError, HeartbeatConfig, JwtConfig,
+    LimitsConfig, ListenerConfig, ListenerKind, LogConfig, LogFormat, Machine, ReadFile,
+    RouterConfig, StoreConfig, WritePolicy, layers,
+    layers::{Given, GivenListener, Layers},
+    settings,
+};
+use crate::{auth::TokenTable, limits};
+
+/// Listeners of one configuration; each takes a descriptor per worker.
+pub const LISTENERS_MAX: usize = 16;
+
+pub(super) fn validate(
+    layers: &Layers,
+    machine: Machine,
+    read: ReadFile<'_>,
+) -> Result<Config, ConfigError> {
+    layers.choice("router.endpoints").map_err(|error| {
+        ConfigError::not_built(&error.key, error.value.unwrap_or_default())
+            .at(error.from.as_deref().unwrap_or("default"))
+    })?;
+    let limits = limits(layers, machine)?;
+    let config = Config {
+        listeners: listeners(layers)?,
+        auth: auth(layers, read)?,
+        heartbeat: heartbeat(layers)?,
+        store: store(layers)?,
+        router: router(layers, machine, limits.workers)?,
+        admin: admin(layers)?,
+        log: LogConfig {
+            format: match layers.choice("log.format")? {
+                "json" => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            level: layers.choice("log.level")?,
+        },
+        limits,
+        warnings: layers.warnings.clone(),
+    };
+    if config.store.lanes > config.router.hosts {
+        let reason = format!(
+            "{} lanes need as many hosts, there are {} (`router.hosts`)",
+            config.store.lanes, config.router.hosts
+        );
+        return Err(ConfigError::refused("store.lanes", config.store.lanes.to_string(), reason));
+    }
+    if !layers.insecure {
+        refuse_exposed(&config)?;
+    }
+    Ok(config)
+}
+
+/// Refuses to be reachable from other machines without a check of who is there.
+fn refuse_exposed(config: &Config) -> Result<(), ConfigError> {
+    let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    if config.auth.kind == AuthKind::None
+        && let Some(listener) = config.listeners.iter().find(|one| exposed(&one.address))
+    {
+        return Err(ConfigError::refused(
+            "listener.address",
+            listener.address.to_string(),
+            "reachable from other machines with `auth.kind` = \"none\": allowed: a loopback \
+             address, auth token or jwt, or --insecure",
+        ));
+    }
+    if let Some(address) = config.admin.address
+        && config.admin.key_file.is_none()
+        && exposed(&address)
+    {
+        return Err(ConfigError::refused(
+            "admin.address",
+            address.to_string(),
+            "reachable from other machines without `admin.key_file`: allowed: a loopback \
+             address, a key file, or --insecure",
+        ));
+    }
+    Ok(())
+}
+
+/// A number of the table that has a default. Ranges in the table fit the type.
+fn number<T: TryFrom<u64>>(layers: &Layers, key: &'static str) -> Result<T, ConfigError> {
+    let value = layers.integer(key)?.expect("asked only for settings with a default");
+    T::try_from(value)
+        .map_err(|_| ConfigError::new(key, value.to_string(), layers::find(key).allowed()))
+}
+
+fn text(layers: &Layers, key: &'static str) -> Given {
+    layers.text(key).expect("asked only for settings with a default")
+}
+
+fn path(layers: &Layers, key: &'static str) -> Option<PathBuf> {
+    let given = text(layers, key);
+    (!given.text.is_empty()).then(|| PathBuf::from(given.text))
+}
+
+fn list(layers: &Layers, key: &'static str) -> Vec<String> {
+    let given = text(layers, key);
+    given
+        .text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn limits(layers: &Layers, machine: Machine) -> Result<LimitsConfig, ConfigError> {
+    let table_slots = u32::try_from(machine.descriptors_max)
+        .unwrap_or(u32::MAX)
+        .clamp(2 * limits::TABLE_SLOTS_RESERVED, limits::TABLE_SLOTS);
+    let per_worker = table_slots - limits::TABLE_SLOTS_RESERVED;
+    let cores = machine.cores.clamp(1, limits::WORKERS_MAX);
+    let asked: Option<u32> = optional(layers, "limits.max_connections")?;
+    let workers = match optional(layers, "limits.workers")? {
+        Some(workers) => workers,
+        None => cores.max(asked.map_or(1, |connections| connections.div_ceil(per_worker))),
+    };
+    let max_connections = asked.unwrap_or(workers * per_worker);
+    let needed = max_connections.div_ceil(per_worker);
+    if workers < needed || workers > limits::WORKERS_MAX {
+        let reason = format!(
+            "{max_connections} connections (`limits.max_connections`) need {needed} workers of \
+             {per_worker} connections each; allowed: {needed} to {}",
+            limits::WORKERS_MAX
+        );
+        return Err(ConfigError::refused("limits.workers", workers.to_string(), reason));
+    }
+    Ok(LimitsConfig {
+        max_connections,
+        workers,
+        table_slots,
+        frame_body_bytes_max: number(layers, "limits.frame_body_bytes_max")?,
+        requests_max: number(layers, "limits.requests_max")?,
+        outbound_bytes_high: number(layers, "limits.outbound_bytes_high")?,
+        handshake_timeout_ms: number(layers, "limits.handshake_timeout_ms")?,
+        send_stall_timeout_ms: number(layers, "limits.send_stall_timeout_ms")?,
+        close_timeout_ms: number(layers, "limits.close_timeout_ms")?,
+        drain_timeout_s: number(layers, "limits.drain_timeout_s")?,
+    })
+}
+
+fn optional(layers: &Layers, key: &'static str) -> Result<Option<u32>, ConfigError> {
+    let Some(value) = layers.integer(key)? else { return Ok(None) };
+    Ok(Some(u32::try_from(value).expect("the table's range is below 2^32")))
+}
+
+fn address(key: &str, given: &Given) -> Result<Option<SocketAddr>, ConfigError> {
+    if given.text == "off" {
+        return Ok(None);
+    }
+    given.text.parse().map(Some).map_err(|_| {
+        ConfigError::new(key, &given.text, "IP:PORT, [IPv6]:PORT or off").at(&given.from)
+    })
+}
+
+fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {
+    for kind in ["websocket", "mqtt"] {
+        if let Some(given) = layers.addresses.get(kind).filter(|given| given.text != "off") {
+            return Err(ConfigError::not_built(kind, &given.text).at(&given.from));
+        }
+    }
+    // The flag stands for the file's listeners of its kind, all of them.
+    let given = match (layers.addresses.get("native"), &layers.listeners) {
+        (Some(native), others) => {
+            let mut given = others.clone().unwrap_or_default();
+            given.retain(|listener| listener.kind != "native");
+            given.push(native_at(native.text.clone(), &native.from));
+            given
+        }
+        (None, Some(given)) => given.clone(),
+        (None, None) => vec![native_at(settings::NATIVE_ADDRESS.to_owned(), "default")],
+    };
+    let mut listeners: Vec<ListenerConfig> = Vec::with_capacity(given.len());
+    for GivenListener { kind, address: text, from } in given {
+        match kind.as_str() {
+            "native" => {}
+            "websocket" | "mqtt" => {
+                return Err(ConfigError::not_built("listener.kind", kind).at(&from));
+            }
+            _ => return Err(ConfigError::new("listener.kind", kind, "native").at(&from)),
+        }
+        let Some(at) = address("listener.address", &Given { text, from: from.clone() })? else {
+            continue;
+        };
+        if at.port() != 0 && listeners.iter().any(|other| other.address == at) {
+            let reason = "named by two listeners; allowed: each address once";
+            return Err(ConfigError::refused("listener.address", at.to_string(), reason).at(&from));
+        }
+        listeners.push(ListenerConfig { kind: ListenerKind::Native, address: at });
+    }
+    if listeners.is_empty() || listeners.len() > LISTENERS_MAX {
+        let allowed = format!("1 to {LISTENERS_MAX} listeners that are not off");
+        return Err(ConfigError::new("listener", listeners.len().to_string(), allowed));
+    }
+    Ok(listeners)
+}
+
+fn native_at(address: String, from: &str) -> GivenListener {
+    GivenListener { kind: "native".to_owned(), address, from: from.to_owned() }
+}
+
+fn auth(layers: &Layers, read: ReadFile<'_>) -> Result<AuthConfig, ConfigError> {
+    let kind = match layers.choice("auth.kind")? {
+        "token" => AuthKind::Token(tokens(layers, read)?),
+        "jwt" => AuthKind::Jwt(jwt(layers)?),
+        _ => AuthKind::None,
+    };
+    Ok(AuthConfig { kind, resume_lifetime_s: number(layers, "auth.resume_lifetime_s")? })
+}
+
+fn tokens(layers: &Layers, read: ReadFile<'_>) -> Result<TokenTable, ConfigError> {
+    let mut table = TokenTable::new();
+    if let Some(tokens) = &layers.tokens {
+        table.add(tokens).map_err(|reason| refused_tokens("auth.tokens", None, reason))?;
+    }
+    if let Some(file) = path(layers, "auth.token_file") {
+        let name = file.display().to_string();
+        let refused = |reason| refused_tokens("auth.token_file", Some(&name), reason);
+        let content = read(&file).map_err(|error| refused(error.to_string()))?;
+        // The parser's own message would quote the line, and with it a token.
+        let tokens: toml::Table =
+            content.parse().map_err(|_| refused("not a TOML table".to_owned()))?;
+        table.add(&tokens).map_err(refused)?;
+    }
+    if table.is_empty() {
+        let reason = "needs tokens in `[auth.tokens]` or `auth.token_file`";
+        return Err(ConfigError::refused("auth.kind", "token", reason));
+    }
+    Ok(table)
+}
+
+fn refused_tokens(key: &str, file: Option<&str>, reason: String) -> ConfigError {
+    ConfigError { key: key.to_owned(), value: file.map(str::to_owned), from: None, reason }
+}
+
+fn jwt(layers: &Layers) -> Result<JwtConfig, ConfigError> {
+    let Some(key_file) = path(layers, "auth.jwt_key_file") else {
+        return Err(ConfigError::refused("auth.kind", "jwt", "needs `auth.jwt_key_file`"));
+    };
+    let user_claim = text(layers, "auth.jwt_user_claim").text;
+    if user_claim.is_empty() {
+        return Err(ConfigError::new("auth.jwt_user_claim", user_claim, "a claim's name"));
+    }
+    let realm_claim = text(layers, "auth.jwt_realm_claim").text;
+    Ok(JwtConfig {
+        key_file,
+        algorithm: layers.choice("auth.jwt_algorithm")?,
+        audience: list(layers, "auth.jwt_audience"),
+        issuer: list(layers, "auth.jwt_issuer"),
+        user_claim,
+        realm_claim: (!realm_claim.is_empty()).then_some(realm_claim),
+        leeway_s: number(layers, "auth.jwt_leeway_s")?,
+    })
+}
+
+fn heartbeat(layers: &Layers) -> Result<HeartbeatConfig, ConfigError> {
+    let heartbeat = HeartbeatConfig {
+        mobile_s: number(layers, "heartbeat.mobile_s")?,
+        web_s: number(layers, "heartbeat.web_s")?,
+        desktop_s: number(layers, "heartbeat.desktop_s")?,
+        bot_s: number(layers, "heartbeat.bot_s")?,
+        client_min_s: number(layers, "heartbeat.client_min_s")?,
+        client_max_s: number(layers, "heartbeat.client_max_s")?,
+        grace_s: number(layers, "heartbeat.grace_s")?,
+    };
+    if heartbeat.client_min_s > heartbeat.client_max_s {
+        let allowed = format!("5 to {} s (`heartbeat.client_max_s`)", heartbeat.client_max_s);
+        let value = heartbeat.client_min_s.to_string();
+        return Err(ConfigError::new("heartbeat.client_min_s", value, allowed));
+    }
+    Ok(heartbeat)
+}
+
+fn store(layers: &Layers) -> Result<StoreConfig, ConfigError> {
+    let Some(data_dir) = path(layers, "store.data_dir") else {
+        return Err(ConfigError::new("store.data_dir", "", "a directory's path"));
+    };
+    let segment_bytes: u64 = number(layers, "store.segment_bytes")?;
+    if !segment_bytes.is_multiple_of(4096) {
+        let allowed = "multiples of 4096 bytes, the unit of direct writes";
+        return Err(ConfigError::new("store.segment_bytes", segment_bytes.to_string(), allowed));
+    }
+    Ok(StoreConfig {
+        data_dir,
+        segment_bytes,
+        write: match layers.choice("store.write")? {
+            "direct" => WritePolicy::Direct,
+            "sync" => WritePolicy::Sync,
+            _ => WritePolicy::Auto,
+        },
+        commit_bytes: number(layers, "store.commit_bytes")?,
+        commit_wait_us: number(layers, "store.commit_wait_us")?,
+        retention_hours: number(layers, "store.retention_hours")?,
+        lanes: number(layers, "store.lanes")?,
+    })
+}
+
+fn router(layers: &Layers, machine: Machine, workers: u32) -> Result<RouterConfig, ConfigError> {
+    let most = machine.cores.max(1).min(workers).min(limits::HOSTS_MAX);
+    let hosts = optional(layers, "router.hosts")?.unwrap_or(most);
+    if hosts > workers {
+        let allowed = format!("1 to {workers} (a host is a worker, `limits.workers`)");
+        return Err(ConfigError::new("router.hosts", hosts.to_string(), allowed));
+    }
+    Ok(RouterConfig {
+        hosts,
+        notify_timeout_ms: number(layers, "router.notify_timeout_ms")?,
+        dedup_bytes_per_shard: number(layers, "router.dedup_bytes_per_shard")?,
+    })
+}
+
+fn admin(layers: &Layers) -> Result<AdminConfig, ConfigError> {
+    Ok(AdminConfig {
+        address: address("admin.address", &text(layers, "admin.address"))?,
+        key_file: path(layers, "admin.key_file"),
+    })
+}

@@ -1,0 +1,231 @@
+//! Users of one home shard: their mailbox's head, their devices, cursors and sessions.
+//!
+//! Sized for idle users: names are only in the log, the first device stands in the user's slot,
+//! and everything a user without messages does not need is boxed away. One table per shard keeps
+//! a growth step short (a 256th of all users).
+
+use crate::record::{INDEX_ENTRIES, INDEX_LEVELS};
+use crate::slab::Slab;
+use hashbrown::HashTable;
+use hawser_codec::link::{Connection, Key};
+use std::collections::VecDeque;
+
+/// Devices one user may have. A person has a handful; the bound keeps delivery to one user short.
+pub(crate) const DEVICES_PER_USER_MAX: usize = 64;
+
+/// How entries reach a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The slot holds no device yet.
+    Vacant,
+    /// Not connected.
+    Offline,
+    /// Connected and reading pages: nothing is pushed.
+    Syncing,
+    /// Connected and told of everything: entries are pushed.
+    Live,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub key: Key,
+    pub cursor: u64,
+    pub connection: Connection,
+    pub worker: u16,
+    pub mode: Mode,
+    /// The cursor moved and is not in the log yet.
+    pub dirty: bool,
+    /// An entry of the acknowledgement timer is under way.
+    pub timed: bool,
+}
+
+impl Device {
+    const VACANT: Device = Device {
+        key: [0; 16],
+        cursor: 0,
+        connection: 0,
+        worker: 0,
+        mode: Mode::Vacant,
+        dirty: false,
+        timed: false,
+    };
+
+    pub fn new(key: Key, cursor: u64) -> Device {
+        Device { key, cursor, mode: Mode::Offline, ..Device::VACANT }
+    }
+
+    pub fn is_online(&self) -> bool {
+        matches!(self.mode, Mode::Syncing | Mode::Live)
+    }
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub location: u64,
+    pub bytes: u16,
+}
+
+/// What only users with messages or with several devices need.
+#[derive(Default)]
+pub(crate) struct More {
+    /// Entries up to here are no longer kept.
+    pub floor: u64,
+    /// Index pages that are durable; entries up to `16 * pages` are found through them.
+    pub pages: u64,
+    /// Locations of the latest durable index page by level: see [`crate::record::Index`].
+    pub levels: Vec<u64>,
+    /// Durable entries above the indexed ones.
+    pub tail: VecDeque<Place>,
+    /// An index page is in a run that is not durable yet.
+    pub indexing: bool,
+    /// Devices after the first.
+    pub devices: Vec<Device>,
+}
+
+impl More {
+    /// Highest number whose place is known, which is the highest durable one.
+    pub fn located(&self) -> u64 {
+        self.indexed() + self.tail.len() as u64
+    }
+
+    /// Highest number found through index pages.
+    pub fn indexed(&self) -> u64 {
+        self.pages * INDEX_ENTRIES as u64
+    }
+
+    /// Locations of the latest index pages, as they stand in the next one.
+    pub fn levels(&self) -> [u64; INDEX_LEVELS] {
+        let last = self.levels.len().saturating_sub(1);
+        std::array::from_fn(|level| self.levels.get(level.min(last)).copied().unwrap_or(0))
+    }
+
+    /// Takes note of a durable index page that names the tail's first entries.
+    pub fn add_page(&mut self, location: u64) {
+        // The last element stands for all higher levels: it is page 0, which every power divides.
+        if self.pages == 0 {
+            self.levels.push(location);
+        } else {
+            for level in 0..=self.pages.trailing_zeros() as usize {
+                let last = self.levels.len() - 1;
+                if level < last {
+                    self.levels[level] = location;
+                } else {
+                    self.levels.insert(last, location);
+                }
+            }
+        }
+        self.pages += 1;
+        self.tail.drain(..INDEX_ENTRIES.min(self.tail.len()));
+        self.indexing = false;
+    }
+}
+
+pub(crate) struct User {
+    pub key: Key,
+    /// Second half of the name's hash; 0 until the first login.
+    pub check: u64,
+    /// Highest mailbox number given.
+    pub head: u64,
+    pub first: Device,
+    pub more: Option<Box<More>>,
+    /// Session epoch; 0 until the first login.
+    pub epoch: u32,
+}
+
+impl User {
+    pub fn floor(&self) -> u64 {
+        self.more.as_ref().map_or(0, |more| more.floor)
+    }
+
+    pub fn located(&self) -> u64 {
+        self.more.as_ref().map_or(0, |more| more.located())
+    }
+
+    pub fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub fn device_count(&self) -> usize {
+        if self.first.mode == Mode::Vacant {
+            return 0;
+        }
+        1 + self.more.as_ref().map_or(0, |more| more.devices.len())
+    }
+
+    /// Device by slot.
+    pub fn device(&mut self, slot: usize) -> &mut Device {
+        match slot {
+            0 => &mut self.first,
+            slot => &mut self.more().devices[slot - 1],
+        }
+    }
+
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        let rest = self.more.as_ref().map_or(&[][..], |more| &more.devices);
+        std::iter::once(&self.first).filter(|first| first.mode != Mode::Vacant).chain(rest)
+    }
+
+    pub fn find_device(&self, key: &Key) -> Option<usize> {
+        self.devices().position(|device| device.key == *key)
+    }
+
+    pub fn add_device(&mut self, device: Device) -> usize {
+        if self.first.mode == Mode::Vacant {
+            self.first = device;
+            return 0;
+        }
+        let devices = &mut self.more().devices;
+        devices.push(device);
+        devices.len()
+    }
+}
+
+pub(crate) struct Directory {
+    table: HashTable<u32>,
+    pub all: Slab<User>,
+}
+
+fn spread(key: &Key) -> u64 {
+    u64::from_le_bytes(*key.last_chunk().expect("a key has 16 bytes"))
+}
+
+impl Directory {
+    pub fn new() -> Directory {
+        Directory { table: HashTable::new(), all: Slab::new() }
+    }
+
+    pub fn find(&self, key: &Key) -> Option<u32> {
+        self.table.find(spread(key), |index| self.all[*index].key == *key).copied()
+    }
+
+    pub fn find_or_insert(&mut self, key: &Key) -> u32 {
+        if let Some(index) = self.find(key) {
+            return index;
+        }
+        let index = self.all.insert(User {
+            key: *key,
+            check: 0,
+            head: 0,
+            first: Device::VACANT,
+            more: None,
+            epoch: 0,
+        });
+        let all = &self.all;
+        self.table.insert_unique(spread(key), index, |index| spread(&all[*index].key));
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Budget of an idle user: slot, and 5 bytes in a table that is at worst 7/16 full.
+    #[test]
+    fn an_idle_user_fits_its_budget() {
+        assert!(size_of::<Device>() <= 40, "{}", size_of::<Device>());
+        assert!(size_of::<User>() <= 88, "{}", size_of::<User>());
+        assert!(size_of::<User>() as f64 + 5.0 * 16.0 / 7.0 <= 110.0);
+    }
+}

@@ -1,0 +1,173 @@
+//! A shard's state as a checkpoint section: all that its records up to a position amount to.
+//!
+//! A section is taken of memory, so it may speak of records that are not durable yet. The shell
+//! therefore relies on a checkpoint only once [`Host::last_run`] as of its last section is
+//! durable, and replays from where the lanes stood when the checkpoint *before* began: places of
+//! records that were under way, and entries under way between shards, are found again there.
+
+use super::Host;
+use crate::conversation::{Sender, Spilled, Window, decode_answers};
+use crate::directory::{Device, Place, User};
+use crate::record::{Field, Location, Unreadable};
+use crate::shard::Shard;
+use hawser_codec::link::Key;
+
+/// Version of sections written.
+const VERSION: u8 = 1;
+
+/// A section that does not parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionDamaged;
+
+impl From<Unreadable> for SectionDamaged {
+    fn from(_: Unreadable) -> SectionDamaged {
+        SectionDamaged
+    }
+}
+
+impl Host {
+    /// Appends the section of an own shard and gives the position it stands at; `None` for a
+    /// shard of another host.
+    pub fn checkpoint_section(&self, shard: u8, out: &mut Vec<u8>) -> Option<u64> {
+        let shard = self.shards[usize::from(shard)].as_ref()?;
+        encode(shard, out);
+        Some(shard.position)
+    }
+}
+
+fn encode(shard: &Shard, out: &mut Vec<u8>) {
+    VERSION.put(out);
+    shard.position.put(out);
+    (shard.users.all.count() as u32).put(out);
+    for index in shard.users.all.indices() {
+        encode_user(&shard.users.all[index], out);
+    }
+    let conversations = &shard.conversations;
+    (conversations.all.count() as u32).put(out);
+    for index in conversations.all.indices() {
+        conversations.all[index].key.put(out);
+        conversations.all[index].sequence.put(out);
+    }
+    (conversations.windows.count() as u32).put(out);
+    let mut answers = Vec::new();
+    for window in conversations.by_age() {
+        conversations.all[window.conversation].key.put(out);
+        encode_window(window, &mut answers, out);
+    }
+    (conversations.spilled_all().count() as u32).put(out);
+    for spilled in conversations.spilled_all() {
+        spilled.fingerprint.put(out);
+        spilled.location.0.put(out);
+        spilled.bytes.put(out);
+    }
+    let applied = || shard.applied.iter().enumerate().filter(|(_, streamed)| **streamed > 0);
+    (applied().count() as u16).put(out);
+    for (source, streamed) in applied() {
+        (source as u8).put(out);
+        streamed.put(out);
+    }
+}
+
+fn encode_user(user: &User, out: &mut Vec<u8>) {
+    user.key.put(out);
+    user.check.put(out);
+    user.epoch.put(out);
+    user.head.put(out);
+    (user.device_count() as u16).put(out);
+    for device in user.devices() {
+        device.key.put(out);
+        device.cursor.put(out);
+    }
+    let Some(more) = &user.more else {
+        return 0u8.put(out);
+    };
+    1u8.put(out);
+    more.floor.put(out);
+    more.pages.put(out);
+    (more.levels.len() as u8).put(out);
+    for level in &more.levels {
+        level.put(out);
+    }
+    (more.tail.len() as u32).put(out);
+    for place in &more.tail {
+        place.location.put(out);
+        place.bytes.put(out);
+    }
+}
+
+fn encode_window(window: &Window, answers: &mut Vec<u8>, out: &mut Vec<u8>) {
+    window.sender.device.put(out);
+    window.sender.incarnation.put(out);
+    window.highest.put(out);
+    window.used_ms.put(out);
+    u8::from(window.complete).put(out);
+    answers.clear();
+    window.encode_answers(answers);
+    answers.as_slice().put(out);
+}
+
+/// The shard a section speaks of.
+pub(crate) fn restore(
+    number: u8,
+    mut rest: &[u8],
+    answers_max: usize,
+) -> Result<Shard, SectionDamaged> {
+    let rest = &mut rest;
+    if u8::take(rest)? != VERSION {
+        return Err(SectionDamaged);
+    }
+    let mut shard = Shard::new(number);
+    shard.position = u64::take(rest)?;
+    for _ in 0..u32::take(rest)? {
+        restore_user(&mut shard, rest)?;
+    }
+    for _ in 0..u32::take(rest)? {
+        let index = shard.conversations.find_or_insert(&Key::take(rest)?);
+        shard.conversations.all[index].sequence = u64::take(rest)?;
+    }
+    for _ in 0..u32::take(rest)? {
+        let key = Key::take(rest)?;
+        let sender = Sender { device: Key::take(rest)?, incarnation: u64::take(rest)? };
+        let (highest, used_ms) = (u64::take(rest)?, u64::take(rest)?);
+        let complete = u8::take(rest)? != 0;
+        let answers = decode_answers(<&[u8]>::take(rest)?);
+        shard.conversations.merge(&key, &sender, highest, used_ms, answers, answers_max);
+        shard.conversations.set_complete(&key, &sender, complete);
+    }
+    for _ in 0..u32::take(rest)? {
+        let (fingerprint, location) = (u64::take(rest)?, Location(u64::take(rest)?));
+        let bytes = u32::take(rest)?;
+        // Without a place the record was under way: recovery looks for it.
+        let looking = location == Location::NONE;
+        shard.conversations.set_spilled(Spilled { fingerprint, location, bytes, looking });
+    }
+    for _ in 0..u16::take(rest)? {
+        let source = u8::take(rest)?;
+        shard.applied[usize::from(source)] = u64::take(rest)?;
+    }
+    Ok(shard)
+}
+
+fn restore_user(shard: &mut Shard, rest: &mut &[u8]) -> Result<(), SectionDamaged> {
+    let index = shard.users.find_or_insert(&Key::take(rest)?);
+    let user = &mut shard.users.all[index];
+    user.check = u64::take(rest)?;
+    user.epoch = u32::take(rest)?;
+    user.head = u64::take(rest)?;
+    for _ in 0..u16::take(rest)? {
+        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?));
+    }
+    if u8::take(rest)? == 0 {
+        return Ok(());
+    }
+    let more = user.more();
+    more.floor = u64::take(rest)?;
+    more.pages = u64::take(rest)?;
+    for _ in 0..u8::take(rest)? {
+        more.levels.push(u64::take(rest)?);
+    }
+    for _ in 0..u32::take(rest)? {
+        more.tail.push_back(Place { location: u64::take(rest)?, bytes: u16::take(rest)? });
+    }
+    Ok(())
+}

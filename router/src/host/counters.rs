@@ -1,0 +1,147 @@
+//! What a host counts: figures for the metrics, marks for the simulator.
+
+macro_rules! marks {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A rare branch; tests and the simulator check that each is reached.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mark { $($(#[$doc])* $name,)* }
+
+        impl Mark {
+            /// All marks.
+            pub const ALL: &'static [Mark] = &[$(Mark::$name,)*];
+        }
+    };
+}
+
+marks! {
+    /// A repeat came while the first was not durable yet.
+    RepeatBeforeDurable,
+    /// A repeat got the first answer.
+    RepeatAnswered,
+    /// A number came again with another message.
+    NumberReused,
+    /// A lower number that was never accepted.
+    Superseded,
+    /// `after` was not in the log yet.
+    OutOfOrder,
+    /// A first attempt too long ago.
+    TooOld,
+    /// A dedup window left memory.
+    WindowSpilled,
+    /// A dedup window too old to matter was dropped.
+    WindowExpired,
+    /// A spilled window was read back.
+    WindowLookedUp,
+    /// Pushing stopped: too many unacknowledged entries.
+    CursorModeByLimit,
+    /// Pushing stopped: no acknowledgement in time.
+    CursorModeByTimeout,
+    /// Pushing stopped: the connection's queue was full.
+    CursorModeByStall,
+    /// The head was told again after T.
+    HeadRepeated,
+    /// A page waited for a run to become durable.
+    PageWaited,
+    /// A page walked the index.
+    PageThroughIndex,
+    /// A page needed a body from its message.
+    PageReadBody,
+    /// A read failed.
+    ReadFailed,
+    /// The floor rose.
+    FloorRaised,
+    /// An entry that was applied already was skipped.
+    StreamRepeated,
+    /// An entry's predecessor was missing.
+    StreamGap,
+    /// A device logged in again and its older connection was ended.
+    Replaced,
+    /// A session came back by announcement.
+    Announced,
+    /// An entry was streamed again after recovery.
+    StreamedAgain,
+    /// A peer batch waited for its run, because it refers to a message in it.
+    PeerBatchHeld,
+    /// An acknowledgement beyond the head was ignored.
+    ConfirmBeyondHead,
+}
+
+/// Figures of a host, all since its start unless said otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct HostCounters {
+    /// Messages numbered.
+    pub accepted: u64,
+    /// Repeats answered.
+    pub repeats: u64,
+    /// Refusals by the last two digits of the code, per hundred: see [`HostCounters::refused`].
+    refused: [[u64; 16]; 6],
+    /// Entries written into mailboxes.
+    pub entries: u64,
+    /// Entries pushed.
+    pub delivered: u64,
+    /// Pages answered.
+    pub pages: u64,
+    /// Reads asked for.
+    pub reads: u64,
+    /// Dedup windows spilled.
+    pub spills: u64,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Users now.
+    pub users: u64,
+    /// Conversations now.
+    pub conversations: u64,
+    /// Bytes of dedup windows now.
+    pub window_bytes: u64,
+    /// Output held for durability now, bytes.
+    pub held_bytes: u64,
+    /// The most that was ever held.
+    pub held_bytes_high: u64,
+    /// Streams that lost an entry. Not 0: the host must be rebuilt from the log.
+    pub stream_gaps: u64,
+    /// Log records that could not be read back.
+    pub unreadable: u64,
+    marks: [u64; Mark::ALL.len()],
+}
+
+impl HostCounters {
+    pub(crate) fn new() -> HostCounters {
+        HostCounters {
+            accepted: 0,
+            repeats: 0,
+            refused: [[0; 16]; 6],
+            entries: 0,
+            delivered: 0,
+            pages: 0,
+            reads: 0,
+            spills: 0,
+            sessions: 0,
+            users: 0,
+            conversations: 0,
+            window_bytes: 0,
+            held_bytes: 0,
+            held_bytes_high: 0,
+            stream_gaps: 0,
+            unreadable: 0,
+            marks: [0; Mark::ALL.len()],
+        }
+    }
+
+    /// How often a rare branch was taken.
+    pub fn mark(&self, mark: Mark) -> u64 {
+        self.marks[mark as usize]
+    }
+
+    /// Refusals with a code of `hawser_codec::code`.
+    pub fn refused(&self, code: u16) -> u64 {
+        self.refused[usize::from(code / 100).min(5)][usize::from(code % 100).min(15)]
+    }
+
+    pub(crate) fn refuse(&mut self, code: u16) {
+        self.refused[usize::from(code / 100).min(5)][usize::from(code % 100).min(15)] += 1;
+    }
+
+    pub(crate) fn hit(&mut self, mark: Mark) {
+        self.marks[mark as usize] += 1;
+    }
+}

@@ -1,0 +1,246 @@
+//! The conversation shard's part: a message is judged, numbered, appended and streamed.
+
+use super::counters::Mark;
+use super::entry::{MessageAt, STREAM_LOCATION_AT};
+use super::settings::{REPEAT_MARGIN_MS, RETRY_SOON_MS, RETRY_STORAGE_MS};
+use super::{Host, own};
+use crate::conversation::{Answer, Sender, Verdict, body_check};
+use crate::key::shard_of;
+use crate::record::{self, ENTRY_BODY_BYTES_MAX, Location};
+use crate::recovery::Undelivered;
+use hawser_codec::code;
+use hawser_codec::link::{Accepted, Key, Refused, Send, Stream};
+use hawser_codec::message::NAME_BYTES_MAX;
+use hawser_codec::time::Now;
+
+/// Why a message is not accepted, and when to come back (0: never).
+struct Refusal(u16, u32);
+
+impl Host {
+    pub(super) fn on_send(&mut self, now: Now, worker: u16, send: &Send) {
+        if let Err(Refusal(code, retry_after_ms)) = self.accept(now, worker, send) {
+            let (connection, channel) = (send.connection, send.channel);
+            let client_seq = send.client_seq;
+            self.counters.refuse(code);
+            Refused { connection, channel, client_seq, code, retry_after_ms }
+                .put(self.commit.down(worker));
+        }
+    }
+
+    fn say_accepted(&mut self, worker: u16, send: &Send, sequence: u64, time_ms: u64) {
+        let (connection, channel, client_seq) = (send.connection, send.channel, send.client_seq);
+        Accepted { connection, channel, client_seq, sequence, time_ms }
+            .put(self.commit.down(worker));
+    }
+
+    fn accept(&mut self, now: Now, worker: u16, send: &Send) -> Result<(), Refusal> {
+        let names = [send.sender_name, send.device_name, send.peer_name];
+        if send.client_seq == 0
+            || send.incarnation == 0
+            || send.level > 2
+            || send.body.len() > self.settings.body_bytes_max
+            || names.iter().any(|name| name.len() > NAME_BYTES_MAX)
+        {
+            return Err(Refusal(code::BAD_REQUEST, 0));
+        }
+        if send.level == 0 {
+            self.say_accepted(worker, send, 0, now.wall_ms);
+            self.tell_ephemeral(now, send);
+            return Ok(());
+        }
+        let repeatable_ms = self.settings.retention_ms.saturating_sub(REPEAT_MARGIN_MS);
+        if send.first_attempt_ms != 0
+            && send.first_attempt_ms.saturating_add(repeatable_ms) < now.wall_ms
+        {
+            self.counters.hit(Mark::TooOld);
+            return Err(Refusal(code::TOO_OLD, 0));
+        }
+        let sender = Sender { device: send.device, incarnation: send.incarnation };
+        let asked = Answer {
+            client_seq: send.client_seq,
+            sequence: 0,
+            time_ms: now.wall_ms,
+            uuid: send.uuid,
+            check: body_check(send.body),
+        };
+        let shard = own(&mut self.shards, &send.conversation);
+        match shard.conversations.judge(&send.conversation, &sender, &asked, send.after) {
+            Verdict::New(window) => self.append(now, worker, send, &sender, asked, window),
+            Verdict::Repeat(answer) => {
+                let waiting = self.commit.is_waiting();
+                let mark = if waiting { Mark::RepeatBeforeDurable } else { Mark::RepeatAnswered };
+                self.counters.hit(mark);
+                self.counters.repeats += 1;
+                self.say_accepted(worker, send, answer.sequence, answer.time_ms);
+                Ok(())
+            }
+            Verdict::Reused => {
+                self.counters.hit(Mark::NumberReused);
+                Err(Refusal(code::NUMBER_REUSED, 0))
+            }
+            Verdict::Superseded => {
+                self.counters.hit(Mark::Superseded);
+                Err(Refusal(code::SUPERSEDED, 0))
+            }
+            Verdict::OutOfOrder => {
+                self.counters.hit(Mark::OutOfOrder);
+                Err(Refusal(code::OUT_OF_ORDER, RETRY_SOON_MS))
+            }
+            Verdict::LookUp => {
+                self.look_up_window(&send.conversation, &sender);
+                Err(Refusal(code::TRY_AGAIN, RETRY_SOON_MS))
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        now: Now,
+        worker: u16,
+        send: &Send,
+        sender: &Sender,
+        mut answer: Answer,
+        window: Option<u32>,
+    ) -> Result<(), Refusal> {
+        if !self.storage {
+            return Err(Refusal(code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
+        }
+        if self.commit.held_bytes() > self.settings.held_bytes_max {
+            return Err(Refusal(code::OVERLOADED, RETRY_SOON_MS));
+        }
+        let shard = own(&mut self.shards, &send.conversation);
+        let conversation = match shard.conversations.find(&send.conversation) {
+            Some(conversation) => conversation,
+            None if self.counters.conversations >= self.settings.conversations_max as u64 => {
+                return Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS));
+            }
+            None => {
+                self.counters.conversations += 1;
+                shard.conversations.find_or_insert(&send.conversation)
+            }
+        };
+        let sequence = shard.conversations.all[conversation].sequence + 1;
+        shard.conversations.all[conversation].sequence = sequence;
+        answer.sequence = sequence;
+        let position = shard.step();
+        let message = record::Message {
+            conversation: send.conversation,
+            sender: send.user,
+            device: send.device,
+            peer: send.peer,
+            incarnation: send.incarnation,
+            client_seq: send.client_seq,
+            uuid: send.uuid,
+            sequence,
+            time_ms: now.wall_ms,
+            content: send.content,
+            receipts: send.receipts,
+            sender_name: send.sender_name,
+            device_name: send.device_name,
+            peer_name: send.peer_name,
+            body: send.body,
+        };
+        let offset = self.commit.run.len() as u64;
+        let bytes = message.put(shard.number, position, &mut self.commit.run) as u32;
+        self.commit.urgent |= send.level == 2;
+        let (held, number) = (shard.conversations.bytes, shard.number);
+        let answers_max = self.settings.answers_max;
+        shard.conversations.remember(conversation, sender, window, answer, answers_max);
+        self.counters.window_bytes += (shard.conversations.bytes - held) as u64;
+        self.counters.accepted += 1;
+        self.spill_surplus(now, number, conversation);
+        self.say_accepted(worker, send, sequence, now.wall_ms);
+        self.stream(now, number, position, &message, MessageAt::Run { offset, bytes });
+        Ok(())
+    }
+
+    /// Sends a message's entries on their way: the recipient's, then the sender's own.
+    fn stream(
+        &mut self,
+        now: Now,
+        source: u8,
+        position: u64,
+        message: &record::Message,
+        at: MessageAt,
+    ) {
+        self.stream_to(now, source, position << 1, message, &message.peer, at);
+        if message.peer != message.sender {
+            self.stream_to(now, source, position << 1 | 1, message, &message.sender, at);
+        }
+    }
+
+    fn stream_to(
+        &mut self,
+        now: Now,
+        source: u8,
+        streamed: u64,
+        message: &record::Message,
+        user: &Key,
+        at: MessageAt,
+    ) {
+        let home = shard_of(user);
+        let shard = self.shards[usize::from(source)].as_mut().expect("the source is ours");
+        let last = &mut shard.streamed[usize::from(home)];
+        let previous = std::mem::replace(last, streamed);
+        let own = *user == message.sender;
+        let mut entry = Stream {
+            source,
+            position: streamed,
+            previous,
+            user: *user,
+            device: message.device,
+            conversation: message.conversation,
+            sequence: message.sequence,
+            incarnation: message.incarnation,
+            client_seq: message.client_seq,
+            uuid: message.uuid,
+            time_ms: message.time_ms,
+            content: message.content,
+            receipts: message.receipts,
+            own,
+            location: 0,
+            peer_name: if own { message.peer_name } else { message.sender_name },
+            sender_name: message.sender_name,
+            device_name: message.device_name,
+            body: message.body,
+        };
+        if self.settings.owns(home) {
+            self.apply(now, &entry, at);
+            return;
+        }
+        let host = self.settings.host_of(home);
+        if message.body.len() <= ENTRY_BODY_BYTES_MAX {
+            entry.put(self.commit.peer(host));
+            return;
+        }
+        // A long body travels whole, for live sessions, with the length of its record behind it.
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        body.extend_from_slice(message.body);
+        let frame = self.commit.peer(host).len();
+        let (MessageAt::Run { bytes, .. } | MessageAt::Log { bytes, .. }) = at;
+        body.extend_from_slice(&bytes.to_le_bytes());
+        entry.body = &body;
+        entry.location = match at {
+            MessageAt::Run { offset, .. } => {
+                self.commit.patch_peer(host, frame + STREAM_LOCATION_AT, offset);
+                u64::MAX
+            }
+            MessageAt::Log { location, .. } => location.0,
+        };
+        entry.put(self.commit.peer(host));
+        self.scratch = body;
+    }
+
+    /// Streams a message found in the log whose entry for one mailbox is missing.
+    pub(super) fn stream_again(&mut self, now: Now, found: &Undelivered) {
+        let Ok(message) = record::Message::take(&found.payload) else {
+            self.counters.unreadable += 1;
+            return;
+        };
+        self.counters.hit(Mark::StreamedAgain);
+        let user = if found.streamed & 1 == 1 { message.sender } else { message.peer };
+        let at = MessageAt::Log { location: Location(found.location), bytes: found.bytes };
+        self.stream_to(now, found.source, found.streamed, &message, &user, at);
+    }
+}

@@ -1,0 +1,104 @@
+//! Settings and limits of a shard host. Every bound of the core stands here or at its table.
+
+/// How a [`super::Host`] is set up. No default as a whole: the shell says what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct HostSettings {
+    /// Number of this host.
+    pub host: u16,
+    /// Shard hosts in all; the host of shard s is s mod hosts.
+    pub hosts: u16,
+    /// Workers that may be told something.
+    pub workers: u16,
+    /// All hosts write one lane, and the shell hands a run to it before the peer batch that was
+    /// sealed with it: then entries may leave before their message is durable.
+    pub same_lane: bool,
+    /// Messages older than this are no longer read, milliseconds.
+    pub retention_ms: u64,
+    /// Memory of the dedup windows of one shard, bytes.
+    pub dedup_bytes_max: usize,
+    /// Answers one dedup window remembers. At least the requests a client may have unanswered,
+    /// else the repeat of an old one would be refused as superseded.
+    pub answers_max: usize,
+    /// T: without an acknowledgement for this long a device is told the head once more; after
+    /// twice this nothing is pushed any longer. Microseconds.
+    pub notify_timeout_us: u64,
+    /// Entries pushed to a device and not acknowledged; beyond it has to read pages.
+    pub unacknowledged_max: u64,
+    /// Entries of one page.
+    pub page_entries_max: u16,
+    /// Users of this host. A login of an unknown user beyond it is refused; a mailbox made by a
+    /// message is not, because accepted messages must arrive, and is bounded by conversations.
+    pub users_max: usize,
+    /// Conversations of this host; a message that would open another is refused.
+    pub conversations_max: usize,
+    /// Longest body, bytes.
+    pub body_bytes_max: usize,
+    /// Output held back until records are durable, bytes; beyond it messages are refused.
+    pub held_bytes_max: usize,
+}
+
+impl HostSettings {
+    /// Settings of one host among `hosts`, with the product's defaults.
+    pub fn new(host: u16, hosts: u16, workers: u16) -> HostSettings {
+        HostSettings {
+            host,
+            hosts,
+            workers,
+            same_lane: true,
+            // 72 h: a phone that was off over a long week-end misses nothing.
+            retention_ms: 72 * 3_600_000,
+            dedup_bytes_max: 64 << 20,
+            answers_max: 128,
+            notify_timeout_us: 10_000_000,
+            unacknowledged_max: 256,
+            page_entries_max: 100,
+            // Slots of 88 bytes: 16 M users are 1.5 GB.
+            users_max: 16 << 20,
+            conversations_max: 64 << 20,
+            body_bytes_max: 64 << 10,
+            // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
+            held_bytes_max: 64 << 20,
+        }
+    }
+
+    /// Host that serves a shard.
+    pub fn host_of(&self, shard: u8) -> u16 {
+        u16::from(shard) % self.hosts
+    }
+
+    /// This host serves the shard.
+    pub fn owns(&self, shard: u8) -> bool {
+        self.host_of(shard) == self.host
+    }
+}
+
+/// A request may be repeated until this long before its answer leaves retention: clocks of
+/// clients, corrected by the server's, are off by less.
+pub(crate) const REPEAT_MARGIN_MS: u64 = 3_600_000;
+/// Cursors reach the log at most 1 s late; half of it is left for the run to be written.
+pub(crate) const CURSOR_LATE_US: u64 = 500_000;
+/// Cursor records of one turn: 4096 take about 0.3 ms.
+pub(crate) const CURSORS_PER_TURN_MAX: usize = 4096;
+/// Acknowledgement timers looked at in one turn, for the same reason.
+pub(crate) const TIMERS_PER_TURN_MAX: usize = 4096;
+/// Pages being read at one time: each holds at most a hundred entries and as many bodies.
+pub(crate) const PAGES_MAX: usize = 256;
+/// Windows being looked up at one time.
+pub(crate) const LOOKUPS_MAX: usize = 256;
+/// Reads that find one spilled window, at most.
+pub(crate) const LOOKUP_DEPTH_MAX: u8 = 4;
+/// Two entries this close are read with one request: the gap costs less than a second read.
+pub(crate) const COALESCE_GAP_BYTES: u64 = 4096;
+/// Longest read that joins entries.
+pub(crate) const COALESCE_BYTES_MAX: u64 = 64 << 10;
+/// When to come back after a refusal for want of room or of an answer, milliseconds.
+pub(crate) const RETRY_SOON_MS: u32 = 20;
+/// When to come back after a refusal because the log cannot be written, milliseconds.
+pub(crate) const RETRY_STORAGE_MS: u32 = 1000;
+/// Buffers kept for reuse, and the largest kept: a burst's buffers go back to the allocator.
+pub(crate) const SPARE_BUFFERS_MAX: usize = 64;
+/// See [`SPARE_BUFFERS_MAX`].
+pub(crate) const SPARE_BYTES_MAX: usize = 1 << 20;
+/// A run this long is ended before the next message. With one more message of
+/// [`HostSettings::body_bytes_max`] it stays far below the 1 MiB that a lane writes at once.
+pub(crate) const RUN_CUT_BYTES: usize = 256 << 10;

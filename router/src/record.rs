@@ -1,0 +1,344 @@
+//! What the log holds: one record per change that must survive, framed as
+//!
+//! ```text
+//! | payload length u32 | kind u8 | shard u8 | reserved u16 | position u64 | payload |
+//! ```
+//!
+//! `position` is the shard's own dense counter, from 1. The payload opens with its version byte
+//! and holds the fields in order of declaration, little-endian; texts and bodies are `u32` length
+//! and bytes. Fields added later stand at the end and are skipped by those who do not know them.
+//! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
+
+use hawser_codec::link::Key;
+use std::fmt::Write as _;
+
+/// Bytes of the frame before the payload.
+pub const HEADER_BYTES: usize = 16;
+/// Entries a page of the mailbox index names.
+pub const INDEX_ENTRIES: usize = 16;
+/// Skip pointers of an index page: 2^24 pages of 16 entries are more than a mailbox can hold.
+pub const INDEX_LEVELS: usize = 24;
+/// Bytes of an index page in the log; it is read with exactly one request.
+pub const INDEX_BYTES: u32 =
+    (HEADER_BYTES + 1 + 16 + 8 + INDEX_ENTRIES * 10 + INDEX_LEVELS * 8) as u32;
+/// Longest body kept inside an entry; a longer one is read from its message.
+pub const ENTRY_BODY_BYTES_MAX: usize = 512;
+/// Bytes of one answer inside a [`Window`] record.
+pub const ANSWER_BYTES: usize = 48;
+/// Version of every payload written.
+const VERSION: u8 = 1;
+
+/// A place in the log: lane (6 bits), segment (30), offset (28). 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location(pub u64);
+
+impl Location {
+    /// No place.
+    pub const NONE: Location = Location(0);
+
+    /// Lane it is in.
+    pub fn lane(self) -> u8 {
+        (self.0 >> 58) as u8
+    }
+
+    /// Segment of the lane.
+    pub fn segment(self) -> u32 {
+        (self.0 >> 28) as u32 & 0x3fff_ffff
+    }
+
+    /// The place `bytes` further on in the same segment.
+    pub fn plus(self, bytes: u64) -> Location {
+        Location(self.0 + bytes)
+    }
+}
+
+/// Bytes that are no record of a known version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// A record as framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framed<'a> {
+    /// Which record ([`Message::KIND`] and so on).
+    pub kind: u8,
+    /// Logical shard.
+    pub shard: u8,
+    /// The shard's own counter.
+    pub position: u64,
+    /// Versioned payload.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Framed<'a> {
+    /// The record at the front of `bytes` and how many bytes it takes.
+    pub fn take(bytes: &'a [u8]) -> Result<(Framed<'a>, usize), Unreadable> {
+        let mut rest = bytes;
+        let length = u32::take(&mut rest)? as usize;
+        let kind = u8::take(&mut rest)?;
+        let shard = u8::take(&mut rest)?;
+        u16::take(&mut rest)?;
+        let position = u64::take(&mut rest)?;
+        let payload = rest.get(..length).ok_or(Unreadable)?;
+        Ok((Framed { kind, shard, position, payload }, HEADER_BYTES + length))
+    }
+}
+
+pub(crate) trait Field<'a>: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable>;
+}
+
+macro_rules! number_field {
+    ($($t:ty),*) => {$(
+        impl Field<'_> for $t {
+            #[inline]
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            #[inline]
+            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
+                let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
+                *rest = tail;
+                Ok(Self::from_le_bytes(*head))
+            }
+        }
+    )*};
+}
+number_field!(u8, u16, u32, u64);
+
+macro_rules! array_field {
+    ($($t:ty, $n:expr);*) => {$(
+        impl Field<'_> for [$t; $n] {
+            fn put(&self, out: &mut Vec<u8>) {
+                for one in self {
+                    one.put(out);
+                }
+            }
+            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
+                let mut all = [0; $n];
+                for one in &mut all {
+                    *one = <$t>::take(rest)?;
+                }
+                Ok(all)
+            }
+        }
+    )*};
+}
+array_field!(u64, INDEX_ENTRIES; u16, INDEX_ENTRIES; u64, INDEX_LEVELS);
+
+impl Field<'_> for Key {
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+    #[inline]
+    fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
+        let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
+        *rest = tail;
+        Ok(*head)
+    }
+}
+
+impl<'a> Field<'a> for &'a [u8] {
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u32).put(out);
+        out.extend_from_slice(self);
+    }
+    #[inline]
+    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable> {
+        let length = u32::take(rest)? as usize;
+        let (head, tail) = rest.split_at_checked(length).ok_or(Unreadable)?;
+        *rest = tail;
+        Ok(head)
+    }
+}
+
+macro_rules! records {
+    ($(
+        $(#[$doc:meta])*
+        $kind:literal => $name:ident $(<$life:lifetime>)? {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+        }
+    )*) => {
+        $(
+            $(#[$doc])*
+            // Fields without a doc of their own mean what they mean in `hawser_codec::link`.
+            #[allow(missing_docs)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $name $(<$life>)? {
+                $($(#[$field_doc])* pub $field: $type,)*
+            }
+            impl $(<$life>)? $name $(<$life>)? {
+                /// Kind byte of the frame.
+                pub const KIND: u8 = $kind;
+
+                /// Appends the framed record and says how many bytes it takes.
+                pub fn put(&self, shard: u8, position: u64, out: &mut Vec<u8>) -> usize {
+                    let at = out.len();
+                    out.extend_from_slice(&[0, 0, 0, 0, $kind, shard, 0, 0]);
+                    out.extend_from_slice(&position.to_le_bytes());
+                    out.push(VERSION);
+                    $(Field::put(&self.$field, out);)*
+                    let length = out.len() - at - HEADER_BYTES;
+                    out[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
+                    out.len() - at
+                }
+
+                /// Reads a payload.
+                pub fn take(payload: &$($life)? [u8]) -> Result<Self, Unreadable> {
+                    let mut rest = payload;
+                    if u8::take(&mut rest)? != VERSION {
+                        return Err(Unreadable);
+                    }
+                    Ok(Self { $($field: Field::take(&mut rest)?,)* })
+                }
+            }
+        )*
+    };
+}
+
+records! {
+    /// A user's first login.
+    1 => User<'a> { user: Key, check: u64, realm: u32, epoch: u32, name: &'a [u8], }
+    /// A device's first login.
+    2 => Device<'a> { user: Key, device: Key, cursor: u64, name: &'a [u8], }
+    /// A device has acknowledged up to `cursor` (or was set back to it).
+    3 => Cursor { user: Key, device: Key, cursor: u64, }
+    /// A message with its sequence.
+    4 => Message<'a> {
+        conversation: Key,
+        /// User who sent it.
+        sender: Key,
+        /// Device that sent it.
+        device: Key,
+        /// User who gets it.
+        peer: Key,
+        incarnation: u64,
+        client_seq: u64,
+        uuid: Key,
+        sequence: u64,
+        time_ms: u64,
+        content: u8,
+        receipts: u8,
+        sender_name: &'a [u8],
+        device_name: &'a [u8],
+        peer_name: &'a [u8],
+        body: &'a [u8],
+    }
+    /// An entry of a mailbox.
+    5 => Entry<'a> {
+        user: Key,
+        number: u64,
+        /// Shard the message came from.
+        source: u8,
+        /// Place in the stream from there to this shard: the message's position, doubled, plus
+        /// one for the sender's own entry. Tells recovery what has arrived.
+        streamed: u64,
+        device: Key,
+        conversation: Key,
+        sequence: u64,
+        incarnation: u64,
+        client_seq: u64,
+        uuid: Key,
+        time_ms: u64,
+        content: u8,
+        receipts: u8,
+        /// 1: the mailbox is the sender's own.
+        own: u8,
+        /// Where the body is: 0 here, 1 in the message at `reference`, 2 in the message
+        /// `reference` bytes before this record (same run; its place was not known yet).
+        held: u8,
+        reference: u64,
+        reference_bytes: u32,
+        peer_name: &'a [u8],
+        sender_name: &'a [u8],
+        device_name: &'a [u8],
+        body: &'a [u8],
+    }
+    /// A page of a mailbox's index: entries `16 * page + 1` to `16 * page + 16`.
+    6 => Index {
+        user: Key,
+        page: u64,
+        /// Locations of the entries.
+        locations: [u64; INDEX_ENTRIES],
+        /// Their lengths, frame included.
+        lengths: [u16; INDEX_ENTRIES],
+        /// Level j: location of the latest page below this one whose number divides by 2^j.
+        levels: [u64; INDEX_LEVELS],
+    }
+    /// A dedup window that left memory.
+    7 => Window<'a> {
+        conversation: Key,
+        device: Key,
+        incarnation: u64,
+        highest: u64,
+        used_ms: u64,
+        /// Earlier window with the same fingerprint, 0 none.
+        previous: u64,
+        previous_bytes: u32,
+        /// [`ANSWER_BYTES`] each.
+        answers: &'a [u8],
+    }
+}
+
+/// One line about a record, for the log dump.
+pub fn describe(kind: u8, payload: &[u8]) -> String {
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+    fn hex(key: &Key) -> String {
+        key.iter().take(4).fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+    }
+    let line = match kind {
+        User::KIND => User::take(payload).map(|r| {
+            format!("user {} {} realm {} epoch {}", hex(&r.user), text(r.name), r.realm, r.epoch)
+        }),
+        Device::KIND => Device::take(payload).map(|r| {
+            let name = text(r.name);
+            format!("device {} {name} of {} cursor {}", hex(&r.device), hex(&r.user), r.cursor)
+        }),
+        Cursor::KIND => Cursor::take(payload)
+            .map(|r| format!("cursor {} of {}: {}", hex(&r.device), hex(&r.user), r.cursor)),
+        Message::KIND => Message::take(payload).map(|r| {
+            let (sender, peer) = (text(r.sender_name), text(r.peer_name));
+            let (sequence, bytes) = (r.sequence, r.body.len());
+            let (incarnation, client_seq) = (r.incarnation, r.client_seq);
+            format!(
+                "message {} #{sequence} {sender}/{} -> {peer} request {incarnation:x}:{client_seq} \
+                 time {} {bytes} bytes",
+                hex(&r.conversation),
+                text(r.device_name),
+                r.time_ms
+            )
+        }),
+        Entry::KIND => Entry::take(payload).map(|r| {
+            let (user, number, sequence) = (hex(&r.user), r.number, r.sequence);
+            let (source, streamed) = (r.source, r.streamed);
+            let own = if r.own == 1 { " own" } else { "" };
+            format!(
+                "entry {user} {number}: {} #{sequence} from {}{own} stream {source}:{streamed} \
+                 {} bytes",
+                hex(&r.conversation),
+                text(r.sender_name),
+                r.body.len()
+            )
+        }),
+        Index::KIND => {
+            Index::take(payload).map(|r| format!("index {} page {}", hex(&r.user), r.page))
+        }
+        Window::KIND => Window::take(payload).map(|r| {
+            let (device, incarnation, highest) = (hex(&r.device), r.incarnation, r.highest);
+            let answers = r.answers.len() / ANSWER_BYTES;
+            format!(
+                "window {} {device} {incarnation:x} highest {highest} {answers} answers",
+                hex(&r.conversation)
+            )
+        }),
+        _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
+    };
+    line.unwrap_or_else(|Unreadable| format!("kind {kind}, {} bytes, unreadable", payload.len()))
+}

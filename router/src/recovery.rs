@@ -1,0 +1,330 @@
+//! Rebuilds the hosts from checkpoint sections and the records behind them.
+//!
+//! Sections first, then every record of every lane that is still to be replayed, each lane in
+//! its order. A shard's records are applied in order of their positions even when they stand in
+//! several lanes (each process start may choose another lane for a shard). Replaying what a
+//! section holds already changes nothing, except that places and deliveries which were under way
+//! when the section was taken are found.
+//!
+//! What comes out is split for any number of hosts.
+
+use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
+use crate::directory::{Device, Place};
+use crate::host::{SectionDamaged, restore};
+use crate::key::shard_of;
+use crate::record::{self, Framed, INDEX_ENTRIES, Location, Unreadable};
+use crate::shard::{SHARDS, Shard};
+use std::collections::BTreeMap;
+
+/// What one host starts with.
+pub struct Recovered {
+    pub(crate) shards: Vec<Box<Shard>>,
+    /// In stream order per source.
+    pub(crate) undelivered: Vec<Undelivered>,
+}
+
+/// A durable message whose entry for one mailbox never became durable.
+pub(crate) struct Undelivered {
+    pub source: u8,
+    /// Place in the stream: see [`record::Entry::streamed`].
+    pub streamed: u64,
+    pub location: u64,
+    pub bytes: u32,
+    /// Payload of the message.
+    pub payload: Vec<u8>,
+}
+
+/// Why the log cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryError {
+    /// A checkpoint section does not parse.
+    Section {
+        /// Its shard.
+        shard: u8,
+    },
+    /// A record with a good checksum does not parse.
+    Record {
+        /// Where it stands.
+        location: Location,
+    },
+    /// Records of a shard are missing.
+    Gap {
+        /// The shard.
+        shard: u8,
+        /// Position of its next record.
+        expected: u64,
+        /// Lowest position that was found beyond.
+        found: u64,
+    },
+}
+
+impl std::fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Section { shard } => write!(f, "checkpoint section of shard {shard} is damaged"),
+            Self::Record { location } => write!(
+                f,
+                "record at lane {} segment {} offset {} does not parse",
+                location.lane(),
+                location.segment(),
+                location.0 & 0xfff_ffff
+            ),
+            Self::Gap { shard, expected, found } => {
+                write!(f, "shard {shard}: record {expected} is missing, {found} is there")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoveryError {}
+
+struct Recovering {
+    shard: Box<Shard>,
+    /// Position of the section it began with.
+    section: u64,
+    /// Records that came before their predecessor.
+    early: BTreeMap<u64, Early>,
+}
+
+struct Early {
+    location: Location,
+    kind: u8,
+    payload: Vec<u8>,
+}
+
+/// See the module's head.
+pub struct Recovery {
+    shards: Vec<Recovering>,
+    answers_max: usize,
+    /// By source and place in its stream.
+    undelivered: BTreeMap<(u8, u64), Undelivered>,
+}
+
+impl Recovery {
+    /// An empty log. `answers_max` as in [`crate::HostSettings`].
+    pub fn new(answers_max: usize) -> Recovery {
+        let shards = (0..SHARDS).map(|number| Recovering {
+            shard: Box::new(Shard::new(number as u8)),
+            section: 0,
+            early: BTreeMap::new(),
+        });
+        Recovery { shards: shards.collect(), answers_max, undelivered: BTreeMap::new() }
+    }
+
+    /// Begins a shard with its checkpoint section. Before any record.
+    pub fn section(&mut self, shard: u8, bytes: &[u8]) -> Result<(), RecoveryError> {
+        let restored = restore(shard, bytes, self.answers_max);
+        let restored = restored.map_err(|SectionDamaged| RecoveryError::Section { shard })?;
+        let recovering = &mut self.shards[usize::from(shard)];
+        recovering.section = restored.position;
+        *recovering.shard = restored;
+        Ok(())
+    }
+
+    /// Replays one record that stands at `location`.
+    pub fn apply(&mut self, framed: &Framed, location: Location) -> Result<(), RecoveryError> {
+        let damaged = |Unreadable| RecoveryError::Record { location };
+        let number = usize::from(framed.shard);
+        let recovering = &mut self.shards[number];
+        let next = recovering.shard.position + 1;
+        if framed.position <= recovering.section {
+            return self.find_again(framed, location).map_err(damaged);
+        }
+        if framed.position > next {
+            let early = Early { location, kind: framed.kind, payload: framed.payload.to_vec() };
+            recovering.early.insert(framed.position, early);
+            return Ok(());
+        }
+        if framed.position < next {
+            return Ok(());
+        }
+        self.replay(framed, location).map_err(damaged)?;
+        loop {
+            let recovering = &mut self.shards[number];
+            let position = recovering.shard.position + 1;
+            let Some(Early { location, kind, payload }) = recovering.early.remove(&position) else {
+                return Ok(());
+            };
+            let next = Framed { kind, position, payload: &payload, ..*framed };
+            let damaged = |Unreadable| RecoveryError::Record { location };
+            self.replay(&next, location).map_err(damaged)?;
+        }
+    }
+
+    /// What `hosts` hosts start with, by host number.
+    pub fn finish(mut self, hosts: u16) -> Result<Vec<Recovered>, RecoveryError> {
+        for recovering in &self.shards {
+            if let Some(found) = recovering.early.keys().next() {
+                let (shard, expected) = (recovering.shard.number, recovering.shard.position + 1);
+                return Err(RecoveryError::Gap { shard, expected, found: *found });
+            }
+        }
+        for recovering in &mut self.shards {
+            recovering.shard.conversations.end_search();
+        }
+        for source in 0..SHARDS {
+            for home in 0..SHARDS {
+                let applied = self.shards[home].shard.applied[source];
+                self.shards[source].shard.streamed[home] = applied;
+            }
+        }
+        let mut all: Vec<Recovered> =
+            (0..hosts).map(|_| Recovered { shards: Vec::new(), undelivered: Vec::new() }).collect();
+        for found in std::mem::take(&mut self.undelivered).into_values() {
+            let message = record::Message::take(&found.payload);
+            let message = message
+                .map_err(|_| RecoveryError::Record { location: Location(found.location) })?;
+            let user = if found.streamed & 1 == 1 { message.sender } else { message.peer };
+            let home = usize::from(shard_of(&user));
+            if found.streamed > self.shards[home].shard.applied[usize::from(found.source)] {
+                all[usize::from(u16::from(found.source) % hosts)].undelivered.push(found);
+            }
+        }
+        for recovering in self.shards {
+            let host = u16::from(recovering.shard.number) % hosts;
+            all[usize::from(host)].shards.push(recovering.shard);
+        }
+        Ok(all)
+    }
+
+    /// Applies the shard's next record.
+    fn replay(&mut self, framed: &Framed, location: Location) -> Result<(), Unreadable> {
+        let shard = &mut self.shards[usize::from(framed.shard)].shard;
+        shard.position = framed.position;
+        match framed.kind {
+            record::Message::KIND => {
+                let message = record::Message::take(framed.payload)?;
+                replay_message(shard, &message, self.answers_max);
+                self.note_undelivered(framed, &message, location);
+            }
+            record::Entry::KIND => {
+                let entry = record::Entry::take(framed.payload)?;
+                let index = shard.users.find_or_insert(&entry.user);
+                let user = &mut shard.users.all[index];
+                user.head = entry.number;
+                shard.applied[usize::from(entry.source)] = entry.streamed;
+                self.find_again(framed, location)?;
+            }
+            record::Cursor::KIND => {
+                let record::Cursor { user, device, cursor } = record::Cursor::take(framed.payload)?;
+                set_cursor(shard, &user, &device, cursor);
+            }
+            record::Device::KIND => {
+                let record::Device { user, device, cursor, .. } =
+                    record::Device::take(framed.payload)?;
+                set_cursor(shard, &user, &device, cursor);
+            }
+            record::User::KIND => {
+                let user = record::User::take(framed.payload)?;
+                let index = shard.users.find_or_insert(&user.user);
+                shard.users.all[index].check = user.check;
+                shard.users.all[index].epoch = user.epoch;
+            }
+            record::Window::KIND => {
+                let window = record::Window::take(framed.payload)?;
+                let sender = Sender { device: window.device, incarnation: window.incarnation };
+                shard.conversations.take_sender(&window.conversation, &sender);
+                shard.conversations.set_spilled(Spilled {
+                    fingerprint: fingerprint(&window.conversation, &sender),
+                    location,
+                    bytes: (framed.payload.len() + record::HEADER_BYTES) as u32,
+                    looking: false,
+                });
+            }
+            record::Index::KIND => self.find_again(framed, location)?,
+            // A later version's optional record.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes from a record only what a section may not know yet: its place, and that its entry
+    /// is still to be delivered or was.
+    fn find_again(&mut self, framed: &Framed, location: Location) -> Result<(), Unreadable> {
+        let shard = &mut self.shards[usize::from(framed.shard)].shard;
+        let length = framed.payload.len() + record::HEADER_BYTES;
+        match framed.kind {
+            record::Message::KIND => {
+                let message = record::Message::take(framed.payload)?;
+                self.note_undelivered(framed, &message, location);
+            }
+            record::Entry::KIND => {
+                let entry = record::Entry::take(framed.payload)?;
+                self.undelivered.remove(&(entry.source, entry.streamed));
+                let index = shard.users.find_or_insert(&entry.user);
+                let user = &mut shard.users.all[index];
+                if entry.number == user.located() + 1 {
+                    let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
+                    user.more().tail.push_back(Place { location: location.0, bytes });
+                }
+            }
+            record::Index::KIND => {
+                let page = record::Index::take(framed.payload)?;
+                let index = shard.users.find_or_insert(&page.user);
+                let more = shard.users.all[index].more();
+                if page.page == more.pages && more.tail.len() >= INDEX_ENTRIES {
+                    more.add_page(location.0);
+                }
+            }
+            record::Window::KIND => {
+                let window = record::Window::take(framed.payload)?;
+                let sender = Sender { device: window.device, incarnation: window.incarnation };
+                let fingerprint = fingerprint(&window.conversation, &sender);
+                if let Some(spilled) = shard.conversations.spilled(fingerprint)
+                    && spilled.looking
+                {
+                    // An older record of the same window may be replayed first: the last counts.
+                    (spilled.location, spilled.bytes) = (location, length as u32);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
+        let source = framed.shard;
+        let mut note = |user: &[u8; 16], streamed: u64| {
+            let home = &self.shards[usize::from(shard_of(user))].shard;
+            if streamed > home.applied[usize::from(source)] {
+                let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
+                let payload = framed.payload.to_vec();
+                let location = location.0;
+                let found = Undelivered { source, streamed, location, bytes, payload };
+                self.undelivered.insert((source, streamed), found);
+            }
+        };
+        note(&message.peer, framed.position << 1);
+        if message.peer != message.sender {
+            note(&message.sender, framed.position << 1 | 1);
+        }
+    }
+}
+
+fn replay_message(shard: &mut Shard, message: &record::Message, answers_max: usize) {
+    let conversation = shard.conversations.find_or_insert(&message.conversation);
+    let last = &mut shard.conversations.all[conversation].sequence;
+    *last = message.sequence.max(*last);
+    let sender = Sender { device: message.device, incarnation: message.incarnation };
+    if message.client_seq > shard.conversations.highest(conversation, &sender) {
+        let answer = Answer {
+            client_seq: message.client_seq,
+            sequence: message.sequence,
+            time_ms: message.time_ms,
+            uuid: message.uuid,
+            check: body_check(message.body),
+        };
+        shard.conversations.remember(conversation, &sender, None, answer, answers_max);
+    }
+}
+
+fn set_cursor(shard: &mut Shard, user: &[u8; 16], device: &[u8; 16], cursor: u64) {
+    let index = shard.users.find_or_insert(user);
+    let user = &mut shard.users.all[index];
+    match user.find_device(device) {
+        Some(slot) => user.device(slot).cursor = cursor,
+        None => {
+            user.add_device(Device::new(*device, cursor));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! All that one logical shard owns.
+
+use crate::conversation::Conversations;
+use crate::directory::Directory;
+
+/// Logical shards. Constant on disk: it is the first byte of every key.
+pub(crate) const SHARDS: usize = 256;
+
+pub(crate) struct Shard {
+    pub number: u8,
+    /// Position of the last record.
+    pub position: u64,
+    pub users: Directory,
+    pub conversations: Conversations,
+    /// Last streamed entry applied here, by source shard.
+    pub applied: Box<[u64; SHARDS]>,
+    /// Last entry streamed from here, by home shard.
+    pub streamed: Box<[u64; SHARDS]>,
+}
+
+impl Shard {
+    pub fn new(number: u8) -> Shard {
+        Shard {
+            number,
+            position: 0,
+            users: Directory::new(),
+            conversations: Conversations::new(),
+            applied: Box::new([0; SHARDS]),
+            streamed: Box::new([0; SHARDS]),
+        }
+    }
+
+    /// Gives the next record its position.
+    pub fn step(&mut self) -> u64 {
+        self.position += 1;
+        self.position
+    }
+}

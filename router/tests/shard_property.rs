@@ -1,0 +1,400 @@
+//! Random users, devices, crashes and slow disks against what may never happen.
+//!
+//! Every seed draws hosts and lanes, and every crash draws them anew. The oracle: nothing
+//! acknowledged is lost, no number is given twice, sequences are dense, a sender's order holds,
+//! and every device sees every entry of its mailbox once, in order.
+
+mod shard_world;
+
+use hawser_codec::{code, link};
+use hawser_router::host::Mark;
+use shard_world::{Client, Heard, World, settings};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+const SEEDS: u64 = 200;
+const STEPS: usize = 400;
+const USERS: [&str; 4] = ["ann", "bob", "cid", "dee"];
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % bound
+    }
+}
+
+#[derive(Clone)]
+struct Outgoing {
+    client_seq: u64,
+    to: &'static str,
+    body: Vec<u8>,
+}
+
+struct Player {
+    client: Client,
+    online: bool,
+    next_seq: u64,
+    outbox: VecDeque<Outgoing>,
+    /// All entries up to here were seen, each once.
+    seen: u64,
+    reading: bool,
+    behind: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    conversation: String,
+    sequence: u64,
+    sender: String,
+    incarnation: u64,
+    client_seq: u64,
+}
+
+#[derive(Default)]
+struct Oracle {
+    /// By (user, number).
+    entries: BTreeMap<(String, u64), Entry>,
+    /// By (conversation, sequence): who sent it.
+    messages: BTreeMap<(String, u64), (u64, u64)>,
+    bodies: BTreeMap<(u64, u64), Vec<u8>>,
+    /// By (incarnation, client_seq): incarnations are unique per device here.
+    accepted: BTreeMap<(u64, u64), u64>,
+    /// Accepted by conversation.
+    sent: BTreeMap<String, BTreeSet<u64>>,
+}
+
+fn conversation(one: &str, other: &str) -> String {
+    if one <= other { format!("{one}-{other}") } else { format!("{other}-{one}") }
+}
+
+struct Game {
+    seed: u64,
+    random: Random,
+    world: World,
+    players: Vec<Player>,
+    oracle: Oracle,
+    marks: Vec<u64>,
+}
+
+impl Game {
+    fn new(seed: u64) -> Game {
+        let mut random = Random(seed);
+        let hosts = 1 + random.below(2) as u16;
+        let mut settings = settings();
+        settings.same_lane = random.below(2) == 0;
+        settings.answers_max = 16;
+        settings.dedup_bytes_max = 600;
+        settings.unacknowledged_max = 4;
+        settings.notify_timeout_us = 2_000_000;
+        let mut world = World::with(settings, hosts);
+        let mut players = Vec::new();
+        for (index, user) in USERS.iter().enumerate() {
+            for device in ["phone", "desk"].iter().take(1 + index % 2) {
+                let mut client = world.client(user, device);
+                client.incarnation = 100 + players.len() as u64;
+                players.push(Player {
+                    client,
+                    online: false,
+                    next_seq: 1,
+                    outbox: VecDeque::new(),
+                    seen: 0,
+                    reading: false,
+                    behind: false,
+                });
+            }
+        }
+        let marks = vec![0; Mark::ALL.len()];
+        Game { seed, random, world, players, oracle: Oracle::default(), marks }
+    }
+
+    fn step(&mut self) {
+        let who = self.random.below(self.players.len() as u64) as usize;
+        match self.random.below(100) {
+            0..30 => self.compose(who),
+            30..45 => self.world.turn(),
+            45..65 => {
+                self.world.turn();
+                let lane = self.random.below(3) as usize;
+                self.world.flush_one(lane);
+                self.world.turn();
+            }
+            65..72 => self.send_all(who),
+            72..80 => self.login(who),
+            80..84 => self.read(who),
+            84..92 => {
+                let ms = [10, 300, 2_100][self.random.below(3) as usize];
+                self.world.after_ms(ms);
+            }
+            92..94 => self.world.checkpoint(),
+            94..95 => {
+                let client = self.players[who].client.clone();
+                self.world.stall(&client);
+            }
+            95..97 => {
+                let client = self.players[who].client.clone();
+                self.world.logout(&client);
+                self.players[who].online = false;
+            }
+            97..98 => self.crash(),
+            _ => self.world.settle(),
+        }
+        self.listen();
+    }
+
+    fn compose(&mut self, who: usize) {
+        let to = USERS[self.random.below(USERS.len() as u64) as usize];
+        let long = if self.random.below(10) == 0 { 700 } else { 0 };
+        let player = &mut self.players[who];
+        if player.outbox.len() >= 8 {
+            return;
+        }
+        let client_seq = player.next_seq;
+        player.next_seq += 1;
+        let incarnation = player.client.incarnation;
+        let mut body = format!("{incarnation}:{client_seq}").into_bytes();
+        body.resize(body.len() + long, b'.');
+        self.oracle.bodies.insert((incarnation, client_seq), body.clone());
+        player.outbox.push_back(Outgoing { client_seq, to, body });
+        if player.online {
+            let last = self.players[who].outbox.len() - 1;
+            self.send(who, last);
+        }
+    }
+
+    fn send(&mut self, who: usize, at: usize) {
+        let player = &self.players[who];
+        let Outgoing { client_seq, to, body } = player.outbox[at].clone();
+        let earlier = player.outbox.iter().take(at).rfind(|earlier| earlier.to == to);
+        let after = earlier.map_or(0, |earlier| earlier.client_seq);
+        let client = player.client.clone();
+        let send = self.world.send_frame(&client, to, client_seq, &body);
+        self.world.put_send(&client, link::Send { after, ..send });
+    }
+
+    fn send_all(&mut self, who: usize) {
+        if self.players[who].online {
+            for at in 0..self.players[who].outbox.len() {
+                self.send(who, at);
+            }
+        }
+    }
+
+    fn login(&mut self, who: usize) {
+        let own = self.random.below(2) == 0;
+        let player = &mut self.players[who];
+        let mut client = player.client.clone();
+        let fresh = self.world.client(&client.user_name, &client.device_name);
+        (client.connection, client.worker) = (fresh.connection, fresh.worker);
+        let cursor_plus_one = if own { player.seen + 1 } else { 0 };
+        (player.online, player.reading, player.behind) = (true, false, false);
+        player.client = client.clone();
+        let login = self.world.login_frame(&client);
+        self.world.put_login(&client, link::Login { cursor_plus_one, ..login });
+    }
+
+    fn read(&mut self, who: usize) {
+        let player = &mut self.players[who];
+        if player.online && player.behind && !player.reading {
+            player.reading = true;
+            let (client, seen) = (player.client.clone(), player.seen);
+            self.world.read(&client, seen, 5, false);
+        }
+    }
+
+    fn crash(&mut self) {
+        self.note_marks();
+        let hosts = 1 + self.random.below(2) as u16;
+        let random = &mut self.random;
+        self.world.settings.same_lane = random.below(2) == 0;
+        // A lane keeps a prefix. With several lanes each keeps its own.
+        self.world.crash(hosts, |waiting| random.below(waiting as u64 + 1) as usize);
+        for player in &mut self.players {
+            player.online = false;
+        }
+    }
+
+    fn note_marks(&mut self) {
+        for host in &self.world.hosts {
+            let counters = host.counters();
+            assert_eq!(counters.stream_gaps, 0, "seed {}", self.seed);
+            for (at, mark) in Mark::ALL.iter().enumerate() {
+                self.marks[at] += counters.mark(*mark);
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        for who in 0..self.players.len() {
+            let client = self.players[who].client.clone();
+            for heard in self.world.hear(&client) {
+                self.hear(who, heard);
+            }
+        }
+        self.world.heard.retain(|_| false);
+    }
+
+    fn hear(&mut self, who: usize, heard: Heard) {
+        let seed = self.seed;
+        let player = &mut self.players[who];
+        let incarnation = player.client.incarnation;
+        match heard {
+            Heard::LoggedIn { head, cursor, .. } => {
+                assert!(head >= player.seen, "seed {seed}: a shown number was lost");
+                assert!(cursor <= player.seen, "seed {seed}: cursor moved by itself");
+                player.behind = cursor < head;
+                // What the server thinks unread is pushed by page only.
+            }
+            Heard::Accepted { client_seq, sequence, .. } => {
+                let at = player.outbox.iter().position(|one| one.client_seq == client_seq);
+                let identity = (incarnation, client_seq);
+                if let Some(before) = self.oracle.accepted.insert(identity, sequence) {
+                    assert_eq!(before, sequence, "seed {seed}: two answers to one request");
+                }
+                if let Some(at) = at {
+                    let to = player.outbox.remove(at).unwrap().to;
+                    let name = conversation(&player.client.user_name, to);
+                    let fresh = self.oracle.sent.entry(name.clone()).or_default().insert(sequence);
+                    assert!(fresh, "seed {seed}: {name} #{sequence} was given twice");
+                }
+            }
+            Heard::Refused { code: why, .. } => {
+                let passing = [code::OUT_OF_ORDER, code::TRY_AGAIN];
+                assert!(passing.contains(&why), "seed {seed}: refused with {why}");
+            }
+            Heard::Deliver(told) => {
+                let user = player.client.user_name.clone();
+                let name = conversation(&user, &told.peer);
+                assert!(told.number <= player.seen + 1, "seed {seed}: a hole before {told:?}");
+                let identity = (told.incarnation, told.client_seq);
+                let wanted = if told.own { &[][..] } else { &self.oracle.bodies[&identity] };
+                assert!(told.body == wanted, "seed {seed}: wrong body of {told:?}");
+                let entry = Entry {
+                    conversation: name.clone(),
+                    sequence: told.sequence,
+                    sender: told.sender.clone(),
+                    incarnation: told.incarnation,
+                    client_seq: told.client_seq,
+                };
+                let before = self.oracle.entries.insert((user, told.number), entry.clone());
+                assert!(before.is_none_or(|before| before == entry), "seed {seed}: {entry:?}");
+                let key = (name, told.sequence);
+                let before = self.oracle.messages.insert(key, identity);
+                assert!(before.is_none_or(|before| before == identity), "seed {seed}: {entry:?}");
+                if told.number == player.seen + 1 {
+                    player.seen += 1;
+                    if self.random.below(2) == 0 {
+                        let (client, seen) = (player.client.clone(), player.seen);
+                        self.world.confirm(&client, seen);
+                    }
+                }
+            }
+            Heard::Head { .. } => player.behind = true,
+            Heard::PageEnd { more, code, .. } => {
+                assert_eq!(code, 0, "seed {seed}");
+                (player.reading, player.behind) = (false, more);
+            }
+            Heard::LoginRefused { code, .. } => panic!("seed {seed}: login refused: {code}"),
+            Heard::Kick { .. } => player.online = false,
+            Heard::PageStart { .. } | Heard::Receipt { .. } | Heard::Announce => {}
+        }
+    }
+
+    fn end(&mut self) {
+        for who in 0..self.players.len() {
+            self.login(who);
+        }
+        for _ in 0..200 {
+            self.world.settle();
+            self.listen();
+            let mut busy = false;
+            for who in 0..self.players.len() {
+                self.send_all(who);
+                self.read(who);
+                busy |= !self.players[who].outbox.is_empty() || self.players[who].behind;
+            }
+            if !busy {
+                break;
+            }
+        }
+        self.world.settle();
+        self.listen();
+        self.note_marks();
+        self.judge();
+    }
+
+    fn judge(&self) {
+        let seed = self.seed;
+        let mut found: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+        for ((user, _), entry) in &self.oracle.entries {
+            let key = (user.clone(), entry.conversation.clone());
+            found.entry(key).or_default().push(entry.sequence);
+        }
+        for (name, sequences) in &self.oracle.sent {
+            let dense: Vec<u64> = (1..=sequences.len() as u64).collect();
+            let given: Vec<u64> = sequences.iter().copied().collect();
+            assert_eq!(given, dense, "seed {seed}: {name} is not dense");
+            for user in name.split('-') {
+                // In mailbox order, which is the order of the conversation for every member.
+                let seen = &found[&(user.to_string(), name.clone())];
+                assert_eq!(*seen, dense, "seed {seed}: {name} as {user} sees it");
+            }
+        }
+        let mut last: BTreeMap<(String, u64), u64> = BTreeMap::new();
+        for ((name, _), (incarnation, client_seq)) in &self.oracle.messages {
+            let before = last.insert((name.clone(), *incarnation), *client_seq);
+            assert!(before < Some(*client_seq), "seed {seed}: order of {incarnation} in {name}");
+        }
+        for player in &self.players {
+            assert!(player.outbox.is_empty(), "seed {seed}: a request is never answered");
+            let user = player.client.user_name.clone();
+            let all = self.oracle.entries.range((user.clone(), 0)..=(user, u64::MAX)).count();
+            assert_eq!(player.seen, all as u64, "seed {seed}: {}", player.client.device_name);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_reordered_whatever_happens() {
+    let seeds_max = std::env::var("HAWSER_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let one = std::env::var("HAWSER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = one.map_or(0..seeds_max.unwrap_or(SEEDS), |seed: u64| seed..seed + 1);
+    let mut marks = vec![0; Mark::ALL.len()];
+    for seed in seeds {
+        let mut game = Game::new(seed);
+        for _ in 0..STEPS {
+            game.step();
+        }
+        game.end();
+        for (sum, mark) in marks.iter_mut().zip(&game.marks) {
+            *sum += mark;
+        }
+    }
+    for (mark, hits) in Mark::ALL.iter().zip(&marks) {
+        println!("{mark:?}: {hits}");
+    }
+    if one.is_none() {
+        for mark in [
+            Mark::RepeatBeforeDurable,
+            Mark::RepeatAnswered,
+            Mark::OutOfOrder,
+            Mark::WindowSpilled,
+            Mark::WindowLookedUp,
+            Mark::CursorModeByLimit,
+            Mark::CursorModeByTimeout,
+            Mark::CursorModeByStall,
+            Mark::HeadRepeated,
+            Mark::PageWaited,
+            Mark::PageThroughIndex,
+            Mark::PageReadBody,
+            Mark::Replaced,
+            Mark::StreamedAgain,
+            Mark::PeerBatchHeld,
+        ] {
+            assert!(marks[mark as usize] > 0, "{mark:?} was never reached");
+        }
+    }
+}
