@@ -26,11 +26,13 @@ impl Runs {
 }
 
 impl fmt::Display for Runs {
-    /// `6.90 (6.71 to 7.20)`
+    /// `6.90 (6.71 to 7.20)`; without decimals from 100 on, where they say nothing.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        out.pad(&format!("{:.2} ({least:.2} to {most:.2})", self.median()))
+        let decimals = if most < 100.0 { 2 } else { 0 };
+        let median = self.median();
+        out.pad(&format!("{median:.decimals$} ({least:.decimals$} to {most:.decimals$})"))
     }
 }
 
@@ -48,5 +50,6 @@ mod tests {
     #[test]
     fn spread_is_printed_beside_the_median() {
         assert_eq!(Runs(vec![2.0, 1.0, 4.5]).to_string(), "2.00 (1.00 to 4.50)");
+        assert_eq!(Runs(vec![20.4, 10.0, 450.0]).to_string(), "20 (10 to 450)");
     }
 }
