@@ -8,6 +8,7 @@ mod log_disk;
 use std::{
     fs::OpenOptions,
     os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
 };
 
 use hawser_codec::time::Now;
@@ -15,7 +16,9 @@ use hawser_router::store::{
     DataHeader, Disk, HEADER_NAME, HeaderError, OpenError, StdDisk,
     log::{
         CheckpointWriter, Checkpoints, LaneAction, LanePolicy, LaneSettings, LaneWriter,
-        checkpoint, recover, retention, segment, tool,
+        checkpoint,
+        command::{LogCommand, LogOutcome, run},
+        recover, retention, segment, tool,
     },
 };
 use log_disk::{MemoryDisk, SALT, Shell, run_of, settings};
@@ -261,4 +264,53 @@ fn a_backup_is_one_instant_of_all_lanes_and_opens_as_a_directory() {
     .unwrap();
     assert!(recovered.torn.is_empty());
     assert!(found.iter().copied().eq((0..2).flat_map(|lane| (1..13).map(move |run| (lane, run)))));
+}
+
+/// A command's outcome and what it wrote.
+fn command(command: &LogCommand, directory: &Path) -> (LogOutcome, String) {
+    let mut out = Vec::new();
+    let outcome = run(command, directory, 1000, &mut out, &mut |record, _, out| {
+        writeln!(out, "position {}", record.position)
+    })
+    .unwrap();
+    (outcome, String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_commands_say_what_is_damaged_and_how_it_was_repaired() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
+    let disk = StdDisk::open(&data, true).unwrap();
+    let header = DataHeader::open_or_create(&disk, [9; 32]).unwrap();
+    let with = LaneSettings { salt: header.salt(), ..settings(LanePolicy::WriteThenSync) };
+    let mut writer = LaneWriter::open(0, None, 1, with);
+    for run in 0..5 {
+        writer.append(Now::default(), 0, run, &run_of(run, 1, 5000), false).unwrap();
+        assert_eq!(drive(&disk, &mut writer, LanePolicy::WriteThenSync), 1);
+    }
+    // Beside the process that holds the lock:
+    let (outcome, text) = command(&LogCommand::Verify, &data);
+    assert!(outcome == LogOutcome::Good && text.contains("5 batches, 5 records"), "{text}");
+    let (_, text) = command(&LogCommand::Dump(tool::DumpFilter::default()), &data);
+    assert!(text.ends_with("position 4000\n5 records\n"), "{text}");
+    let (_, text) = command(&LogCommand::Backup { target: copy.clone() }, &data);
+    assert!(text.contains("1 segments with 5 batches"), "{text}");
+    let busy = LogCommand::Repair { dry_run: false };
+    let error = run(&busy, &data, 0, &mut Vec::new(), &mut |_, _, _| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("in use by process"), "{error}");
+    drop(disk);
+
+    let damaged = OpenOptions::new().write(true).open(copy.join(segment::name(0, 1))).unwrap();
+    damaged.write_at(b"!", 2 * 8192 + 100).unwrap();
+    let (outcome, text) = command(&LogCommand::Verify, &copy);
+    assert!(outcome == LogOutcome::Damaged && text.contains("DAMAGED at offset 16384"), "{text}");
+    let backup = LogCommand::Backup { target: directory.path().join("second") };
+    let error = run(&backup, &copy, 1000, &mut Vec::new(), &mut |_, _, _| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("DAMAGED at offset 16384"), "{error}");
+    let (outcome, text) = command(&LogCommand::Repair { dry_run: true }, &copy);
+    assert!(outcome == LogOutcome::Damaged && text.contains("nothing was changed"), "{text}");
+    let (outcome, text) = command(&LogCommand::Repair { dry_run: false }, &copy);
+    assert!(outcome == LogOutcome::Good && text.contains("2 whole batches with 2 rec"), "{text}");
+    let (outcome, text) = command(&LogCommand::Verify, &copy);
+    assert!(outcome == LogOutcome::Good && text.contains("2 batches, 2 records"), "{text}");
 }

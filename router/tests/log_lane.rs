@@ -173,13 +173,20 @@ fn the_next_segment_is_asked_for_at_half_and_awaited_when_full() {
 }
 
 #[test]
-fn a_full_disk_is_named_when_the_bound_is_reached() {
+fn a_full_disk_refuses_what_it_has_no_room_for_and_serves_again_when_there_is() {
     let mut writer = LaneWriter::open(0, None, 1, settings(POLICY));
-    writer.poll(at(0), false);
+    assert!(matches!(writer.poll(at(0), false), Some(LaneAction::PrepareSegment { segment: 1 })));
+    let run = run_of(1, 1, 900);
+    writer.append(at(0), 0, 1, &run, false).unwrap();
     writer.on_segment_ready(at(0), 1, Err(libc::ENOSPC));
-    let run = run_of(1, 1, 900_000);
-    let refused = (0..100).find_map(|number| writer.append(at(1), 0, number, &run, false).err());
-    assert_eq!(refused, Some(Refused::NoSegment(libc::ENOSPC)));
+    let refused = writer.append(at(1), 0, 2, &run, false);
+    assert_eq!(refused, Err(Refused::NoSegment(libc::ENOSPC)));
+    assert!(writer.poll(at(2_000_000), false).is_some());
+    writer.on_segment_ready(at(2_000_000), 1, Ok(()));
+    writer.append(at(2_000_000), 0, 3, &run, false).unwrap();
+    let written = write(&mut writer, at(2_000_000), true).unwrap();
+    writer.on_written(at(2_000_100), Ok(written.length), written.bytes);
+    assert_eq!(durable(&mut writer), [1, 3]);
 }
 
 #[test]

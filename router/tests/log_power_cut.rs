@@ -7,7 +7,8 @@ mod log_disk;
 
 use hawser_router::store::Disk;
 use hawser_router::store::log::{
-    LanePolicy, LaneSettings, LaneTail, LaneWriter, Location, Recovered, record, recover, segment,
+    LanePolicy, LaneSettings, LaneTail, LaneWriter, Location, Recovered, record, recover,
+    recover_lane, segment,
 };
 use log_disk::{Fault, MemoryDisk, Random, SALT, Shell, run_of, settings};
 
@@ -93,6 +94,7 @@ fn one_life(
     former_life: &[u8],
     random: &mut Random,
     next_run: &mut u64,
+    cuts: &mut u64,
 ) -> Result<(), String> {
     for _ in 0..20 + random.below(150) {
         let lane = &mut lanes[random.below(active) as usize];
@@ -114,6 +116,7 @@ fn one_life(
         }
         if random.chance(15) {
             check(&disk.power_cut(random), lanes)?;
+            *cuts += 1;
         }
         if lanes.iter().any(|lane| lane.shell.writer.is_failed()) && random.chance(30) {
             return Ok(());
@@ -144,19 +147,20 @@ fn former_life(with: LaneSettings) -> Vec<u8> {
     disk.bytes(&segment::name(0, 1000))
 }
 
-fn torture(seed: u64, policy: LanePolicy, fault: Fault) -> Result<(), String> {
+/// Crashes through some lives; returns how many images of a power cut were checked.
+fn torture(seed: u64, policy: LanePolicy, fault: Fault) -> Result<u64, String> {
     let mut random = Random::new(seed);
     let with = settings(policy);
     let former_life = former_life(with);
     let mut disk = MemoryDisk::default();
-    let mut next_run = 1;
+    let (mut next_run, mut cuts) = (1, 0);
     for _ in 0..LIVES {
         let mut lanes = open(&disk, LANES, with)?;
         for lane in &mut lanes {
             lane.shell.fault = fault;
         }
         let active = 1 + random.below(LANES as u64);
-        one_life(&disk, &mut lanes, active, &former_life, &mut random, &mut next_run)?;
+        one_life(&disk, &mut lanes, active, &former_life, &mut random, &mut next_run, &mut cuts)?;
         let has_failed = lanes.iter().any(|lane| lane.shell.writer.is_failed());
         if !has_failed || random.chance(50) {
             disk = disk.power_cut(&mut random);
@@ -167,16 +171,18 @@ fn torture(seed: u64, policy: LanePolicy, fault: Fault) -> Result<(), String> {
         }
         check(&disk, &lanes)?;
     }
-    Ok(())
+    Ok(cuts)
 }
 
 #[test]
 fn nothing_reported_durable_is_lost_by_a_power_cut() {
     for policy in POLICIES {
+        let mut cuts = 0;
         for seed in 0..SEEDS {
-            torture(seed, policy, Fault::None)
+            cuts += torture(seed, policy, Fault::None)
                 .unwrap_or_else(|what| panic!("{policy:?}, seed {seed}: {what}"));
         }
+        assert!(cuts >= 1000, "only {cuts} power cuts");
     }
 }
 
@@ -191,6 +197,39 @@ fn a_build_that_cheats_is_found_within_fifty_seeds() {
         let found = (0..50).find(|seed| torture(*seed, policy, fault).is_err());
         assert!(found.is_some(), "{policy:?} with {fault:?} passed 50 seeds");
     }
+}
+
+#[test]
+fn a_failed_lane_is_read_back_and_goes_on_beside_the_others() {
+    let disk = MemoryDisk::default();
+    let mut lanes = open(&disk, 2, settings(LanePolicy::DirectDurable)).unwrap();
+    for run in 1..4 {
+        for lane in &mut lanes {
+            lane.shell.append(run, &run_of(run, 2, 3000));
+            lane.shell.finish();
+        }
+    }
+    let failing = &mut lanes[1].shell;
+    failing.append(4, &run_of(4, 2, 3000));
+    failing.step();
+    assert!(failing.fail(&mut Random::new(3)));
+    lanes[0].shell.append(5, &run_of(5, 2, 3000));
+
+    let start = lanes[1].shell.writer.segment();
+    let mut records = 0;
+    let recovered = recover_lane(&disk, SALT, 1, Some(start), &mut |_, _| records += 1).unwrap();
+    assert_eq!((records, recovered.torn.len()), (6, 1));
+    let with = settings(LanePolicy::DirectDurable);
+    let writer = LaneWriter::open(1, recovered.tail(1).cloned(), 2, with);
+    lanes[1].shell = Shell::new(disk.clone(), writer, with);
+    lanes[1].shell.append(6, &run_of(6, 2, 3000));
+    for lane in &mut lanes {
+        lane.shell.finish();
+    }
+    let (_, found) = read(&disk, 2).unwrap();
+    let runs: Vec<Vec<u64>> =
+        found.iter().map(|lane| lane.iter().map(|(run, _)| *run).collect()).collect();
+    assert_eq!(runs, [vec![1, 2, 3, 5], vec![1, 2, 3, 6]]);
 }
 
 #[test]

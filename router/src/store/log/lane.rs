@@ -21,7 +21,10 @@ use std::{collections::VecDeque, ops::Range};
 
 use hawser_codec::time::Now;
 
-pub use contract::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, Refused};
+pub use contract::{
+    Durable, GATHER_BYTES, GATHER_US, LaneAction, LaneCounters, LanePolicy, LaneSettings, Refused,
+    WAITING_BYTES_MAX,
+};
 use gathering::Gathering;
 
 use super::{
@@ -194,11 +197,12 @@ impl LaneWriter {
         if let State::Failed(errno) = self.state {
             return Err(Refused::Failed(errno));
         }
+        // What cannot be written for want of room is refused at once: its sender can be told why.
+        if let (Some(errno), true) = (self.segment_failure(), self.needs_segment()) {
+            return Err(Refused::NoSegment(errno));
+        }
         if self.waiting_bytes + records.len() > self.settings.waiting_bytes_max {
-            return Err(match self.next.1 {
-                Next::Failed { errno, .. } => Refused::NoSegment(errno),
-                Next::Unasked | Next::Asked | Next::Ready => Refused::Full,
-            });
+            return Err(Refused::Full);
         }
         let batch_bytes_max = self.batch_bytes_max();
         let fits = |batch: &Gathering| batch.used() + records.len() <= batch_bytes_max;

@@ -2,7 +2,17 @@
 
 use std::ops::Range;
 
-use crate::store::log::{Location, segment::SEGMENT_BYTES};
+use crate::store::log::{Location, batch::BLOCK_BYTES, segment::SEGMENT_BYTES};
+
+const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+
+/// Beyond 64 KiB a write gains little per byte.
+pub const GATHER_BYTES: usize = 64 << 10;
+/// A sender alone waits at most this long before its write starts; it is of the order of the
+/// write itself.
+pub const GATHER_US: u64 = 500;
+/// Some 10 ms of a fast disk, 100 ms of a slow one: beyond, it is the senders who must wait.
+pub const WAITING_BYTES_MAX: usize = 16 << 20;
 
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,30 +28,29 @@ pub enum LanePolicy {
 pub struct LaneSettings {
     /// What makes a write durable.
     pub policy: LanePolicy,
-    /// Length of the segments asked for, bytes, a multiple of [`crate::store::log::batch::BLOCK_BYTES`].
+    /// Length of the segments asked for, bytes, a multiple of [`BLOCK_BYTES`].
     pub segment_bytes: u64,
     /// A write starts when so many bytes wait.
     pub gather_bytes: usize,
     /// A write starts when the oldest run waits so long, microseconds.
     pub gather_us: u64,
-    /// Bound on the bytes that wait or are in flight; above it [`super::LaneWriter::append`] refuses.
+    /// Bound on the bytes that wait or are in flight; above it
+    /// [`append`](super::LaneWriter::append) refuses.
     pub waiting_bytes_max: usize,
     /// The directory's, see [`crate::store::log::batch`].
     pub salt: u64,
 }
 
 impl LaneSettings {
-    /// What a process uses unless told otherwise. 64 KiB and 0.5 ms: beyond them a write gains
-    /// little per byte and a sender begins to feel the wait. 16 MiB waiting: some 10 ms of a
-    /// fast disk, 100 ms of a slow one, and then it is the senders who must wait.
+    /// What a process uses unless told otherwise.
     #[must_use]
     pub fn new(policy: LanePolicy, salt: u64) -> Self {
         Self {
             policy,
             segment_bytes: SEGMENT_BYTES,
-            gather_bytes: 64 << 10,
-            gather_us: 500,
-            waiting_bytes_max: 16 << 20,
+            gather_bytes: GATHER_BYTES,
+            gather_us: GATHER_US,
+            waiting_bytes_max: WAITING_BYTES_MAX,
             salt,
         }
     }
@@ -50,8 +59,9 @@ impl LaneSettings {
 /// What the shell must do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LaneAction {
-    /// Write `bytes[range]` at `offset` of the segment, then call [`super::LaneWriter::on_written`].
-    /// Offset and length are multiples of [`crate::store::log::batch::BLOCK_BYTES`], and so is the address of the range.
+    /// Write `bytes[range]` at `offset` of the segment, then call
+    /// [`on_written`](super::LaneWriter::on_written). Offset and length are multiples of
+    /// [`BLOCK_BYTES`], and so is the address of the range.
     Write {
         /// Segment number.
         segment: u32,

@@ -12,7 +12,7 @@ use crate::store::{
     log::{
         batch::HEADER_BYTES,
         checkpoint,
-        scan::{Batch, Expect, scan},
+        scan::{Batch, Behind, Expect, scan},
         segment::{self, SegmentFile},
     },
     read_full,
@@ -38,8 +38,9 @@ pub struct BackupReport {
 /// time; batches closed at or after it are left out.
 ///
 /// # Errors
-/// Those of both disks; `AlreadyExists` when the target holds a log; `NotFound` or `InvalidData`
-/// when retention dropped, or a checkpoint superseded, what was being copied: try again.
+/// Those of both disks; `AlreadyExists` when the target holds a log; `InvalidData` when the log is
+/// damaged; `NotFound`, or `InvalidData` for a lane that does not go on, when retention dropped
+/// what was being copied: try again.
 pub fn backup(
     disk: &dyn Disk,
     header: &DataHeader,
@@ -130,7 +131,12 @@ fn copy_lane(
             Ok(())
         });
         let is_late = match outcome {
-            Ok(_) => false,
+            Ok(scanned) => {
+                if !matches!(scanned.behind, Behind::Nothing | Behind::Torn { .. }) {
+                    refuse_damage(disk, file, expect)?;
+                }
+                false
+            }
             Err(End::Late) => true,
             Err(End::Io(error)) => return Err(error),
             Err(End::Moved) => {
@@ -149,6 +155,15 @@ fn copy_lane(
         }
     }
     report.lanes.extend(last.map(|position| (lane, position)));
+    Ok(())
+}
+
+/// A copy that silently ended at damage would pass for a good one.
+fn refuse_damage(disk: &dyn Disk, file: &SegmentFile, expect: Expect) -> io::Result<()> {
+    let (report, _) = super::verify_segment(disk, file, expect)?;
+    if report.is_damaged() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, report.to_string()));
+    }
     Ok(())
 }
 
