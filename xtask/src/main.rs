@@ -2,6 +2,7 @@
 
 mod bench;
 mod codegen;
+mod documents;
 mod licences;
 mod process;
 mod simulation;

@@ -5,8 +5,8 @@
 
 use std::process::Command;
 
-use crate::licences;
 use crate::process::{become_program, cargo, is_on_path, succeed};
+use crate::{documents, licences};
 
 /// Programs that the build and the tests call, and the Debian package each comes in.
 const PROGRAMS: &[(&str, &str)] = &[("cc", "gcc"), ("unshare", "util-linux")];
@@ -30,6 +30,9 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
 
     step("licences");
     println!("{}", licences::check()?);
+
+    step("files named in the documentation");
+    println!("{}", documents::check()?);
 
     step("lints");
     let mut lints = cargo();

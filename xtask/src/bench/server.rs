@@ -91,10 +91,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // These fail only when it has ended already, or was never there.
         let _ = self.child.kill();
         let _ = self.child.wait();
         remove(&self.directory);
+        let _ = fs::remove_file(self.directory.with_extension("log"));
     }
 }
 
