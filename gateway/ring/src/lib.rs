@@ -86,7 +86,8 @@ pub enum Event {
     /// [`Ring::connect`]; a failed one has closed its socket.
     Connected(Result<Socket, Errno>),
     /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved, arm again when
-    /// buffers have returned. `EINTR`: arm again.
+    /// a buffer returns, or at once if [`RingCounters::leases`] says that none is out (they may all
+    /// have returned before this completion was seen). `EINTR`: arm again.
     Received(Result<Option<Lease>, Errno>),
     /// [`Ring::watch`]: bytes, an end or an error wait to be received, or, rarely, nothing.
     Readable(Result<(), Errno>),
@@ -157,7 +158,8 @@ pub struct RingCounters {
     pub overflows: u64,
     /// Receives that found no buffer.
     pub starved: u64,
-    /// Buffers on loan now, for the low mark.
+    /// Buffers on loan now, for the low mark; the simulation counts those of completions it has
+    /// not yet reported too.
     pub leases: u32,
 }
 
@@ -290,6 +292,6 @@ pub trait Ring {
     /// Counters since the ring was made.
     fn counters(&self) -> RingCounters;
 
-    /// Slots of the descriptor table still free.
+    /// Slots of the descriptor table still free; accepts and connects in flight may each take one.
     fn free_slots(&self) -> u32;
 }
