@@ -131,6 +131,8 @@ struct Levels {
     sessions: u32,
     /// Connections leaving or closing.
     closing: u32,
+    /// Connections accepted and not yet logged in.
+    greeting: u32,
 }
 
 struct Door {
@@ -386,6 +388,11 @@ impl<R: Ring> Worker<R> {
         if self.fleet.phase() != Phase::Serving {
             return;
         }
+        // Beyond it the backlog waits: those already here would time out behind newcomers, come
+        // back, and make it worse.
+        if self.levels.greeting >= limits::GREETINGS_MAX {
+            return;
+        }
         let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
         for (index, door) in self.doors.iter_mut().enumerate() {
             while door.accepts < limits::ACCEPTS_IN_FLIGHT
@@ -463,6 +470,7 @@ impl<R: Ring> Worker<R> {
         let silence = self.handshake_ticks() as u16;
         let connection = Connection::new(socket, self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
+        self.levels.greeting += 1;
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
     }
@@ -534,6 +542,7 @@ impl<R: Ring> Worker<R> {
             Ok(()) => {
                 if was_logging_in && connection.state == State::Open {
                     self.levels.sessions += 1;
+                    self.levels.greeting -= 1;
                 }
                 self.mark_dirty(handle);
             }

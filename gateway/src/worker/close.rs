@@ -45,6 +45,9 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
+        if connection.state != State::Open {
+            self.levels.greeting -= 1;
+        }
         if matches!(connection.receiving, Receiving::Hot | Receiving::Starved) {
             self.levels.hot -= 1;
         }

@@ -12,7 +12,6 @@ impl<R: Ring> Worker<R> {
         let socket = connection.socket;
         if connection.receiving == Receiving::Ended {
             connection.receiving = Receiving::Cold;
-        self.levels.hot -= 1;
         }
         match connection.receiving {
             Receiving::Cold if !connection.in_flight.has(Operation::Watch) => {
@@ -129,6 +128,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         connection.receiving = Receiving::Cold;
+        self.levels.hot -= 1;
         if connection.in_flight.has(Operation::Receive) {
             connection.in_flight.set(Operation::Cancel);
             self.levels.armed += 1;
