@@ -103,8 +103,11 @@ impl DiskThread {
             (jobs, replies.clone())
         });
         let ends = ends.collect();
-        let work = Work { thread: self, replies, writers: BTreeMap::new(), recovering: 0 };
-        std::thread::Builder::new().name("hawser-disk".into()).spawn(move || work.run(&queue))?;
+        // Files under construction never leave the thread, so they need not be sendable.
+        let body = move || {
+            Work { thread: self, replies, writers: BTreeMap::new(), recovering: 0 }.run(&queue);
+        };
+        std::thread::Builder::new().name("hawser-disk".into()).spawn(body)?;
         Ok(ends)
     }
 }
