@@ -5,12 +5,7 @@
 //! flight, and while that is under way a second one collects. Buffers come back empty, so the
 //! steady state allocates nothing.
 
-/// Buffers kept for reuse per worker. More than connections with a send in flight at once are of
-/// no use; fewer would allocate in bursts.
-const SPARE_BUFFERS_MAX: usize = 1024;
-
-/// A buffer that grew beyond this is not kept: one large page would stay resident for ever.
-const SPARE_BYTES_MAX: usize = 16 * 1024;
+use crate::limits::SPARE_BUFFER_BYTES_MAX;
 
 /// Names a collecting buffer; `Queue::NONE` for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,22 +17,41 @@ impl Queue {
 }
 
 /// Buffers of one worker.
-#[derive(Default)]
 pub struct Pool {
     collecting: Vec<Vec<u8>>,
+    /// Bytes of each queue that are part of `held`.
+    counted: Vec<u32>,
+    held: usize,
     free: Vec<u32>,
     spare: Vec<Vec<u8>>,
+    /// Capacity of the spare buffers, and its bound.
+    spare_bytes: usize,
+    spare_bytes_max: usize,
 }
 
 impl Pool {
+    /// A pool that keeps empty buffers of at most `spare_bytes_max` in all for reuse.
+    pub fn new(spare_bytes_max: usize) -> Self {
+        Self {
+            collecting: Vec::new(),
+            counted: Vec::new(),
+            held: 0,
+            free: Vec::new(),
+            spare: Vec::new(),
+            spare_bytes: 0,
+            spare_bytes_max,
+        }
+    }
+
     /// The buffer behind `queue`, taken from the pool first if there is none.
     pub fn open(&mut self, queue: &mut Queue) -> &mut Vec<u8> {
         if *queue == Queue::NONE {
             let index = self.free.pop().unwrap_or_else(|| {
                 self.collecting.push(Vec::new());
+                self.counted.push(0);
                 self.collecting.len() as u32 - 1
             });
-            self.collecting[index as usize] = self.spare.pop().unwrap_or_default();
+            self.collecting[index as usize] = self.spare();
             *queue = Queue(index);
         }
         &mut self.collecting[queue.0 as usize]
@@ -48,9 +62,17 @@ impl Pool {
         self.collecting.get(queue.0 as usize).map_or(0, Vec::len)
     }
 
-    /// Bytes waiting in all queues.
-    pub fn collecting_bytes(&self) -> usize {
-        self.collecting.iter().map(Vec::len).sum()
+    /// Counts what was added to `queue` since it was counted last.
+    pub fn count(&mut self, queue: Queue) {
+        let Some(bytes) = self.collecting.get(queue.0 as usize) else { return };
+        let before = &mut self.counted[queue.0 as usize];
+        self.held = self.held - *before as usize + bytes.len();
+        *before = bytes.len() as u32;
+    }
+
+    /// Bytes counted in all queues that were not taken.
+    pub fn held_bytes(&self) -> usize {
+        self.held
     }
 
     /// Takes what was collected; the queue is empty afterwards.
@@ -59,6 +81,7 @@ impl Pool {
             return Vec::new();
         }
         let bytes = std::mem::take(&mut self.collecting[queue.0 as usize]);
+        self.held -= std::mem::take(&mut self.counted[queue.0 as usize]) as usize;
         self.free.push(queue.0);
         *queue = Queue::NONE;
         bytes
@@ -72,16 +95,21 @@ impl Pool {
 
     /// An empty buffer.
     pub fn spare(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        let Some(bytes) = self.spare.pop() else { return Vec::new() };
+        self.spare_bytes -= bytes.capacity();
+        bytes
     }
 
-    /// Gives a buffer back for reuse.
+    /// Gives a buffer back for reuse. A large one is not kept: one long page would stay resident
+    /// for ever.
     pub fn recycle(&mut self, mut bytes: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS_MAX
-            && bytes.capacity() > 0
-            && bytes.capacity() <= SPARE_BYTES_MAX
+        let capacity = bytes.capacity();
+        if capacity > 0
+            && capacity <= SPARE_BUFFER_BYTES_MAX
+            && self.spare_bytes + capacity <= self.spare_bytes_max
         {
             bytes.clear();
+            self.spare_bytes += capacity;
             self.spare.push(bytes);
         }
     }
@@ -93,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_queue_collects_until_it_is_taken_and_then_costs_nothing() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::new(1 << 20);
         let (mut one, mut two) = (Queue::NONE, Queue::NONE);
         pool.open(&mut one).extend_from_slice(b"a");
         pool.open(&mut two).extend_from_slice(b"b");
@@ -105,8 +133,42 @@ mod tests {
     }
 
     #[test]
+    fn held_bytes_are_those_counted_and_not_yet_taken() {
+        let mut pool = Pool::new(1 << 20);
+        let (mut one, mut two) = (Queue::NONE, Queue::NONE);
+        pool.open(&mut one).extend_from_slice(b"abc");
+        pool.count(one);
+        pool.count(one);
+        pool.open(&mut one).extend_from_slice(b"de");
+        pool.count(one);
+        pool.open(&mut two).extend_from_slice(b"f");
+        pool.count(two);
+        pool.count(Queue::NONE);
+        assert_eq!(pool.held_bytes(), 6);
+        let taken = pool.take(&mut one);
+        assert_eq!(pool.held_bytes(), 1);
+        pool.put(&mut one, taken);
+        pool.count(one);
+        assert_eq!(pool.held_bytes(), 6);
+        pool.take(&mut one);
+        pool.take(&mut two);
+        assert_eq!(pool.held_bytes(), 0);
+    }
+
+    #[test]
+    fn empty_buffers_are_kept_up_to_a_bound_of_bytes() {
+        let mut pool = Pool::new(2_500);
+        (0..5).for_each(|_| pool.recycle(Vec::with_capacity(1000)));
+        pool.recycle(Vec::with_capacity(SPARE_BUFFER_BYTES_MAX + 1));
+        let kept: Vec<usize> = (0..3).map(|_| pool.spare().capacity()).collect();
+        assert_eq!(kept, [1000, 1000, 0]);
+        pool.recycle(Vec::with_capacity(2_500));
+        assert_eq!(pool.spare().capacity(), 2_500, "what was taken makes room again");
+    }
+
+    #[test]
     fn a_recycled_buffer_comes_back_empty() {
-        let mut pool = Pool::default();
+        let mut pool = Pool::new(1 << 20);
         pool.recycle(b"secret".to_vec());
         let mut queue = Queue::NONE;
         assert!(pool.open(&mut queue).is_empty());

@@ -10,16 +10,18 @@
 //! bound cut off. The worker runs unchanged on the real and on the simulated ring.
 
 mod close;
+mod flow;
 mod receive;
 mod timeout;
 
 use crate::{
-    connection::{Connection, Receiving, State},
+    connection::{Connection, Flow, Receiving, State},
     hosting::Hosting,
     limits,
     mesh::{MeshPort, Parcel},
     metrics::{CloseReason, WorkerMetrics},
     outbound::{Pool, Queue},
+    pressure::Pressure,
     session::{Farewell, Outlet, SessionSettings, Sessions},
     slab::{Handle, Slab},
     timers::{TICK_US, Tick, Wheel},
@@ -40,10 +42,11 @@ use std::{
     },
 };
 
-/// `ENOBUFS`, `EAGAIN`, `ECANCELED`, `ENFILE` and `EMFILE` as every Linux has them.
+/// `ENOBUFS`, `EAGAIN`, `ECANCELED` and `EINTR` as every Linux has them.
 const ENOBUFS: Errno = Errno(105);
 const EAGAIN: Errno = Errno(11);
 const ECANCELED: Errno = Errno(125);
+const EINTR: Errno = Errno(4);
 
 /// What the process wants of its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ struct Levels {
     closing: u32,
     /// Connections accepted and not yet logged in.
     greeting: u32,
+    /// Connections whose bytes are not taken until they read.
+    paused: u32,
 }
 
 struct Door {
@@ -160,6 +165,15 @@ pub struct Worker<R: Ring> {
     doors: Vec<Door>,
     dirty: Vec<Handle>,
     starved: VecDeque<Handle>,
+    /// Those with bytes left over from a turn whose budget was used up, oldest first.
+    yielding: VecDeque<Handle>,
+    /// Those whose bytes were taken in this turn.
+    spenders: Vec<Handle>,
+    /// Bytes that may still be taken in this turn, of all connections.
+    budget: usize,
+    pressure: Pressure,
+    /// Bytes of all sends in flight.
+    sending: usize,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
     leaving: Option<u32>,
@@ -194,10 +208,16 @@ impl<R: Ring> Worker<R> {
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
             doors.push(Door { listener, accepts: 0, asked: 0 });
         }
+        let workers = fleet.loads.len() as u32;
         Ok(Self {
             connections: Slab::new(settings.slots),
             wheel: Wheel::new(settings.slots),
-            pool: Pool::default(),
+            pool: Pool::new(limits::spare_bytes_per_worker(workers) as usize),
+            pressure: Pressure::new(
+                sessions.outbound_bytes_high,
+                limits::held_bytes_per_worker(workers) as usize,
+            ),
+            sending: 0,
             sessions: Sessions::new(sessions),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
@@ -211,6 +231,9 @@ impl<R: Ring> Worker<R> {
             doors,
             dirty: Vec::new(),
             starved: VecDeque::new(),
+            yielding: VecDeque::new(),
+            spenders: Vec::new(),
+            budget: 0,
             leaving: None,
             metrics,
             completions: Vec::new(),
@@ -258,11 +281,8 @@ impl<R: Ring> Worker<R> {
         self.mesh.unpark();
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
-        if tick != self.tick {
-            self.tick = tick;
-            // A walk over all queues: often enough for a gauge, too dear for every turn.
-            self.metrics.outbound_bytes.set(self.pool.collecting_bytes() as u64);
-        }
+        self.tick = tick;
+        self.begin_budget();
         self.batch = completions.len() as u32;
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
@@ -290,6 +310,8 @@ impl<R: Ring> Worker<R> {
         let cold = held.saturating_sub(levels.hot + levels.closing);
         metrics.connections_cold.set(u64::from(cold));
         metrics.sessions.set(u64::from(levels.sessions));
+        metrics.connections_slow.set(u64::from(levels.paused));
+        metrics.outbound_bytes.set(self.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
@@ -329,6 +351,7 @@ impl<R: Ring> Worker<R> {
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
             || !self.dirty.is_empty()
+            || !self.yielding.is_empty()
             || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
@@ -376,7 +399,7 @@ impl<R: Ring> Worker<R> {
             Event::Received(result) => self.on_received(handle, result, more),
             Event::Readable(result) => self.on_readable(handle, result),
             Event::Sent(result, bytes) => self.on_sent(handle, result, bytes),
-            Event::Cancelled(_) => {}
+            Event::Cancelled(_) => self.quieten(handle),
             Event::Closed(_) => return self.forget(handle),
             _ => {}
         }
@@ -482,6 +505,7 @@ impl<R: Ring> Worker<R> {
     /// Encoded frames wait: remember to send them this turn.
     fn mark_dirty(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        self.pool.count(connection.queued);
         if !connection.dirty && connection.queued != Queue::NONE {
             connection.dirty = true;
             self.dirty.push(handle);
@@ -531,7 +555,9 @@ impl<R: Ring> Worker<R> {
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let was_logging_in = connection.state == State::LoggingIn;
+        let marks = self.pressure.marks(self.pool.held_bytes() + self.sending);
         let mut outlet = Outlet {
+            marks,
             now: self.now,
             tick: self.tick,
             pool: &mut self.pool,
@@ -591,6 +617,8 @@ impl<R: Ring> Worker<R> {
             if bytes.is_empty() {
                 continue;
             }
+            connection.sending = bytes.len() as u32;
+            self.sending += bytes.len();
             connection.in_flight.set(Operation::Send);
             self.levels.armed += 1;
             let token = Token::new(Operation::Send, handle.slot, handle.generation);
@@ -601,6 +629,12 @@ impl<R: Ring> Worker<R> {
 
     fn on_sent(&mut self, handle: Handle, result: Result<usize, Errno>, mut bytes: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        let unsent = match result {
+            Ok(sent) if connection.state != State::Closing => bytes.len().saturating_sub(sent),
+            _ => 0,
+        };
+        self.sending -= connection.sending as usize - unsent;
+        connection.sending = unsent as u32;
         match result {
             Ok(sent) if sent < bytes.len() && connection.state != State::Closing => {
                 self.metrics.bytes_out.add(sent as u64);
@@ -617,9 +651,10 @@ impl<R: Ring> Worker<R> {
             }
             Err(_) => {
                 self.pool.recycle(bytes);
-                self.begin_close(handle, true, CloseReason::Reset);
+                return self.begin_close(handle, true, CloseReason::Reset);
             }
         }
+        self.resume_if_read(handle);
     }
 }
 
