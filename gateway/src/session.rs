@@ -145,6 +145,11 @@ impl Sessions {
         Self { settings, encoder: Encoder::new(), page: None }
     }
 
+    /// New settings, for logins from now on.
+    pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
+        self.settings = settings;
+    }
+
     /// Settings in force.
     pub fn settings(&self) -> &SessionSettings {
         &self.settings

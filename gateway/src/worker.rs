@@ -37,7 +37,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, Ordering},
     },
 };
@@ -67,6 +67,9 @@ pub struct Fleet {
     pub loads: Box<[AtomicU32]>,
     /// Ring of each worker, 0 until known.
     pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
+    /// Settings to be taken over, and how often there were new ones.
+    offered: Mutex<Option<Arc<SessionSettings>>>,
+    edition: AtomicU32,
 }
 
 impl Fleet {
@@ -76,7 +79,16 @@ impl Fleet {
             phase: AtomicU8::new(Phase::Serving as u8),
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
+            offered: Mutex::new(None),
+            edition: AtomicU32::new(0),
         }
+    }
+
+    /// Gives all workers new settings for sessions; they take them over at their next turn (wake
+    /// them). Who is logged in stays so.
+    pub fn offer(&self, settings: Arc<SessionSettings>) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
+        self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// What the process wants.
@@ -172,6 +184,8 @@ pub struct Worker<R: Ring> {
     /// Bytes that may still be taken in this turn, of all connections.
     budget: usize,
     pressure: Pressure,
+    /// Edition of the settings in force.
+    edition: u32,
     /// Bytes of all sends in flight.
     sending: usize,
     /// Slot up to which sessions were announced again, per host that asked.
@@ -218,6 +232,7 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             sending: 0,
+            edition: 0,
             sessions: Sessions::new(sessions),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
@@ -282,6 +297,7 @@ impl<R: Ring> Worker<R> {
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
         self.tick = tick;
+        self.take_over_settings();
         self.begin_budget();
         self.batch = completions.len() as u32;
         self.metrics.batch.record(completions.len() as u64);
@@ -298,6 +314,18 @@ impl<R: Ring> Worker<R> {
         self.mesh.flush(&mut self.ring);
         self.export(turn.now);
         self.go_on()
+    }
+
+    /// One load a turn; the lock is taken only when there is something new.
+    fn take_over_settings(&mut self) {
+        let edition = self.fleet.edition.load(Ordering::Acquire);
+        if edition != self.edition {
+            self.edition = edition;
+            let offered = self.fleet.offered.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(settings) = offered.as_ref() {
+                self.sessions.take_over(settings.clone());
+            }
+        }
     }
 
     /// Levels and the ring's own counters. The turn's length counts from the end of its wait.

@@ -58,6 +58,7 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
     assert_eq!(config.store.data_dir, Path::new("./hawser-data"));
     assert_eq!(config.auth.kind, AuthKind::None);
+    assert_eq!(config.store.retention_hours, 72);
     assert_eq!((config.limits.workers, config.limits.max_connections), (2, 39_800));
     assert_eq!((config.router.hosts, config.store.lanes), (2, 1));
     assert_eq!(config.limits.connections_per_worker(), limits::TABLE_SLOTS_USABLE);

@@ -96,7 +96,15 @@ impl<R: Ring> Worker<R> {
                 }
             }
             Err(EAGAIN) => self.look_again(handle),
-            Err(ECANCELED | EINTR) => {
+            Err(ECANCELED) => {
+                self.arm(handle);
+                self.look_again(handle);
+            }
+            // It has looked at nothing.
+            Err(EINTR) => {
+                if let Some(connection) = self.connections.get_mut(handle) {
+                    connection.missed = true;
+                }
                 self.arm(handle);
                 self.look_again(handle);
             }
