@@ -127,8 +127,6 @@ pub struct Connection {
     pub spent: u16,
     /// When a page was asked for that has not come: low bits of the tick, 0 for none.
     pub page_since: u16,
-    /// Bytes of the send in flight that have not gone.
-    pub sending: u32,
     /// Last byte heard.
     pub heard: Tick,
     /// When the unfinished frame began, or the state was entered.
@@ -174,7 +172,6 @@ impl Connection {
             silence,
             spent: 0,
             page_since: 0,
-            sending: 0,
             heard: now,
             since: now,
             queued: Queue::NONE,

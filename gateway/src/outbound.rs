@@ -19,6 +19,8 @@ impl Queue {
 /// Buffers of one worker.
 pub struct Pool {
     collecting: Vec<Vec<u8>>,
+    /// Bytes of each queue's send in flight that have not gone.
+    sending: Vec<u32>,
     /// Bytes of each queue that are part of `held`.
     counted: Vec<u32>,
     held: usize,
@@ -34,6 +36,7 @@ impl Pool {
     pub fn new(spare_bytes_max: usize) -> Self {
         Self {
             collecting: Vec::new(),
+            sending: Vec::new(),
             counted: Vec::new(),
             held: 0,
             free: Vec::new(),
@@ -48,6 +51,7 @@ impl Pool {
         if *queue == Queue::NONE {
             let index = self.free.pop().unwrap_or_else(|| {
                 self.collecting.push(Vec::new());
+                self.sending.push(0);
                 self.counted.push(0);
                 self.collecting.len() as u32 - 1
             });
@@ -57,17 +61,43 @@ impl Pool {
         &mut self.collecting[queue.0 as usize]
     }
 
-    /// Bytes waiting in `queue`.
+    /// Bytes collected in `queue`.
     pub fn queued_bytes(&self, queue: Queue) -> usize {
         self.collecting.get(queue.0 as usize).map_or(0, Vec::len)
     }
 
+    /// Bytes collected in `queue` and those of its send that have not gone.
+    pub fn waiting_bytes(&self, queue: Queue) -> usize {
+        let Some(bytes) = self.collecting.get(queue.0 as usize) else { return 0 };
+        bytes.len() + self.sending[queue.0 as usize] as usize
+    }
+
     /// Counts what was added to `queue` since it was counted last.
     pub fn count(&mut self, queue: Queue) {
-        let Some(bytes) = self.collecting.get(queue.0 as usize) else { return };
-        let before = &mut self.counted[queue.0 as usize];
-        self.held = self.held - *before as usize + bytes.len();
-        *before = bytes.len() as u32;
+        let bytes = self.waiting_bytes(queue);
+        let Some(before) = self.counted.get_mut(queue.0 as usize) else { return };
+        self.held = self.held - *before as usize + bytes;
+        *before = bytes as u32;
+    }
+
+    /// Takes what was collected to be sent; it is held until [`Pool::sent`] says otherwise.
+    pub fn take_to_send(&mut self, queue: Queue) -> Vec<u8> {
+        let Some(collecting) = self.collecting.get_mut(queue.0 as usize) else { return Vec::new() };
+        let bytes = std::mem::take(collecting);
+        self.sending[queue.0 as usize] = bytes.len() as u32;
+        bytes
+    }
+
+    /// Of the send in flight `unsent` bytes are left. A queue with nothing left is given back.
+    pub fn sent(&mut self, queue: &mut Queue, unsent: usize) {
+        let Some(sending) = self.sending.get_mut(queue.0 as usize) else { return };
+        *sending = unsent as u32;
+        if self.waiting_bytes(*queue) == 0 {
+            let empty = self.take(queue);
+            self.recycle(empty);
+        } else {
+            self.count(*queue);
+        }
     }
 
     /// Bytes counted in all queues that were not taken.
@@ -82,6 +112,7 @@ impl Pool {
         }
         let bytes = std::mem::take(&mut self.collecting[queue.0 as usize]);
         self.held -= std::mem::take(&mut self.counted[queue.0 as usize]) as usize;
+        self.sending[queue.0 as usize] = 0;
         self.free.push(queue.0);
         *queue = Queue::NONE;
         bytes
@@ -153,6 +184,27 @@ mod tests {
         pool.take(&mut one);
         pool.take(&mut two);
         assert_eq!(pool.held_bytes(), 0);
+    }
+
+    #[test]
+    fn bytes_being_sent_are_held_until_they_have_gone() {
+        let mut pool = Pool::new(1 << 20);
+        let mut queue = Queue::NONE;
+        pool.open(&mut queue).extend_from_slice(b"abcd");
+        pool.count(queue);
+        let bytes = pool.take_to_send(queue);
+        pool.open(&mut queue).extend_from_slice(b"ef");
+        pool.count(queue);
+        assert_eq!((pool.queued_bytes(queue), pool.waiting_bytes(queue)), (2, 6));
+        assert_eq!(pool.held_bytes(), 6);
+        pool.sent(&mut queue, 1);
+        assert_eq!(pool.held_bytes(), 3);
+        pool.sent(&mut queue, 0);
+        pool.recycle(bytes);
+        assert_eq!((pool.held_bytes(), pool.waiting_bytes(queue)), (2, 2));
+        assert_eq!(pool.take_to_send(queue), b"ef");
+        pool.sent(&mut queue, 0);
+        assert_eq!((queue, pool.held_bytes()), (Queue::NONE, 0));
     }
 
     #[test]

@@ -135,7 +135,7 @@ pub struct Outlet<'a> {
 impl Outlet<'_> {
     /// Bytes on their way to the connection.
     fn waiting(&self, connection: &Connection) -> usize {
-        self.pool.queued_bytes(connection.queued) + connection.sending as usize
+        self.pool.waiting_bytes(connection.queued)
     }
 }
 

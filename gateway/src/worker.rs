@@ -186,8 +186,6 @@ pub struct Worker<R: Ring> {
     pressure: Pressure,
     /// Edition of the settings in force.
     edition: u32,
-    /// Bytes of all sends in flight.
-    sending: usize,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
     leaving: Option<u32>,
@@ -231,7 +229,6 @@ impl<R: Ring> Worker<R> {
                 sessions.outbound_bytes_high,
                 limits::held_bytes_per_worker(workers) as usize,
             ),
-            sending: 0,
             edition: 0,
             sessions: Sessions::new(sessions),
             uplinks: Uplinks::new(settings.hosts),
@@ -339,7 +336,7 @@ impl<R: Ring> Worker<R> {
         metrics.connections_cold.set(u64::from(cold));
         metrics.sessions.set(u64::from(levels.sessions));
         metrics.connections_slow.set(u64::from(levels.paused));
-        metrics.outbound_bytes.set(self.held_bytes() as u64);
+        metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
@@ -534,7 +531,7 @@ impl<R: Ring> Worker<R> {
     fn mark_dirty(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         self.pool.count(connection.queued);
-        if !connection.dirty && connection.queued != Queue::NONE {
+        if !connection.dirty && self.pool.queued_bytes(connection.queued) > 0 {
             connection.dirty = true;
             self.dirty.push(handle);
         }
@@ -583,7 +580,7 @@ impl<R: Ring> Worker<R> {
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let was_logging_in = connection.state == State::LoggingIn;
-        let marks = self.pressure.marks(self.pool.held_bytes() + self.sending);
+        let marks = self.pressure.marks(self.pool.held_bytes());
         let mut outlet = Outlet {
             marks,
             now: self.now,
@@ -641,12 +638,10 @@ impl<R: Ring> Worker<R> {
             if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
                 continue;
             }
-            let bytes = self.pool.take(&mut connection.queued);
+            let bytes = self.pool.take_to_send(connection.queued);
             if bytes.is_empty() {
                 continue;
             }
-            connection.sending = bytes.len() as u32;
-            self.sending += bytes.len();
             connection.in_flight.set(Operation::Send);
             self.levels.armed += 1;
             let token = Token::new(Operation::Send, handle.slot, handle.generation);
@@ -661,8 +656,7 @@ impl<R: Ring> Worker<R> {
             Ok(sent) if connection.state != State::Closing => bytes.len().saturating_sub(sent),
             _ => 0,
         };
-        self.sending -= connection.sending as usize - unsent;
-        connection.sending = unsent as u32;
+        self.pool.sent(&mut connection.queued, unsent);
         match result {
             Ok(sent) if sent < bytes.len() && connection.state != State::Closing => {
                 self.metrics.bytes_out.add(sent as u64);

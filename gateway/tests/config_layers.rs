@@ -235,6 +235,28 @@ fn kinds_of_authentication_want_their_keys() {
 }
 
 #[test]
+fn what_a_new_user_types_wrong_is_answered_with_what_to_type() {
+    for (address, meant) in [
+        ("7900", "maybe 127.0.0.1:7900"),
+        (":7900", "maybe 127.0.0.1:7900"),
+        ("localhost:7900", "maybe 127.0.0.1:7900"),
+        ("example.org:7900", "IP:PORT"),
+        ("127.0.0.1", "IP:PORT"),
+    ] {
+        let text = refused("", &[], &["--native", address]);
+        assert_parts(&text, &["listener.address", address, "--native", meant]);
+    }
+    let text = refused("", &[], &["--native", "127.0.0.1:9000", "--admin", "127.0.0.1:9000"]);
+    assert_parts(&text, &["admin.address", "127.0.0.1:9000", "--admin", "a listener has"]);
+    assert_parts(&refused("", &[], &["--config", "missing.toml"]), &["there is no such file"]);
+    for flags in [&["start"][..], &["serve"]] {
+        let Err(Stop::Usage(text)) = invoke("", &[], flags) else { panic!("{flags:?}") };
+        assert_parts(&text, &["give no command"]);
+    }
+    assert!(matches!(invoke("", &[], &["help"]), Err(Stop::Shown(_))));
+}
+
+#[test]
 fn check_config_log_commands_help_and_version_are_told_apart() {
     assert!(matches!(invoke("", &[], &["--check-config"]), Ok(Invocation::Check(_))));
     let bad = invoke("", &[], &["--check-config", "--workers", "0"]);

@@ -9,11 +9,6 @@
 use super::*;
 
 impl<R: Ring> Worker<R> {
-    /// Bytes that wait for clients to read, or to finish a frame.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.pool.held_bytes() + self.sending
-    }
-
     /// A new turn, a new budget: first for those who had to wait.
     pub(super) fn begin_budget(&mut self) {
         self.budget = limits::RECEIVE_BYTES_PER_TURN_IN_ALL as usize;
@@ -66,9 +61,9 @@ impl<R: Ring> Worker<R> {
 
     /// A send has moved: a paused connection whose answers have gone is read from again.
     pub(super) fn resume_if_read(&mut self, handle: Handle) {
-        let marks = self.pressure.marks(self.held_bytes());
+        let marks = self.pressure.marks(self.pool.held_bytes());
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let waiting = self.pool.queued_bytes(connection.queued) + connection.sending as usize;
+        let waiting = self.pool.waiting_bytes(connection.queued);
         if connection.flow == Flow::Paused && waiting <= marks.resume {
             self.levels.paused -= 1;
             self.go_on_taking(handle);

@@ -189,7 +189,7 @@ impl<R: Ring> Worker<R> {
     ) -> Result<(), Farewell> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         let bytes = lease.map_or(&[][..], |lease| self.ring.bytes(lease));
-        let marks = self.pressure.marks(self.pool.held_bytes() + self.sending);
+        let marks = self.pressure.marks(self.pool.held_bytes());
         let collected = (connection.partial != Queue::NONE).then(|| {
             let mut collected = self.pool.take(&mut connection.partial);
             collected.extend_from_slice(bytes);
