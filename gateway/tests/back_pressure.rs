@@ -168,7 +168,7 @@ impl Gateway {
         let mut client =
             Client { peer, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() };
         client.hello(name);
-        self.run("login", |_| client.read().iter().any(|said| *said == Said::Welcome));
+        self.run("login", |_| client.read().contains(&Said::Welcome));
         client
     }
 }
