@@ -13,8 +13,10 @@ use std::{
 use hawser_codec::{
     code,
     frame::{self, FrameLimits, PREFACE, Step},
-    link::{Accepted, Downlink, LoggedIn, Uplink},
-    message::{self, Beat, Class, Encoder, Hello, Level, Message, NotifyAcknowledge, Request},
+    link::{Accepted, Deliver, LoggedIn, PeerReceipt, Uplink},
+    message::{
+        self, Beat, Class, Encoder, Hello, Level, Message, NotifyAcknowledge, Request, Sync,
+    },
 };
 use hawser_gateway::{
     auth::Authenticator,
@@ -52,6 +54,16 @@ struct Gateway {
     metrics: Arc<WorkerMetrics>,
     host: MeshPort,
     host_ring: SimRing,
+    heard: Heard,
+}
+
+/// What the host was told, besides what it answers.
+#[derive(Default)]
+struct Heard {
+    /// Connections that logged in, in order.
+    connections: Vec<u64>,
+    reads: usize,
+    stalls: usize,
 }
 
 impl Gateway {
@@ -116,7 +128,14 @@ impl Gateway {
             counters.clone(),
         );
         let worker = worker.unwrap();
-        Self { world: world.clone(), worker, metrics: counters, host, host_ring }
+        Self {
+            world: world.clone(),
+            worker,
+            metrics: counters,
+            host,
+            host_ring,
+            heard: Heard::default(),
+        }
     }
 
     /// One turn of the worker and of the host.
@@ -129,7 +148,7 @@ impl Gateway {
         let mut answers = Vec::new();
         for (_, parcel) in parcels {
             let Parcel::Uplink(batch) = parcel else { panic!("a worker sends nothing else") };
-            answer(&batch, &mut answers);
+            answer(&batch, &mut answers, &mut self.heard);
         }
         if !answers.is_empty() {
             self.host.send(1, Parcel::Downlink(answers));
@@ -178,19 +197,24 @@ impl Gateway {
 }
 
 /// What a shard host would say: every login stands, every request is accepted.
-fn answer(batch: &[u8], answers: &mut Vec<u8>) {
+fn answer(batch: &[u8], answers: &mut Vec<u8>, heard: &mut Heard) {
     let mut rest = batch;
     while let Some(uplink) = Uplink::take(&mut rest).unwrap() {
         match uplink {
-            Uplink::Login(login) => LoggedIn {
-                connection: login.connection,
-                epoch: 1,
-                head: 0,
-                cursor: 0,
-                floor: 0,
-                announced: false,
+            Uplink::Login(login) => {
+                heard.connections.push(login.connection);
+                LoggedIn {
+                    connection: login.connection,
+                    epoch: 1,
+                    head: 0,
+                    cursor: 0,
+                    floor: 0,
+                    announced: false,
+                }
+                .put(answers);
             }
-            .put(answers),
+            Uplink::Read(_) => heard.reads += 1,
+            Uplink::Stall(_) => heard.stalls += 1,
             Uplink::Send(send) => Accepted {
                 connection: send.connection,
                 channel: send.channel,
@@ -202,14 +226,14 @@ fn answer(batch: &[u8], answers: &mut Vec<u8>) {
             _ => {}
         }
     }
-    let mut rest = answers.as_slice();
-    while Downlink::take(&mut rest).unwrap().is_some() {}
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
     Welcome,
     Pong,
+    Notify(u64),
+    Receipt,
     Acknowledge(u64),
     Refused(u64, u16),
     Fatal(u16),
@@ -224,6 +248,11 @@ struct Client {
 
 impl Client {
     fn hello(&mut self, name: &str) {
+        let bytes = self.hello_bytes(name);
+        self.peer.send(&bytes);
+    }
+
+    fn hello_bytes(&mut self, name: &str) -> Vec<u8> {
         let hello = Hello {
             version_min: 1,
             version_max: 1,
@@ -242,7 +271,7 @@ impl Client {
         };
         let mut bytes = PREFACE.to_vec();
         self.encoder.hello(&mut bytes, 0, 0, &hello);
-        self.peer.send(&bytes);
+        bytes
     }
 
     /// Bytes of one ping.
@@ -281,6 +310,8 @@ impl Client {
             said.push(match message::decode(frame).unwrap() {
                 Message::Welcome(_) => Said::Welcome,
                 Message::Pong(_) => Said::Pong,
+                Message::Notify(notify) => Said::Notify(notify.number),
+                Message::Receipt(_) => Said::Receipt,
                 Message::Acknowledge(acknowledge) => Said::Acknowledge(acknowledge.client_seq),
                 Message::Error(error) if error.fatal => Said::Fatal(error.code),
                 Message::Error(error) => Said::Refused(error.client_seq, error.code),
@@ -499,4 +530,74 @@ fn when_many_do_not_read_the_worker_keeps_its_bound_and_refuses_new_work() {
     });
     reader.request(2);
     gateway.run("acceptance", |_| reader.read().contains(&Said::Acknowledge(2)));
+}
+
+#[test]
+fn a_slow_reader_is_pushed_to_up_to_the_mark_and_its_host_told_once() {
+    const PUSHED: u64 = 2_000;
+    let world = tight(Faults::none());
+    let mut gateway = Gateway::new(&world, 2);
+    let mut client = gateway.client("slow");
+    let connection = gateway.heard.connections[0];
+    let body = [7; 200];
+    for number in 1..=PUSHED {
+        let mut batch = Vec::new();
+        let deliver = Deliver {
+            connection,
+            page: false,
+            number,
+            sequence: number,
+            incarnation: 1,
+            client_seq: number,
+            uuid: [0; 16],
+            time_ms: 1,
+            content: 1,
+            receipts: 0,
+            own: false,
+            peer_name: b"anna",
+            sender_name: b"anna",
+            device_name: b"phone",
+            body: &body,
+        };
+        deliver.put(&mut batch);
+        PeerReceipt { connection, what: 1, sequence: number, peer_name: b"anna" }.put(&mut batch);
+        gateway.host.send(1, Parcel::Downlink(batch));
+        gateway.turn();
+    }
+    let most = u64::from(limits::OUTBOUND_BYTES_HIGH) + 1024;
+    assert!(gateway.held() <= most, "{} bytes held", gateway.held());
+    assert_eq!(gateway.heard.stalls, 1);
+
+    let mut numbers = Vec::new();
+    gateway.run("all has gone", |gateway| {
+        numbers.extend(client.read().into_iter().filter_map(|said| match said {
+            Said::Notify(number) => Some(number),
+            _ => None,
+        }));
+        gateway.held() == 0 && world.next_event_us().is_none_or(|at| at > world.now().monotonic_us)
+    });
+    let count = numbers.len() as u64;
+    assert!(count > 100 && count < PUSHED, "{count} were pushed");
+    assert_eq!(numbers, (1..=count).collect::<Vec<u64>>(), "a prefix, in order");
+}
+
+#[test]
+fn one_page_is_under_way_at_a_time_until_it_counts_as_lost() {
+    let world = tight(Faults::none());
+    let mut gateway = Gateway::new(&world, 2);
+    let mut client = gateway.client("anna");
+    let mut question = Vec::new();
+    let sync = Sync { request: 1, after: 0, limit: 50, backward: false, since_ms: 0 };
+    client.encoder.sync(&mut question, 0, 0, &sync);
+    client.peer.send(&question.repeat(3));
+    let refused = Said::Refused(0, code::RATE_LIMITED);
+    let mut refusals = 0;
+    gateway.run("refusals", |_| {
+        refusals += client.read().iter().filter(|said| **said == refused).count();
+        refusals == 2
+    });
+    assert_eq!(gateway.heard.reads, 1);
+    gateway.pass(11, |_| {});
+    client.peer.send(&question);
+    gateway.run("the next question", |gateway| gateway.heard.reads == 2);
 }
