@@ -52,6 +52,10 @@ impl<R: Ring> Worker<R> {
             self.levels.hot -= 1;
         }
         connection.receiving = Receiving::Ended;
+        if connection.flow == Flow::Paused {
+            self.levels.paused -= 1;
+        }
+        connection.flow = Flow::Open;
         if matches!(connection.state, State::LoggingIn | State::Open) && connection.is_announced() {
             let logout = hawser_codec::link::Logout {
                 connection: handle.to_u64(),
