@@ -16,6 +16,7 @@ pub mod log;
 pub mod log_tools;
 pub mod mesh;
 pub mod metrics;
+pub mod names;
 pub mod outbound;
 pub mod pressure;
 pub mod resume;
