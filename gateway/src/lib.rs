@@ -11,6 +11,7 @@ pub mod connection;
 pub mod disk_thread;
 pub mod environment;
 pub mod hosting;
+pub mod huge_pages;
 pub mod limits;
 pub mod log;
 pub mod log_tools;
