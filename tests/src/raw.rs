@@ -373,6 +373,19 @@ impl RawClient {
         refusal
     }
 
+    /// The error that ends this connection, if it has come.
+    ///
+    /// # Panics
+    /// If the socket's mode cannot be changed.
+    #[track_caller]
+    pub fn farewell_already(&mut self) -> Option<Refusal> {
+        self.socket.set_nonblocking(true).expect("a socket has the mode");
+        let mut byte = [0];
+        let came = self.socket.peek(&mut byte);
+        self.socket.set_nonblocking(false).expect("a socket has the mode");
+        came.is_ok().then(|| self.farewell())
+    }
+
     /// Waits for the end of the connection.
     ///
     /// # Panics
