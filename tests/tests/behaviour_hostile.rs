@@ -130,19 +130,34 @@ fn half_a_frame_does_not_wait_for_ever() {
 }
 
 #[test]
+fn half_a_frame_ends_a_session_long_before_its_heartbeat_would() {
+    let mut scene = Scene::new();
+    let mut member = scene.member();
+    // Longer than the handshake of the member, whose timer has been filed for the heartbeat since.
+    assert_farewell(&mut scene.stranger(), code::TIMEOUT);
+    member.say(&header(200, kind::REQUEST, 0));
+    let farewell = assert_farewell(&mut member, code::TIMEOUT);
+    assert!(farewell.text.contains("begun and not finished"), "{}", farewell.text);
+    scene.neighbours.chat();
+    scene.close();
+}
+
+#[test]
 fn hello_that_drips_in_byte_by_byte_does_not_stretch_the_handshake() {
     let mut scene = Scene::new();
     let mut client = scene.stranger();
     let mut bytes = PREFACE.to_vec();
     let name = random_name();
-    Encoder::new().message(&mut bytes, 0, 0, &Message::Hello(hello(&name, "phone")));
-    // The last byte never comes, the others come until the server has had enough.
+    let mut greeting = hello(&name, "phone");
+    let agent = "a".repeat(250);
+    greeting.agent = &agent;
+    Encoder::new().message(&mut bytes, 0, 0, &Message::Hello(greeting));
+    // Byte after byte takes longer than the handshake may.
     let mut sent = 0;
     let farewell = until("the server's patience to end", || {
-        if sent < bytes.len() - 1 {
-            client.say(&bytes[sent..=sent]);
-            sent += 1;
-        }
+        assert!(sent < bytes.len() - 1, "the hello was all but through, and nothing ended it");
+        client.say(&bytes[sent..=sent]);
+        sent += 1;
         client.farewell_already()
     });
     assert_eq!(farewell.code, code::TIMEOUT);

@@ -89,12 +89,18 @@ impl<R: Ring> Worker<R> {
     /// Decides what is armed next after bytes came.
     fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        let frame_begun = connection.partial != Queue::NONE && connection.since == self.tick;
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
             // The watch is edge-like: a buffer that came back full may have left bytes behind.
             Receiving::Cold if filled => self.receive_once(handle),
             Receiving::Hot if !more => self.arm(handle),
             _ => {}
+        }
+        if frame_begun {
+            // Its end is due before the heartbeat that the timer was filed for.
+            let next = self.next_timer(handle);
+            self.wheel.file(handle.slot, next);
         }
     }
 
@@ -110,7 +116,9 @@ impl<R: Ring> Worker<R> {
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
             self.ring.cancel(target, token);
         }
-        self.wheel.file(handle.slot, self.tick + limits::COOL_TICKS);
+        // Cooling is one more deadline: a handshake or heartbeat that ends sooner still does.
+        let next = self.next_timer(handle);
+        self.wheel.file(handle.slot, next);
         self.arm(handle);
     }
 
