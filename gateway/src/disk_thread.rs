@@ -194,12 +194,12 @@ impl Work {
     fn begin_checkpoint(&self, host: u16, starts: &[(u8, u32)]) -> io::Result<CheckpointWriter> {
         let disk = self.thread.disk.as_ref();
         let number = Checkpoints::load(disk)?.next_number(host as u8);
-        CheckpointWriter::begin(disk, host as u8, number, (self.thread.wall_ms)(), starts)
+        CheckpointWriter::begin(disk, host as u8, number, starts)
     }
 
     fn commit_checkpoint(&self, writer: CheckpointWriter) -> io::Result<()> {
         let disk = self.thread.disk.as_ref();
-        writer.commit(disk)?;
+        writer.commit(disk, (self.thread.wall_ms)())?;
         Checkpoints::load(disk)?.prune(disk)?;
         Ok(())
     }
