@@ -253,6 +253,11 @@ impl Home {
         self.directory.path().join("data")
     }
 
+    /// Leaves the data on disk and says where.
+    pub fn keep(self) -> PathBuf {
+        self.directory.keep()
+    }
+
     /// A file beside the data directory.
     ///
     /// # Panics
@@ -322,9 +327,17 @@ impl Gateway {
     /// # Panics
     /// If it does not serve.
     pub fn restart(&mut self) {
+        self.begin_restart();
+        self.wait_until_serving();
+    }
+
+    /// Starts it again without waiting until it serves.
+    ///
+    /// # Panics
+    /// If there is no process to be had.
+    pub fn begin_restart(&mut self) {
         self.kill();
         self.process = self.setup.spawn(&self.home);
-        self.wait_until_serving();
     }
 
     /// Changes settings for the next start.
