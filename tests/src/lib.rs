@@ -5,6 +5,7 @@
 //! delivered, `torture` does all of it under kills.
 
 pub mod company;
+pub mod confine;
 pub mod ledger;
 pub mod process;
 pub mod raw;

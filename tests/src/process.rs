@@ -42,6 +42,7 @@ pub struct Setup {
     wrapper: Vec<String>,
     shell: Option<String>,
     workers: u32,
+    names_data_dir: bool,
 }
 
 impl Default for Setup {
@@ -59,6 +60,7 @@ impl Setup {
             wrapper: Vec::new(),
             shell: None,
             workers: 2,
+            names_data_dir: true,
         }
         // Segments are filled beforehand; the shipped size would write 256 MiB for every start.
         .setting("store.segment_bytes", 4 << 20)
@@ -92,6 +94,13 @@ impl Setup {
     #[must_use]
     pub fn after_mounting(mut self, commands: &str) -> Self {
         self.shell = Some(commands.to_owned());
+        self
+    }
+
+    /// Leaves `--data-dir` to the arguments.
+    #[must_use]
+    pub fn without_data_dir(mut self) -> Self {
+        self.names_data_dir = false;
         self
     }
 
@@ -147,10 +156,11 @@ impl Setup {
         }
         line.push(program.display().to_string());
         let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
+        if self.names_data_dir {
+            command.arg("--data-dir").arg(home.data_dir());
+        }
         command
-            .args(&line[1..])
-            .arg("--data-dir")
-            .arg(home.data_dir())
             .arg("--native")
             .arg(home.native.to_string())
             .arg("--admin")
