@@ -1,7 +1,6 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
-use crate::limits;
 use crate::storage::{Background, Done, Job, Rebuilt, recover};
 use crossbeam::queue::SegQueue;
 use hawser_ring::Waker;
@@ -75,6 +74,8 @@ pub struct DiskThread {
     pub disk: Box<dyn Disk + Send>,
     /// Salt of the directory.
     pub salt: u64,
+    /// Answers a dedup window remembers.
+    pub answers_max: usize,
     /// Shard hosts.
     pub hosts: u16,
     /// Lanes.
@@ -102,8 +103,11 @@ impl DiskThread {
             (jobs, replies.clone())
         });
         let ends = ends.collect();
-        let work = Work { thread: self, replies, writers: BTreeMap::new(), recovering: 0 };
-        std::thread::Builder::new().name("hawser-disk".into()).spawn(move || work.run(&queue))?;
+        // Files under construction never leave the thread, so they need not be sendable.
+        let body = move || {
+            Work { thread: self, replies, writers: BTreeMap::new(), recovering: 0 }.run(&queue);
+        };
+        std::thread::Builder::new().name("hawser-disk".into()).spawn(body)?;
         Ok(ends)
     }
 }
@@ -177,7 +181,7 @@ impl Work {
                 thread.salt,
                 thread.hosts,
                 thread.lanes,
-                limits::ANSWERS_MAX,
+                thread.answers_max,
             ) {
                 Ok(recovery) => break recovery.hosts,
                 Err(error) => {

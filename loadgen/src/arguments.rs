@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    identity::CONNECTIONS_PER_ADDRESS,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     schedule::{Arrivals, Recipients},
 };
@@ -151,6 +152,15 @@ impl RunArguments {
                 self.target
             ));
         }
+        let one_address = self.target.is_ipv6() && self.target.ip().is_loopback();
+        let many = self.users() > CONNECTIONS_PER_ADDRESS || self.threads.unwrap_or(1) > 1;
+        if one_address && many {
+            return Err(format!(
+                "--target {}: IPv6 loopback has one source address, enough for \
+                 {CONNECTIONS_PER_ADDRESS} connections of one thread; 127.0.0.0/8 has no such limit",
+                self.target
+            ));
+        }
         if self.scenario == Scenario::Hold {
             let chat_only = [
                 ("--pairs", self.pairs.is_some()),
@@ -255,6 +265,7 @@ mod tests {
     fn wrong_values_are_named_with_what_is_allowed() {
         for (line, words) in [
             ("hold --target 8.8.8.8:7900", "--allow-remote"),
+            ("hold --target [::1]:7900 --connections 20000", "IPv6 loopback has one"),
             ("hold --target nowhere", "--target <ADDR>"),
             ("hold --connections 0", "1..=4000000"),
             ("hold --rate 5", "--rate is for the scenario chat"),

@@ -32,8 +32,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// 4 million directions and 1 million exceptions: half a gigabyte when full.
-    pub const USUAL: Self = Self { directions: 4 << 20, exceptions: 1 << 20 };
+    /// 8 million directions and 1 million exceptions: a gigabyte when full.
+    pub const USUAL: Self = Self { directions: 8 << 20, exceptions: 1 << 20 };
 }
 
 /// Hashes keys that are mixed already.

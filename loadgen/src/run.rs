@@ -19,7 +19,7 @@ use crate::{
     connection::Ground,
     identity::{CONNECTIONS_PER_ADDRESS, Names},
     measure::{self, Sample},
-    oracle::{Bounds, Oracle},
+    oracle::{Bounds, Findings, Oracle},
     report::{Quantiles, Report, Server, Thresholds, Verdict},
     schedule::Schedule,
     tally::{Counters, Shared, Tally},
@@ -227,6 +227,21 @@ fn work(arguments: &RunArguments, users: &Range<u32>) -> Work {
 /// What the server's process and the counters said at one moment.
 type Moment = (Option<Sample>, Counters);
 
+/// The measured window.
+struct Window {
+    first: Moment,
+    last: Moment,
+    seconds: f64,
+}
+
+/// How the connections came up.
+struct Logins {
+    logged_in: u64,
+    connect_s: f64,
+    before: Option<Sample>,
+    connected: Option<Sample>,
+}
+
 /// The coordinator's notes of one run.
 struct Watch<'a> {
     arguments: &'a RunArguments,
@@ -263,79 +278,30 @@ impl<'a> Watch<'a> {
         let logged_in = self.connect();
         let connect_s = self.began.elapsed().as_secs_f64();
         let connected = sample(self.arguments).ok().flatten();
-        let all_logged_in = logged_in == u64::from(self.arguments.users());
         if logged_in == 0 && !self.crew.has_failed() {
-            let last = self.crew.counters();
+            let reason = describe(&self.crew.counters());
+            // Whether the workers end well does not matter any more.
             let _ = self.crew.end();
-            return Err(RunError::Environment(format!(
-                "no user could log in at {}: {}",
-                self.arguments.target,
-                describe(&last)
-            )));
+            let target = self.arguments.target;
+            let reason = format!("no user could log in at {target}: {reason}");
+            return Err(RunError::Environment(reason));
         }
-        let (first, last, measured_s) = self.measure(rings);
+        let window = self.measure(rings);
         self.crew.control.drain();
         let counters = self.drain();
-        let findings = self.ground.oracle.findings();
+        let logins = Logins { logged_in, connect_s, before: self.before, connected };
         let threads = self.crew.workers.len() as u32;
+        let findings = self.ground.oracle.findings();
         let tally = self.crew.end()?;
-        let hold = self.arguments.scenario == Scenario::Hold;
-        let per = |from: Option<Sample>, to: Option<Sample>, count: u64| {
-            let (from, to) = from.zip(to)?;
-            // A server that was restarted meanwhile has begun to count anew.
-            let cpu_us = to.cpu_us.checked_sub(from.cpu_us)?;
-            (count > 0).then(|| cpu_us as f64 / count as f64)
-        };
-        let delivered = last.1.delivered - first.1.delivered;
-        let growth = self.before.zip(connected).map(|(before, after)| {
-            (after.memory_bytes as f64 - before.memory_bytes as f64) / logged_in.max(1) as f64
-        });
-        let mut report = Report {
-            offered: counters.offered,
-            acknowledged: findings.acknowledged,
-            delivered: findings.delivered,
-            lost: findings.lost,
-            duplicated: findings.duplicated,
-            reordered: findings.reordered
-                + findings.sequence_gaps
-                + findings.sequence_repeats
-                + findings.mailbox_gaps,
-            corrupted: findings.corrupted,
-            misdelivered: findings.misdelivered,
-            reconnects: counters.reconnects,
-            heartbeats_expected: counters.heartbeats_expected,
-            heartbeats_answered: counters.heartbeats_answered,
-            connections_held: counters.online,
-            latency_us: Quantiles::from(if hold { &tally.heartbeat } else { &tally.delivery }),
-            server: Server {
-                cpu_us_per_message: per(first.0, last.0, delivered),
-                bytes_per_connection: growth,
-                cpu_us_per_connect: per(self.before, connected, logged_in),
-            },
-            verdict: Verdict::Clean,
-            reasons: Vec::new(),
-            acknowledge_latency_us: Quantiles::from(&tally.acknowledge),
-            sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
-            schedule_lag_us: Quantiles::from(&tally.schedule_lag),
-            oracle: findings,
-            connections_asked: u64::from(self.arguments.users()),
-            connections_min: self.connections_min.min(counters.online),
-            connect_rate: logged_in as f64 / connect_s,
-            delivered_rate: delivered as f64 / measured_s,
-            repeats: counters.repeats,
-            refused: counters.refused,
-            shed: counters.shed,
-            measured_s,
-            run: format!("{run:016x}"),
-            seed: self.arguments.seed,
-            threads,
-            command: command.to_owned(),
-            kernel: measure::kernel(),
-        };
+        let mut report = report(self.arguments, &findings, &counters, &tally, &logins, &window);
+        report.connections_min = self.connections_min.min(counters.online);
+        report.run = format!("{run:016x}");
+        report.threads = threads;
+        report.command = command.to_owned();
         report.judge(&Thresholds {
             schedule_lag_us: self.arguments.schedule_lag_max.as_micros() as u64,
             p99_us: self.arguments.p99_max.map(|bound| bound.as_micros() as u64),
-            all_logged_in,
+            all_logged_in: logged_in == u64::from(self.arguments.users()),
         });
         Ok(report)
     }
@@ -350,15 +316,16 @@ impl<'a> Watch<'a> {
                 progress = (counters.logged_in, Instant::now());
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
-            if counters.logged_in == users || stalled || self.crew.has_failed() {
+            // Who may not log in will not be let in by asking again.
+            let denied = counters.logged_in == 0 && (200..300).contains(&counters.last_code);
+            if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
         }
     }
 
-    /// Lets the schedule run; gives what the server and the counters said at the measured
-    /// window's ends, and its length in seconds.
-    fn measure<M: MakeRing>(&mut self, rings: &M) -> (Moment, Moment, f64) {
+    /// Lets the schedule run.
+    fn measure<M: MakeRing>(&mut self, rings: &M) -> Window {
         let warm_up = if self.arguments.scenario == Scenario::Hold {
             Duration::ZERO
         } else {
@@ -375,7 +342,7 @@ impl<'a> Watch<'a> {
         let first_at = Instant::now();
         self.look_until(rings, to_us);
         let last = (sample(self.arguments).ok().flatten(), self.crew.counters());
-        (first, last, first_at.elapsed().as_secs_f64())
+        Window { first, last, seconds: first_at.elapsed().as_secs_f64() }
     }
 
     fn look_until<M: MakeRing>(&mut self, rings: &M, until_us: u64) {
@@ -430,6 +397,72 @@ impl<'a> Watch<'a> {
             self.shown_counters = counters;
         }
         counters
+    }
+}
+
+/// CPU time between two samples for each of `count`.
+fn cpu_us_per(from: Option<Sample>, to: Option<Sample>, count: u64) -> Option<f64> {
+    let (from, to) = from.zip(to)?;
+    // A server that was restarted meanwhile has begun to count anew.
+    let cpu_us = to.cpu_us.checked_sub(from.cpu_us)?;
+    (count > 0).then(|| cpu_us as f64 / count as f64)
+}
+
+fn report(
+    arguments: &RunArguments,
+    findings: &Findings,
+    counters: &Counters,
+    tally: &Tally,
+    logins: &Logins,
+    window: &Window,
+) -> Report {
+    let hold = arguments.scenario == Scenario::Hold;
+    let delivered = window.last.1.delivered - window.first.1.delivered;
+    let growth = logins.before.zip(logins.connected).map(|(before, after)| {
+        let grown = after.memory_bytes as f64 - before.memory_bytes as f64;
+        grown / logins.logged_in.max(1) as f64
+    });
+    Report {
+        offered: counters.offered,
+        acknowledged: findings.acknowledged,
+        delivered: findings.delivered,
+        lost: findings.lost,
+        duplicated: findings.duplicated,
+        reordered: findings.reordered
+            + findings.sequence_gaps
+            + findings.sequence_repeats
+            + findings.mailbox_gaps,
+        corrupted: findings.corrupted,
+        misdelivered: findings.misdelivered,
+        reconnects: counters.reconnects,
+        heartbeats_expected: counters.heartbeats_expected,
+        heartbeats_answered: counters.heartbeats_answered,
+        connections_held: counters.online,
+        latency_us: Quantiles::from(if hold { &tally.heartbeat } else { &tally.delivery }),
+        server: Server {
+            cpu_us_per_message: cpu_us_per(window.first.0, window.last.0, delivered),
+            bytes_per_connection: growth,
+            cpu_us_per_connect: cpu_us_per(logins.before, logins.connected, logins.logged_in),
+        },
+        verdict: Verdict::Clean,
+        reasons: Vec::new(),
+        acknowledge_latency_us: Quantiles::from(&tally.acknowledge),
+        sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
+        schedule_lag_us: Quantiles::from(&tally.schedule_lag),
+        oracle: *findings,
+        connections_asked: u64::from(arguments.users()),
+        connections_min: 0,
+        connect_rate: logins.logged_in as f64 / logins.connect_s,
+        delivered_rate: delivered as f64 / window.seconds,
+        repeats: counters.repeats,
+        refused: counters.refused,
+        shed: counters.shed,
+        measured_s: window.seconds,
+        run: String::new(),
+        seed: arguments.seed,
+        threads: 0,
+        command: String::new(),
+        kernel: measure::kernel(),
     }
 }
 

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn client(address: &str, user: &str, outbox: Option<Outbox>) -> Client {
     let mut settings = Settings::new(user, "test");
     settings.backoff_min_ms = 20;
-    Client::start(address, settings, outbox).unwrap()
+    Client::start(address, settings, outbox).expect("random numbers")
 }
 
 async fn next(client: &mut Client) -> Option<Event> {
@@ -26,8 +26,8 @@ async fn next(client: &mut Client) -> Option<Event> {
 async fn bodies(client: &mut Client, count: usize) -> Vec<String> {
     let mut bodies = Vec::new();
     while bodies.len() < count {
-        if let Event::Message(message) = next(client).await.unwrap() {
-            bodies.push(String::from_utf8(message.body).unwrap());
+        if let Event::Message(message) = next(client).await.expect("session goes on") {
+            bodies.push(String::from_utf8(message.body).expect("sent as text"));
         }
     }
     bodies

@@ -85,7 +85,8 @@ fn closed_loop_keeps_every_pair_busy() {
 
 #[test]
 fn each_fault_of_the_server_is_named() {
-    let rows: [(Fault, fn(&Report) -> u64); 4] = [
+    type Count = fn(&Report) -> u64;
+    let rows: [(Fault, Count); 4] = [
         (Fault::Lose(50), |report| report.lost),
         (Fault::Double(50), |report| report.duplicated),
         (Fault::Swap(50), |report| report.oracle.reordered),
@@ -122,6 +123,14 @@ fn deaf_server_misses_the_threshold() {
     let report = run_at(Fault::Deaf, line).unwrap();
     assert_eq!(report.verdict, Verdict::ThresholdFailed, "{:?}", report.reasons);
     assert_eq!((report.heartbeats_expected, report.heartbeats_answered), (4, 0));
+}
+
+#[test]
+fn denied_login_is_told_with_the_servers_code() {
+    let Err(RunError::Environment(reason)) = run_at(Fault::Refuse, CHAT) else {
+        panic!("nobody may log in")
+    };
+    assert!(reason.contains("the server answered 200, not authenticated"), "{reason}");
 }
 
 #[test]

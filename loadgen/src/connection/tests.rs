@@ -126,3 +126,26 @@ fn head_number_asks_for_a_page_once() {
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("Sync(Sync { request: 1, after: 0, limit: 50"), "{said:?}");
 }
+
+#[test]
+fn request_refused_for_now_holds_its_successors_back_until_it_left_again() {
+    let world = &mut world();
+    let mut connection = online(world);
+    connection.offer(world, 0, 1, at(1).monotonic_us, at(1));
+    said(&mut connection);
+    let refusal = message::Error {
+        code: code::OVERLOADED,
+        text: "",
+        retry_after_ms: 500,
+        client_seq: 1,
+        fatal: false,
+    };
+    hear(&mut connection, world, at(2), &Wire::Error(refusal));
+    connection.offer(world, 0, 1, at(3).monotonic_us, at(3));
+    assert!(said(&mut connection).is_empty());
+    assert_eq!(connection.deadline(), at(502).monotonic_us);
+    connection.on_time(world, 0, at(502)).unwrap();
+    let said = said(&mut connection);
+    assert!(said[0].contains("client_seq: 1, after: 0"), "{said:?}");
+    assert!(said[1].contains("client_seq: 2, after: 1"), "{said:?}");
+}

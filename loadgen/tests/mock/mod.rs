@@ -31,7 +31,8 @@ pub enum Fault {
     Swap(u64),
     /// A byte is changed.
     Damage(u64),
-    /// Every connection breaks once, the answer to this message included.
+    /// Every connection breaks once, the answer to this message included, and the first ones to
+    /// come back find the door shut, as while a server restarts.
     Break(u64),
     /// Pings are not answered.
     Deaf,
@@ -63,6 +64,8 @@ struct State {
     sequences: HashMap<(String, String), u64>,
     accepted: HashMap<(String, u64), u64>,
     messages: u64,
+    /// Connections that are closed at once.
+    turned_away: u32,
     held_back: Option<(String, Entry)>,
     encoder: Encoder,
 }
@@ -85,6 +88,13 @@ pub fn start(fault: Fault) -> SocketAddr {
 }
 
 fn serve(state: &Mutex<State>, fault: Fault, mut socket: TcpStream) {
+    {
+        let mut state = state.lock().unwrap();
+        if state.turned_away > 0 {
+            state.turned_away -= 1;
+            return;
+        }
+    }
     socket.set_nodelay(true).unwrap();
     let mut inbound = Vec::new();
     let mut chunk = [0; 4096];
@@ -243,6 +253,7 @@ impl State {
         let mut entry = Entry { conversation: user.to_owned(), own: false, ..own.clone() };
         self.append(user, own);
         if fault == Fault::Break(ordinal) {
+            self.turned_away = 10;
             for user in self.users.values_mut() {
                 if let Some(socket) = user.socket.take() {
                     let _ = socket.shutdown(Shutdown::Both);
