@@ -107,11 +107,12 @@ fn forbidden_io_uring_is_named_with_calls_and_profile() {
 fn descriptor_limit_too_low_for_the_connections_asked_is_named_with_its_value() {
     let home = Home::new();
     let low = Setup::new().under(&["prlimit", "--nofile=150:150"]);
-    low.clone().refused_in(&home).assert(ENVIRONMENT, &["RLIMIT_NOFILE", "150"]);
-    let home = Home::new();
+    let low = low.setting("limits.max_connections", 100);
+    low.refused_in(&home).assert(ENVIRONMENT, &["RLIMIT_NOFILE", "150"]);
     let few = Setup::new().under(&["prlimit", "--nofile=1000:1000"]);
     let many = few.setting("limits.max_connections", 100_000);
-    many.refused_in(&home).assert(CONFIGURATION, &["limits.workers", "limits.max_connections"]);
+    let named = ["limits.workers", "`limits.max_connections`", "100000", "RLIMIT_NOFILE is 1000"];
+    many.refused_in(&home).assert(CONFIGURATION, &named);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Bounds of one turn and of what waits between turns.
 
 use crate::timers::Tick;
+use std::time::Duration;
 
 /// Version of the native protocol spoken.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -72,3 +73,10 @@ pub const ANSWERS_MAX: usize = 128;
 /// kernel's backlog waits. A core logs in 10,000 a second and more, so this is a tenth of the
 /// handshake time; slow or silent ones leave by that time-out.
 pub const GREETINGS_MAX: u32 = 1024;
+
+/// How long a start waits for an address to come free. The kernel takes the ring of a killed
+/// process down after the process is gone, its accepts and with them its listeners last: some
+/// 20 ms with few connections.
+pub const PORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+pub const PORT_RETRY: Duration = Duration::from_millis(20);
