@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hawser_codec::{
@@ -23,6 +23,12 @@ use hawser_codec::{
 use crate::process::PATIENCE;
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 2 << 20 };
+
+/// Time after which [`RawClient::insist`] repeats.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+
+/// Frames shown when what was waited for does not come.
+const FRAMES_SHOWN: usize = 8;
 
 /// A received frame.
 #[derive(Clone, Debug)]
@@ -210,7 +216,7 @@ impl RawClient {
             Ok(0) => self.ended = true,
             Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("nothing came for {PATIENCE:?}; waiting: {:?}", self.inbox)
+                panic!("nothing came for {PATIENCE:?}; waiting: {:?}", self.latest())
             }
             // A reset: the server closed with bytes of ours unread.
             Err(_) => self.ended = true,
@@ -251,9 +257,8 @@ impl RawClient {
             }
             from = self.inbox.len();
             let went_on = self.read() || self.inbox.len() > from;
-            let waiting: Vec<_> = self.inbox.iter().map(Received::message).collect();
-            assert!(went_on, "ended before {what}; waiting: {waiting:?}");
-            assert!(Instant::now() < deadline, "no {what}; waiting: {waiting:?}");
+            assert!(went_on, "ended before {what}; waiting: {:?}", self.latest());
+            assert!(Instant::now() < deadline, "no {what}; waiting: {:?}", self.latest());
         }
     }
 
@@ -296,6 +301,31 @@ impl RawClient {
         self.request(request);
         let answer = self.answer(request.client_seq);
         answer.unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// Sends a request again and again until there is an answer, as clients do.
+    ///
+    /// # Errors
+    /// The refusal.
+    #[track_caller]
+    pub fn insist(&mut self, request: &Request<'_>) -> Result<Acknowledge, Refusal> {
+        loop {
+            self.request(request);
+            let is_answer = |received: &Received| match received.message() {
+                Message::Acknowledge(answer) => answer.client_seq == request.client_seq,
+                Message::Error(error) => error.client_seq == request.client_seq,
+                _ => false,
+            };
+            self.socket.set_read_timeout(Some(REPEAT_AFTER)).expect("a time-out can be set");
+            let mut is_quiet = false;
+            while !is_quiet && !self.inbox.iter().any(is_answer) {
+                is_quiet = self.socket.peek(&mut [0]).is_err() || !self.read();
+            }
+            self.socket.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+            if !is_quiet || self.ended {
+                return self.answer(request.client_seq);
+            }
+        }
     }
 
     /// The next pushed entry.
@@ -404,6 +434,11 @@ impl RawClient {
     pub fn settle(&mut self) {
         self.tell(&Message::Ping(message::Beat { next_ms: 0 }));
         self.take("pong", |_, message| matches!(message, Message::Pong(_)).then_some(()));
+    }
+
+    /// The last frames received and not asked for, latest first.
+    fn latest(&self) -> Vec<Message<'_>> {
+        self.inbox.iter().rev().take(FRAMES_SHOWN).map(Received::message).collect()
     }
 
     /// Frames received and not asked for.

@@ -40,16 +40,15 @@ fn full_disk_refuses_senders_for_now_keeps_connections_and_serves_again_once_the
     let mut accepted = 0;
     let refusal = loop {
         assert!(accepted < MESSAGES_MAX, "the disk cannot hold so many");
-        sender.request(&request(accepted + 1, &bob, &body));
-        match sender.answer(accepted + 1) {
+        match sender.insist(&request(accepted + 1, &bob, &body)) {
             Ok(_) => accepted += 1,
             Err(refusal) => break refusal,
         }
     };
     assert_storage_unavailable(&refusal);
     assert!(accepted > 0);
-    other.request(&request(1, &bob, b"anybody else"));
-    assert_storage_unavailable(&other.answer(1).expect_err("the disk is full for all"));
+    let refusal = other.insist(&request(1, &bob, b"anybody else"));
+    assert_storage_unavailable(&refusal.expect_err("the disk is full for all"));
 
     // What is there can be read, and nobody loses a connection.
     let mut cursor = 0;
@@ -65,10 +64,11 @@ fn full_disk_refuses_senders_for_now_keeps_connections_and_serves_again_once_the
 
     fs::remove_file(filler(&gateway)).expect("it was there");
     until("room", || {
-        other.request(&request(1, &bob, b"anybody else"));
-        other.answer(1).map_err(|refusal| assert_storage_unavailable(&refusal)).ok()
+        let answer = other.insist(&request(1, &bob, b"anybody else"));
+        answer.map_err(|refusal| assert_storage_unavailable(&refusal)).ok()
     });
-    let sequence = sender.deliver(&request(accepted + 1, &bob, &body)).sequence;
-    assert_eq!(sequence, accepted + 1, "the refused one took no place");
+    let answer = sender.insist(&request(accepted + 1, &bob, &body)).expect("there is room");
+    let (_, page) = reader.page(cursor, 1);
+    assert_eq!(page.head, accepted + 2, "each message took one place: {answer:?}");
     assert!(gateway.said().contains("No space left"), "the operator is told:\n{}", gateway.said());
 }
