@@ -45,6 +45,8 @@ pub struct Ledger {
     devices: HashMap<u32, Vec<u32>>,
     /// Pairs of acknowledged message and device that should see it and has not.
     outstanding: u64,
+    /// The same by device.
+    outstanding_of: Vec<u64>,
     sent: HashMap<Id, Sent>,
     next_place: HashMap<(u32, u32), u64>,
     seen: Vec<Seen>,
@@ -72,6 +74,8 @@ pub struct Verdict {
     pub reordered: u64,
     /// Not what was sent, or not for who saw it.
     pub corrupted: u64,
+    /// Devices whose session the server ended for good.
+    pub ended: u64,
     /// What exactly, the first few.
     pub examples: Vec<String>,
 }
@@ -79,7 +83,7 @@ pub struct Verdict {
 impl Verdict {
     /// Nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.doubled + self.reordered + self.corrupted == 0
+        self.lost + self.doubled + self.reordered + self.corrupted + self.ended == 0
     }
 }
 
@@ -88,7 +92,7 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "sent {}, acknowledged {}, refused {}, delivered {}, lost {}, doubled {}, \
-             reordered {}, corrupted {}",
+             reordered {}, corrupted {}, ended {}",
             self.sent,
             self.acknowledged,
             self.refused,
@@ -96,7 +100,8 @@ impl fmt::Display for Verdict {
             self.lost,
             self.doubled,
             self.reordered,
-            self.corrupted
+            self.corrupted,
+            self.ended
         )?;
         self.examples.iter().try_for_each(|example| write!(f, "\n  {example}"))
     }
@@ -110,7 +115,9 @@ impl Ledger {
             sent.acknowledged.is_some()
                 && (sent.to == user || self.users[id.device as usize] == user)
         };
-        self.outstanding += self.sent.iter().filter(concerns).count() as u64;
+        let unseen = self.sent.iter().filter(concerns).count() as u64;
+        self.outstanding += unseen;
+        self.outstanding_of.push(unseen);
         self.users.push(user);
         self.seen.push(Seen::default());
         self.devices.entry(user).or_default().push(device);
@@ -156,7 +163,9 @@ impl Ledger {
         if is_first {
             self.verdict.acknowledged += 1;
             let unseen = |device: &u32| !self.seen[*device as usize].messages.contains(&id);
-            self.outstanding += self.concerned(id, to).filter(unseen).count() as u64;
+            let unseen: Vec<u32> = self.concerned(id, to).filter(unseen).collect();
+            self.outstanding += unseen.len() as u64;
+            unseen.iter().for_each(|device| self.outstanding_of[*device as usize] += 1);
         }
         let pair = pair(self.users[id.device as usize], to);
         self.place(pair, sequence, id);
@@ -168,7 +177,18 @@ impl Ledger {
         self.sent.remove(&id);
     }
 
-        fn place(&mut self, pair: [u32; 2], sequence: u64, id: Id) {
+        /// The server ended a device's session for good, which a device that did nothing wrong must
+    /// never meet.
+    pub fn ended(&mut self, device: u32, why: &str) {
+        self.wrong(|v| &mut v.ended, format!("session of device {device} ended: {why}"));
+    }
+
+    /// Nothing is wrong so far, whatever is still to come.
+    pub fn is_clean(&self) -> bool {
+        self.verdict.is_clean()
+    }
+
+    fn place(&mut self, pair: [u32; 2], sequence: u64, id: Id) {
         let known = *self.timelines.entry((pair, sequence)).or_insert(id);
         if known != id {
             let what = format!("sequence {sequence} of {pair:?} is {known:?} and {id:?}");
@@ -191,7 +211,9 @@ impl Ledger {
         self.place(pair(user, with), sequence, id);
         let seen = &mut self.seen[device as usize];
         let is_new = seen.messages.insert(id);
-        self.outstanding -= u64::from(is_new && acknowledged.is_some());
+        let was_outstanding = u64::from(is_new && acknowledged.is_some());
+        self.outstanding -= was_outstanding;
+        self.outstanding_of[device as usize] -= was_outstanding;
         let last = std::mem::replace(seen.sequences.entry(with).or_default(), sequence);
         let last_place =
             std::mem::replace(seen.places.entry((with, id.device)).or_default(), place);
@@ -209,6 +231,11 @@ impl Ledger {
     /// How many acknowledged messages some device has still to see.
     pub fn outstanding(&self) -> u64 {
         self.outstanding
+    }
+
+    /// The same for one device.
+    pub fn outstanding_of(&self, device: u32) -> u64 {
+        self.outstanding_of[device as usize]
     }
 
     fn missing(&self) -> impl Iterator<Item = (u32, Id)> + '_ {
@@ -278,6 +305,7 @@ mod tests {
         assert_eq!((ledger.verdict().lost, ledger.outstanding()), (1, 1));
         let late = ledger.device(1);
         assert_eq!(ledger.outstanding(), 3, "a new device has both to see");
+        assert_eq!(ledger.outstanding_of(late), 2);
         ledger.seen(late, 0, 1, FIRST);
         ledger.seen(late, 0, 2, SECOND);
         ledger.seen(1, 0, 2, SECOND);

@@ -29,7 +29,7 @@ const DEVICES: [&str; 2] = ["phone", "desk"];
 /// Unanswered requests of a device.
 const WINDOW: usize = 16;
 /// Between two messages of a device.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(5);
 /// Bytes of a body before its filler.
 const HEAD_BYTES: usize = 16;
 /// Filler: short ones stand in the mailbox entry, long ones are referred to.
@@ -202,6 +202,9 @@ pub fn run(plan: Plan, setup: Setup) -> Outcome {
         let now = shared.ledger().acknowledged_count();
         outcome.kills_under_load += u32::from(now > acknowledged);
         acknowledged = now;
+        if !shared.ledger().is_clean() {
+            break;
+        }
     }
     shared.sending.store(false, Ordering::Release);
     match loader.join() {
@@ -250,9 +253,15 @@ async fn chat(shared: Shared) -> u64 {
             std::panic::resume_unwind(panic.into_panic());
         }
     }
+    // Side by side: where something is lost, each of them waits in vain.
+    let audits: Vec<_> =
+        (0..USERS).map(|user| tokio::spawn(audit(shared.clone(), user))).collect();
     let mut audited = 0;
-    for user in 0..USERS {
-        audited += audit(&shared, user).await;
+    for audit in audits {
+        match audit.await {
+            Ok(read) => audited += read,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
     audited
 }
@@ -262,7 +271,7 @@ async fn sit(shared: Shared, user: u32, device: u32, name: &str) {
     let mut random = Random(shared.run ^ u64::from(device) << 32);
     let mut client = start(&shared, settings(&shared.name(user), name));
     let (mut unanswered, mut count) = (0_usize, 0_u64);
-    let mut deadline: Option<Instant> = None;
+    let mut since: Option<Instant> = None;
     loop {
         let sending = shared.sending.load(Ordering::Acquire);
         if sending && unanswered < WINDOW {
@@ -276,7 +285,9 @@ async fn sit(shared: Shared, user: u32, device: u32, name: &str) {
             unanswered += 1;
         }
         if !sending {
-            let until = *deadline.get_or_insert_with(|| Instant::now() + 2 * PATIENCE);
+            // Once something is wrong there is no use in waiting for the rest.
+            let patience = if shared.ledger().is_clean() { PATIENCE } else { PATIENCE / 20 };
+            let until = *since.get_or_insert_with(Instant::now) + patience;
             let settled = unanswered == 0 && shared.ledger().outstanding() == 0;
             // What is late now is lost: the ledger will say so.
             if settled || Instant::now() > until {
@@ -300,7 +311,9 @@ async fn sit(shared: Shared, user: u32, device: u32, name: &str) {
                     eprintln!("device {device}: {client_seq} refused: {code} {text}");
                     shared.ledger().refused(Id { device, count: client_seq });
                 }
-                Event::Ended { code, text } => panic!("device {device} ended: {code} {text}"),
+                Event::Ended { code, text } => {
+                    return shared.ledger().ended(device, &format!("{code} {text}"));
+                }
                 event => shared.saw(device, &event),
             }
         }
@@ -312,19 +325,23 @@ fn start(shared: &Shared, settings: Settings) -> Client {
 }
 
 /// A new device of a user reads the mailbox from its first entry.
-async fn audit(shared: &Shared, user: u32) -> u64 {
+async fn audit(shared: Shared, user: u32) -> u64 {
     let device = shared.ledger().device(user);
     let mut settings = settings(&shared.name(user), "auditor");
     settings.page_entries = 100;
-    let mut client = start(shared, settings);
+    let mut client = start(&shared, settings);
     let mut read = 0;
-    while shared.ledger().outstanding() > 0 {
+    while shared.ledger().outstanding_of(device) > 0 {
         // What does not come is lost: the ledger says so.
-        let Ok(event) = timeout(PATIENCE, client.next()).await else { break };
-        match event.expect("nobody ends this session") {
+        let Ok(Some(event)) = timeout(PATIENCE / 20, client.next()).await else { break };
+        match event {
             event @ (Event::Message(_) | Event::Own { .. }) => {
                 read += 1;
                 shared.saw(device, &event);
+            }
+            Event::Ended { code, text } => {
+                shared.ledger().ended(device, &format!("{code} {text}"));
+                break;
             }
             _ => {}
         }
