@@ -468,7 +468,7 @@ impl<R: Ring> Worker<R> {
 
     fn hold_counted(&mut self, socket: Socket) {
         let silence = self.handshake_ticks() as u16;
-        let connection = Connection::new(socket, self.tick, silence);
+        let connection = Connection::new(self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
@@ -594,7 +594,7 @@ impl<R: Ring> Worker<R> {
             connection.in_flight.set(Operation::Send);
             self.levels.armed += 1;
             let token = Token::new(Operation::Send, handle.slot, handle.generation);
-            self.ring.send(connection.socket, bytes, token);
+            self.ring.send(Socket(handle.slot), bytes, token);
         }
         self.dirty = dirty;
     }
@@ -608,7 +608,7 @@ impl<R: Ring> Worker<R> {
                 connection.in_flight.set(Operation::Send);
                 self.levels.armed += 1;
                 let token = Token::new(Operation::Send, handle.slot, handle.generation);
-                self.ring.send(connection.socket, bytes, token);
+                self.ring.send(Socket(handle.slot), bytes, token);
             }
             Ok(sent) => {
                 self.metrics.bytes_out.add(sent as u64);
