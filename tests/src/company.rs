@@ -103,19 +103,18 @@ impl Neighbours {
 async fn exchange(from: &mut Client, to: &mut Client, name: &str, count: u64) {
     let body = count.to_le_bytes();
     let number = from.send(name, &body).await.expect("the outbox is empty");
-    event(from, "neighbour's acknowledgement", |event| match event {
-        Event::Acknowledged { client_seq, .. } => Some(assert_eq!(*client_seq, number)),
-        Event::Own { .. } => None,
-        Event::Message(_) => None,
+    let acknowledged = event(from, "neighbour's acknowledgement", |event| match event {
+        Event::Acknowledged { client_seq, .. } => Some(*client_seq),
+        Event::Own { .. } | Event::Message(_) => None,
         other => panic!("a neighbour was disturbed: {other:?}"),
-    })
-    .await;
-    event(to, "neighbour's message", |event| match event {
-        Event::Message(message) => Some(assert_eq!(message.body, body)),
+    });
+    assert_eq!(acknowledged.await, number);
+    let heard = event(to, "neighbour's message", |event| match event {
+        Event::Message(message) => Some(message.body.clone()),
         Event::Own { .. } => None,
         other => panic!("a neighbour was disturbed: {other:?}"),
-    })
-    .await;
+    });
+    assert_eq!(heard.await, body);
 }
 
 /// Repeats a question that is answered "not yet", without burning the machine's two cores.

@@ -177,7 +177,7 @@ impl Ledger {
         self.sent.remove(&id);
     }
 
-        /// The server ended a device's session for good, which a device that did nothing wrong must
+    /// The server ended a device's session for good, which a device that did nothing wrong must
     /// never meet.
     pub fn ended(&mut self, device: u32, why: &str) {
         self.wrong(|v| &mut v.ended, format!("session of device {device} ended: {why}"));

@@ -459,12 +459,8 @@ impl Process {
         while !log.0.contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!log.1 && !left.is_zero(), "never said `{text}`:\n{}", tail(&log.0));
-            log = self
-                .log
-                .changed
-                .wait_timeout(log, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            log =
+                self.log.changed.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -479,12 +475,8 @@ impl Process {
         while !log.1 {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "did not end:\n{}", tail(&log.0));
-            log = self
-                .log
-                .changed
-                .wait_timeout(log, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            log =
+                self.log.changed.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(log);
         let status = self.child.wait().expect("a child can be waited for");

@@ -370,7 +370,9 @@ impl RawClient {
             self.tell(&Message::Sync(*question));
             let answer = self.take("page", |_, message| match message {
                 Message::Page(page) if page.request == question.request => Some(Some(*page)),
-                Message::Error(error) if error.client_seq == 0 && error.code == code::RECOVERING => {
+                Message::Error(error)
+                    if error.client_seq == 0 && error.code == code::RECOVERING =>
+                {
                     Some(None)
                 }
                 _ => None,

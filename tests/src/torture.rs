@@ -254,8 +254,7 @@ async fn chat(shared: Shared) -> u64 {
         }
     }
     // Side by side: where something is lost, each of them waits in vain.
-    let audits: Vec<_> =
-        (0..USERS).map(|user| tokio::spawn(audit(shared.clone(), user))).collect();
+    let audits: Vec<_> = (0..USERS).map(|user| tokio::spawn(audit(shared.clone(), user))).collect();
     let mut audited = 0;
     for audit in audits {
         match audit.await {

@@ -64,7 +64,8 @@ fn data_directory_that_cannot_be_written_is_named() {
     let path = home.data_dir().display().to_string();
     fs::create_dir(home.data_dir()).expect("it is not there yet");
     // A read-only mount stops root, too; permissions alone would not.
-    let setup = Setup::new().after_mounting("mount --bind -o ro \"$DIR\" \"$DIR\"\nmount -o remount,ro,bind \"$DIR\"");
+    let setup = Setup::new()
+        .after_mounting("mount --bind -o ro \"$DIR\" \"$DIR\"\nmount -o remount,ro,bind \"$DIR\"");
     setup.refused_in(&home).assert(ENVIRONMENT, &[&path, "cannot be written"]);
 }
 
@@ -173,8 +174,10 @@ fn flip_a_byte(home: &Home) -> (String, u64) {
     let name = "lane-00-00000001.seg";
     let path = home.data_dir().join(name);
     let bytes = fs::read(&path).expect("the first segment");
-    let bodies: Vec<usize> =
-        (0..bytes.len() - 200).step_by(4).filter(|at| bytes[*at..*at + 200] == [0xEE; 200]).collect();
+    let bodies: Vec<usize> = (0..bytes.len() - 200)
+        .step_by(4)
+        .filter(|at| bytes[*at..*at + 200] == [0xEE; 200])
+        .collect();
     let at = bodies[bodies.len() / 2] as u64;
     let file = fs::OpenOptions::new().write(true).open(&path).expect("it is ours");
     file.write_all_at(&[0xEF], at).expect("it can be written");

@@ -125,7 +125,12 @@ fn requests_beyond_the_window_are_refused_for_now_and_cost_nothing_else() {
     for number in 1..=5 {
         let mut message = request(number, &bob, b"eager");
         message.after = number - 1;
-        hawser_codec::message::Encoder::new().message(&mut frames, 0, 0, &Message::Request(message));
+        hawser_codec::message::Encoder::new().message(
+            &mut frames,
+            0,
+            0,
+            &Message::Request(message),
+        );
     }
     sender.say(&frames);
     for number in 1..=2 {

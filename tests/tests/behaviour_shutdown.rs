@@ -14,9 +14,8 @@ const INTERRUPTED: i32 = 130;
 #[test]
 fn sigterm_asks_everybody_to_leave_and_ends_with_success() {
     let mut gateway = Setup::new().start();
-    let mut clients: Vec<RawClient> = (0..20)
-        .map(|_| RawClient::login(gateway.native(), &random_name(), "phone").0)
-        .collect();
+    let mut clients: Vec<RawClient> =
+        (0..20).map(|_| RawClient::login(gateway.native(), &random_name(), "phone").0).collect();
     let answer = clients[0].deliver(&request(1, "bob", b"before the end"));
     gateway.signal(Signal::TERM);
     for client in &mut clients {
@@ -39,8 +38,7 @@ fn client_that_is_asked_to_leave_comes_back_by_itself() {
     let mut gateway = Setup::new().start();
     let runtime = runtime();
     let (alice, bob) = (random_name(), random_name());
-    let mut client =
-        runtime.block_on(online(gateway.native(), settings(&alice, "phone")));
+    let mut client = runtime.block_on(online(gateway.native(), settings(&alice, "phone")));
     gateway.signal(Signal::TERM);
     runtime.block_on(event(&mut client, "go-away", |event| {
         matches!(event, Event::GoingAway { code: code::SHUTTING_DOWN }).then_some(())
@@ -53,11 +51,11 @@ fn client_that_is_asked_to_leave_comes_back_by_itself() {
         })
         .await;
         let number = client.send(&bob, b"back again").await.expect("the outbox is empty");
-        event(&mut client, "acknowledgement", |event| match event {
-            Event::Acknowledged { client_seq, .. } => Some(assert_eq!(*client_seq, number)),
+        let acknowledged = event(&mut client, "acknowledgement", |event| match event {
+            Event::Acknowledged { client_seq, .. } => Some(*client_seq),
             _ => None,
-        })
-        .await;
+        });
+        assert_eq!(acknowledged.await, number);
     });
 }
 
