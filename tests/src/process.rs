@@ -323,13 +323,10 @@ impl Gateway {
         self.process.said()
     }
 
-    /// Kills it with SIGKILL and waits for its end.
-    ///
-    /// # Panics
-    /// If the kernel keeps its listeners for more than [`PATIENCE`].
+    /// Kills it with SIGKILL and waits for its end. The kernel takes its ring and its listeners
+    /// down some milliseconds later; the next start waits for that.
     pub fn kill(&mut self) {
         self.process.kill();
-        wait_until_free(self.home.native);
     }
 
     /// Starts it again on the same data and addresses, after [`Gateway::kill`] or an end.
@@ -504,21 +501,6 @@ impl Drop for Process {
             let signal = self.ended.and_then(|status| status.signal());
             eprintln!("gateway ended by itself (signal {signal:?}):\n{}", tail(&self.said()));
         }
-    }
-}
-
-/// Waits until nobody listens at `address`.
-///
-/// The kernel takes a dead process's ring down some milliseconds after the process is gone, and
-/// an accept in flight keeps the listener that long: a client that connects then is reset.
-fn wait_until_free(address: SocketAddr) {
-    let SocketAddr::V4(address) = address else { return };
-    let number = u32::from_ne_bytes(address.ip().octets());
-    let row = format!("{number:08X}:{:04X} 00000000:0000 0A", address.port());
-    let deadline = Instant::now() + PATIENCE;
-    while std::fs::read_to_string("/proc/net/tcp").is_ok_and(|table| table.contains(&row)) {
-        assert!(Instant::now() < deadline, "{address} is still listened at");
-        std::thread::yield_now();
     }
 }
 

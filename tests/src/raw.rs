@@ -20,7 +20,7 @@ use hawser_codec::{
     },
 };
 
-use crate::process::PATIENCE;
+use crate::{company::until, process::PATIENCE};
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 2 << 20 };
 
@@ -178,6 +178,16 @@ impl RawClient {
         let mut client = Self::greet(address, &hello(user, device));
         let welcomed = client.welcome();
         (client, welcomed)
+    }
+
+    /// Logs in once the mailbox has entries up to `head`: an acknowledged message may still be on
+    /// its way there, above all after a restart.
+    #[track_caller]
+    pub fn login_at(address: SocketAddr, user: &str, device: &str, head: u64) -> (Self, Welcomed) {
+        until("the entries", || {
+            let (client, welcomed) = Self::login(address, user, device);
+            (welcomed.head >= head).then_some((client, welcomed))
+        })
     }
 
     /// Sends any bytes. A server that has closed meanwhile does not hear them.

@@ -105,7 +105,7 @@ fn user_who_was_away_gets_a_count_then_pages_that_acknowledge_each_other_then_pu
     for number in 1..=25 {
         sender.deliver(&request(number, &bob, &number.to_le_bytes()));
     }
-    let (mut reader, welcome) = RawClient::login(gateway.native(), &bob, "phone");
+    let (mut reader, welcome) = RawClient::login_at(gateway.native(), &bob, "phone", 25);
     assert_eq!((welcome.head, welcome.cursor), (25, 0));
 
     let preview = Sync { request: 9, after: u64::MAX, limit: 3, backward: true, since_ms: 0 };
@@ -148,7 +148,8 @@ fn long_bodies_and_many_of_them_are_read_back_as_they_were_sent() {
     for (index, length) in lengths.iter().enumerate() {
         sender.deliver(&request(index as u64 + 1, &bob, &vec![index as u8; *length]));
     }
-    let (mut reader, _) = RawClient::login(gateway.native(), &bob, "phone");
+    let head = lengths.len() as u64;
+    let (mut reader, _) = RawClient::login_at(gateway.native(), &bob, "phone", head);
     let mut read = Vec::new();
     while read.len() < lengths.len() {
         read.extend(reader.page(read.len() as u64, 100).0);

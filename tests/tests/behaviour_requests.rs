@@ -28,7 +28,7 @@ fn repeat_gets_the_first_answer_on_any_connection_and_after_a_kill() {
     repeat.after = 0;
     assert_eq!(sender.deliver(&repeat), first);
     assert_eq!(sender.deliver(&request(2, &bob, b"next")).sequence, first.sequence + 1);
-    let (mut reader, welcome) = RawClient::login(gateway.native(), &bob, "phone");
+    let (mut reader, welcome) = RawClient::login_at(gateway.native(), &bob, "phone", 2);
     assert_eq!(welcome.head, 2, "the repeats left no second entry");
     let (entries, _) = reader.page(0, 100);
     let bodies: Vec<_> = entries.iter().map(|entry| entry.body.as_slice()).collect();
@@ -165,7 +165,7 @@ fn acknowledged_messages_cursors_and_order_survive_a_kill_under_any_counts() {
     }
     gateway.kill();
     gateway.restart();
-    let (mut reader, welcome) = RawClient::login(gateway.native(), &bob, "phone");
+    let (mut reader, welcome) = RawClient::login_at(gateway.native(), &bob, "phone", sent);
     assert_eq!(welcome.head, sent);
     let (entries, _) = reader.page(0, 100);
     assert_eq!(entries.len() as u64, sent);

@@ -29,7 +29,7 @@ fn sigterm_asks_everybody_to_leave_and_ends_with_success() {
     }
     assert_eq!(gateway.wait().code(), Some(0));
     gateway.restart();
-    let (_, welcome) = RawClient::login(gateway.native(), "bob", "phone");
+    let (_, welcome) = RawClient::login_at(gateway.native(), "bob", "phone", 1);
     assert_eq!((welcome.head, answer.sequence), (1, 1));
 }
 
@@ -82,6 +82,6 @@ fn sigint_ends_at_once_and_loses_nothing_acknowledged() {
     gateway.signal(Signal::INT);
     assert_eq!(gateway.wait().code(), Some(INTERRUPTED));
     gateway.restart();
-    let (_, welcome) = RawClient::login(gateway.native(), "bob", "phone");
+    let (_, welcome) = RawClient::login_at(gateway.native(), "bob", "phone", 10);
     assert_eq!(welcome.head, 10);
 }
