@@ -14,6 +14,9 @@ use serde_json::json;
 const TOKEN: &str = "a-token-of-alice-1234";
 const SECRET: &str = "a shared secret of at least 32 bytes";
 
+/// Longer than any test waits: what ends a session is not the handshake's timer.
+const HANDSHAKE_MS: u32 = 120_000;
+
 fn with_tokens(home: &Home) -> Setup {
     let file = home.write("tokens.toml", &format!("\"{TOKEN}\" = \"alice\"\n"));
     Setup::new().argument("--auth").argument("token").setting("auth.token_file", file.display())
@@ -143,6 +146,7 @@ fn session_ends_when_its_signed_token_does() {
         .argument("--auth")
         .argument("jwt")
         .setting("auth.jwt_key_file", key.display())
+        .setting("limits.handshake_timeout_ms", HANDSHAKE_MS)
         .start_in(home);
     let login = |user: &str, lifetime_s: u64| {
         let key = EncodingKey::from_secret(SECRET.as_bytes());
@@ -178,7 +182,10 @@ fn later_login_of_a_device_replaces_the_earlier_and_only_that() {
 
 #[test]
 fn silent_client_is_closed_after_its_heartbeat_and_only_that() {
-    let gateway = Setup::new().setting("heartbeat.grace_s", 1).start();
+    let gateway = Setup::new()
+        .setting("heartbeat.grace_s", 1)
+        .setting("limits.handshake_timeout_ms", HANDSHAKE_MS)
+        .start();
     let mut neighbours = Neighbours::new(gateway.native(), "silent");
     let greet = |heartbeat_s| {
         let name = random_name();
