@@ -27,7 +27,7 @@ use crate::{
     timers::{TICK_US, Tick, Wheel},
     uplinks::Uplinks,
 };
-use hawser_codec::{link::Downlink, time::Now};
+use hawser_codec::{code, link::Downlink, time::Now};
 use hawser_ring::{
     Completion, Errno, Event, Listener, Operation, Ring, RingAddress, Socket, SocketOptions, Token,
     Wait,
@@ -476,25 +476,34 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Keeps a new connection, or passes it to the emptiest worker when this one has its share.
+    /// Keeps a new connection, passes it to the emptiest worker when this one has its share, or
+    /// tells it that the process is full.
     fn admit(&mut self, socket: Socket) {
         let own = &self.fleet.loads[self.settings.index];
         if own.load(Ordering::Relaxed) < self.settings.share {
             own.fetch_add(1, Ordering::Relaxed);
-            return self.hold_counted(socket);
+            self.hold(socket);
+            return;
         }
         let to = self.fleet.emptiest();
-        let address = self.fleet.addresses[to].get().copied();
-        match address.filter(|_| to != self.settings.index) {
+        let has_room = self.fleet.loads[to].load(Ordering::Relaxed) < self.settings.share;
+        match self.fleet.addresses[to].get().copied().filter(|_| has_room) {
             Some(address) => {
                 self.fleet.loads[to].fetch_add(1, Ordering::Relaxed);
                 let there = Token::new(Operation::Arrive, to as u32, 0);
+                // The generation says to whom it was counted, should it come back.
                 let token = Token::new(Operation::Pass, socket.0, to as u32);
                 self.ring.pass(socket, address, there, token);
             }
             None => {
                 own.fetch_add(1, Ordering::Relaxed);
-                self.hold_counted(socket);
+                let handle = self.hold(socket);
+                let farewell = Farewell {
+                    code: code::CONNECTIONS_FULL,
+                    text: String::new(),
+                    retry_after_ms: limits::FULL_RETRY_MS,
+                };
+                self.dismiss(handle, &farewell, CloseReason::Full);
             }
         }
     }
@@ -504,24 +513,21 @@ impl<R: Ring> Worker<R> {
             // The other table was full after all: the connection stays here.
             self.fleet.loads[token.generation as usize].fetch_sub(1, Ordering::Relaxed);
             self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
-            self.hold_counted(Socket(token.slot));
+            self.hold(Socket(token.slot));
         } else {
             self.metrics.passed.add(1);
         }
     }
 
-    /// A socket that was counted for this worker by the one that passed it.
-    fn hold(&mut self, socket: Socket) {
-        self.hold_counted(socket);
-    }
-
-    fn hold_counted(&mut self, socket: Socket) {
+    /// Begins a connection that is already counted in this worker's load.
+    fn hold(&mut self, socket: Socket) -> Handle {
         let silence = self.handshake_ticks() as u16;
         let connection = Connection::new(self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
+        handle
     }
 
     fn handshake_ticks(&self) -> Tick {

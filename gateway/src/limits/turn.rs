@@ -89,3 +89,7 @@ pub const LANE_PACE_US: u64 = 150;
 pub const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it looks.
 pub const PORT_RETRY: Duration = Duration::from_millis(20);
+
+/// When a client that found the process full should come back, milliseconds: others need time to
+/// leave, and a second gateway may have room.
+pub const FULL_RETRY_MS: u32 = 10_000;
