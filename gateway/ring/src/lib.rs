@@ -13,7 +13,11 @@
 //! 2. Buffers are values. A send or write owns its bytes until its completion gives them back;
 //!    a receive lends a [`Lease`] which must be given back in the turn that reported it.
 //! 3. Nothing completes inside a submitting call; all completions come from [`Ring::turn`].
-//! 4. A socket or file may be closed only when nothing is in flight on it.
+//! 4. A socket or file may be closed or passed only when nothing is in flight on it; one send and
+//!    one receive at a time are in flight on a socket.
+//! 5. A token's [`Operation`] is the one it is given to, and no two operations in flight have the
+//!    same token.
+//! 6. Operations on a full table, a missing ring or a dead peer end in an error, never in silence.
 
 mod abi;
 mod address;
@@ -81,9 +85,10 @@ pub enum Event {
     Accepted(Result<(Socket, SocketAddr), Errno>),
     /// [`Ring::connect`]; a failed one has closed its socket.
     Connected(Result<Socket, Errno>),
-    /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved.
+    /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved, arm again when
+    /// buffers have returned. `EINTR`: arm again.
     Received(Result<Option<Lease>, Errno>),
-    /// [`Ring::watch`]: bytes, an end or an error wait to be received.
+    /// [`Ring::watch`]: bytes, an end or an error wait to be received, or, rarely, nothing.
     Readable(Result<(), Errno>),
     /// [`Ring::send`]: bytes accepted by the socket, maybe fewer than asked; the buffer is back.
     Sent(Result<usize, Errno>, Vec<u8>),
@@ -92,7 +97,8 @@ pub enum Event {
     Cancelled(Result<(), Errno>),
     /// [`Ring::close`].
     Closed(Result<(), Errno>),
-    /// [`Ring::pass`]: the socket now belongs to the other ring, its slot here is free.
+    /// [`Ring::pass`]: the socket now belongs to the other ring, its slot here is free. With an error
+    /// (`ENFILE`: no slot there; `ENXIO`: no such ring) it stays this ring's.
     Passed(Result<(), Errno>),
     /// A socket arrived from another ring, with the `u64` its sender gave. Token: as given to
     /// [`Ring::pass`].
@@ -147,7 +153,7 @@ pub struct RingCounters {
     pub enters: u64,
     /// Completions reported.
     pub completions: u64,
-    /// Completion queue overflows: a sizing fault if not 0.
+    /// Turns that found more completions than the queue holds: a sizing fault if not 0.
     pub overflows: u64,
     /// Receives that found no buffer.
     pub starved: u64,

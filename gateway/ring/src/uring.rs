@@ -1,20 +1,20 @@
 //! The real backend: one io_uring, its descriptor table and its buffers, on the thread that made
 //! it.
 //!
-//! Every entry goes to the kernel through [`UringRing::push`], the only call of the crate's
+//! Every entry goes to the kernel through `UringRing::try_push`, the only call of the crate's
 //! unsafe push. What the kernel may touch while an operation is in flight:
 //!
 //! | operation | memory | owner while in flight | given back on |
 //! |---|---|---|---|
 //! | accept | address | `in_flight` | its completion |
 //! | connect | address, table index | `in_flight` | completion of the last stage |
-//! | receive | provided buffers | kernel, then the [`Lease`] | `give_back` |
+//! | receive | provided buffers | kernel, then the lease | `give_back` |
 //! | send, write, read | the `Vec` | `in_flight` | its completion |
 //! | abort | the linger value | static | - |
 //! | watch, cancel, close, pass, wake, sync | none | - | - |
 //!
 //! `user_data` is the caller's token. Steps the caller never sees (moving a new socket into the
-//! table, the first half of a pass) carry the same token with a [`Stage`] in place of its
+//! table, the first half of a pass) carry the same token with a stage in place of its
 //! operation.
 #![allow(unsafe_code)] // the one push, and teardown
 
@@ -99,6 +99,9 @@ impl Stage {
     }
 
     fn from_user_data(raw: u64) -> Option<Self> {
+        if raw >> 56 < Self::ConnectTable as u64 {
+            return None;
+        }
         Self::ALL.into_iter().find(|stage| u64::from(*stage as u8) == raw >> 56)
     }
 }
@@ -301,13 +304,18 @@ impl UringRing {
         for _ in 0..SILENT_ENTERS_MAX {
             let idle = self.ready.is_empty() && self.early.is_empty();
             let entering = self.entering(wait, idle);
+            if entering.completions == 0 && !self.needs_enter() {
+                completions.extend(self.ready.drain(..));
+                self.drain(start + COMPLETIONS_PER_TURN, completions)?;
+                return Ok(false);
+            }
             let interrupted = match self.enter(entering) {
                 Ok(_) | Err(libc::ETIME) => false,
                 Err(libc::EINTR | libc::EBUSY | libc::EAGAIN) => true,
                 Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
             completions.extend(self.ready.drain(..));
-            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions);
+            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions)?;
             if interrupted || completions.len() > start || seen == 0 {
                 return Ok(interrupted);
             }
@@ -315,23 +323,34 @@ impl UringRing {
         Ok(false)
     }
 
+    /// The kernel has something to take from us or to give; else a turn that does not wait is
+    /// spared the system call.
+    fn needs_enter(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow() || !self.backlog.is_empty()
+    }
+
     /// Turns waiting completions into events; returns how many of the kernel's it took.
-    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> usize {
+    fn drain(&mut self, length_max: usize, completions: &mut Vec<Completion>) -> io::Result<usize> {
         let room = length_max.saturating_sub(completions.len());
         let mut scratch = std::mem::take(&mut self.scratch);
         let early = self.early.len().min(room);
         scratch.extend(self.early.drain(..early));
-        let mut queue = self.ring.completion();
-        self.counters.overflows = u64::from(queue.overflow());
-        scratch.extend(queue.by_ref().take(room - early));
-        drop(queue);
+        // The kernel keeps what does not fit and flags it; its own counter moves only when it
+        // had no memory to keep it.
+        self.counters.overflows += u64::from(self.ring.submission().cq_overflow());
+        let queue = self.ring.completion();
+        if queue.overflow() != 0 {
+            return Err(io::Error::other("the kernel ran out of memory and lost completions"));
+        }
+        scratch.extend(queue.take(room - early));
         for entry in &scratch {
             self.complete(entry, completions);
         }
         let seen = scratch.len();
         scratch.clear();
         self.scratch = scratch;
-        seen
+        Ok(seen)
     }
 
     fn turn_now(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
@@ -356,7 +375,7 @@ impl UringRing {
                 no_iowait: false,
             });
             let mut last = 0;
-            last += self.early.drain(..).filter(|entry| !cqueue::more(entry.flags())).count();
+            last += self.early.drain(..).filter(is_last_of_ours).count();
             last += self.ring.completion().filter(is_last_of_ours).count();
             self.armed = self.armed.saturating_sub(last as u64);
             if self.armed == 0 {

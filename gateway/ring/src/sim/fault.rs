@@ -15,7 +15,7 @@ pub enum Fault {
     FailedReceive,
     /// A multishot ends with valid data.
     MoreLostWithData,
-    /// A multishot ends with nothing (`EINTR`).
+    /// A multishot ends with nothing: a receive with `EINTR`, a watch in vain.
     MoreLostWithoutData,
     /// A receive finds no buffer although some are free.
     NoBuffers,
@@ -93,8 +93,6 @@ impl Fault {
             Self::FailedSend
                 | Self::FailedReceive
                 | Self::Reset
-                | Self::TableFull
-                | Self::AcceptFailed
                 | Self::WriteFailed
                 | Self::DiskFull
                 | Self::SyncFailed
@@ -150,8 +148,16 @@ impl Faults {
         let mut faults = Self::none();
         for fault in Fault::ALL {
             let often = [0, 0, ONE / 1000, ONE / 100, ONE / 20];
-            let rarely = [0, 0, 0, ONE / 5000, ONE / 1000];
-            let table = if fault.is_deadly() { rarely } else { often };
+            let rarely = [0, 0, ONE / 5000, ONE / 1000, ONE / 200];
+            let of_accept = [0, 0, ONE / 100, ONE / 20, ONE / 10];
+            let of_cancel = [0, ONE / 20, ONE / 5, ONE / 2, ONE];
+            let table = match fault {
+                // Cancels and accepts are rare themselves.
+                Fault::CancelTooLate | Fault::CancelAlready | Fault::CancelledFirst => of_cancel,
+                Fault::TableFull | Fault::AcceptFailed => of_accept,
+                fault if fault.is_deadly() => rarely,
+                _ => often,
+            };
             faults.parts[fault as usize] = table[random.below(5) as usize];
         }
         let latency = [20, 200, 5_000, 80_000][random.below(4) as usize];

@@ -418,20 +418,19 @@ impl SimRing {
     fn look_at_watch(&mut self, state: &mut State, slot: u32, end: End) {
         let Some(token) = self.slots[&slot].watch else { return };
         let Some(half) = state.network.half_mut(end) else { return };
-        if !std::mem::take(&mut half.edge) {
-            return;
-        }
-        let (more, event) = if state.strikes(Fault::MoreLostWithData) {
-            (false, Event::Readable(Ok(())))
+        let news = std::mem::take(&mut half.edge);
+        let more = if news {
+            !state.strikes(Fault::MoreLostWithData)
         } else if state.strikes(Fault::MoreLostWithoutData) {
-            (false, Event::Readable(Err(Errno(libc::ECANCELED))))
+            // Readiness reported in vain, and the watch is gone.
+            false
         } else {
-            (true, Event::Readable(Ok(())))
+            return;
         };
         if !more {
             self.slots.get_mut(&slot).expect("looked at").watch = None;
         }
-        self.complete(state, Some(slot), token, more, event);
+        self.complete(state, Some(slot), token, more, Event::Readable(Ok(())));
     }
 
     fn look_at_receive(&mut self, state: &mut State, slot: u32, end: End) {

@@ -4,7 +4,7 @@
 //! nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -37,9 +37,10 @@ const ADDRESSES_KEPT: usize = 64;
 impl InFlight {
     /// Keeps `lent` until [`InFlight::end`].
     pub(super) fn begin(&mut self, token: Token, lent: Lent) -> &mut Lent {
-        let before = self.lent.insert(token.to_u64(), lent);
-        assert!(before.is_none(), "two operations in flight have the token {token:?}");
-        self.get(token).expect("just inserted")
+        match self.lent.entry(token.to_u64()) {
+            Entry::Vacant(place) => place.insert(lent),
+            Entry::Occupied(_) => panic!("two operations in flight have the token {token:?}"),
+        }
     }
 
     /// Memory of an operation still in flight.
