@@ -8,6 +8,7 @@ use crate::{
     auth::Authenticator,
     config::{Config, ConfigError, WritePolicy},
     disk_thread::{DiskThread, Replies},
+    disk_work::{DiskWork, DiskWorkSettings},
     hosting::Hosting,
     limits,
     mesh::mesh,
@@ -31,11 +32,7 @@ use hawser_router::{
 };
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -164,29 +161,24 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     lane.segment_bytes = config.store.segment_bytes;
     lane.gather_bytes = config.store.commit_bytes as usize;
     lane.gather_us = u64::from(config.store.commit_wait_us);
-    let highest_lane = recovery.lanes_found.max(u32::from(lanes)) as usize;
-    let segments: Arc<[AtomicU32]> = (0..highest_lane).map(|_| AtomicU32::new(0)).collect();
-    for (lane, segment) in &recovery.segments {
-        segments[usize::from(*lane)].store(*segment, Ordering::Relaxed);
-    }
-    let storage = Arc::new(StorageSettings {
-        directory: data_dir.clone(),
+    let storage = Arc::new(StorageSettings::new(
+        data_dir.clone(),
         lane,
         lanes,
-        checkpoint_bytes: limits::CHECKPOINT_BYTES,
-        segments,
-    });
+        limits::CHECKPOINT_BYTES,
+        &recovery,
+    ));
     let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
-    let disk_thread = DiskThread {
-        disk: Box::new(disk),
+    let work = DiskWork::new(DiskWorkSettings {
+        disk,
         salt: header.salt(),
         hosts,
         lanes,
         segment_bytes: config.store.segment_bytes,
         retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
         segments: storage.segments.clone(),
-        wall_ms,
-    };
+    });
+    let disk_thread = DiskThread { work, wall_ms };
     let ends = disk_thread.start().map_err(environment)?;
 
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
