@@ -2,7 +2,7 @@
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
 use crate::{
-    disk_work::DiskWork,
+    disk_work::{DiskWork, DiskWorkSettings},
     storage::{Background, Done, Job},
 };
 use crossbeam::queue::SegQueue;
@@ -61,8 +61,8 @@ impl Background for DiskJobs {
 
 /// The thread and what it works on.
 pub struct DiskThread<D> {
-    /// What it does.
-    pub work: DiskWork<D>,
+    /// What it works on.
+    pub settings: DiskWorkSettings<D>,
     /// Wall clock, milliseconds.
     pub wall_ms: fn() -> u64,
 }
@@ -74,7 +74,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
     /// As `pthread_create`.
     pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
         let (jobs, queue) = mpsc::channel();
-        let replies: Vec<Arc<Replies>> = (0..self.work.hosts()).map(|_| Arc::default()).collect();
+        let replies: Vec<Arc<Replies>> = (0..self.settings.hosts).map(|_| Arc::default()).collect();
         let ends = replies.iter().enumerate().map(|(host, replies)| {
             let jobs = DiskJobs { host: host as u16, jobs: jobs.clone(), replies: replies.clone() };
             (jobs, replies.clone())
@@ -85,17 +85,18 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
         Ok(ends)
     }
 
-    fn run(mut self, queue: &mpsc::Receiver<(u16, Job)>, replies: &[Arc<Replies>]) {
+    fn run(self, queue: &mpsc::Receiver<(u16, Job)>, replies: &[Arc<Replies>]) {
+        let wall_ms = self.wall_ms;
+        let mut work = DiskWork::new(self.settings);
         let mut done = Vec::new();
         loop {
-            let wait = if self.work.is_recovery_due() { RECOVER_RETRY } else { RETENTION_PERIOD };
-            let wall_ms = self.wall_ms;
+            let wait = if work.is_recovery_due() { RECOVER_RETRY } else { RETENTION_PERIOD };
             match queue.recv_timeout(wait) {
-                Ok((host, job)) => self.work.work(wall_ms(), host, job, &mut done),
-                Err(mpsc::RecvTimeoutError::Timeout) if self.work.is_recovery_due() => {
-                    self.work.recover(&mut done);
+                Ok((host, job)) => work.work(wall_ms(), host, job, &mut done),
+                Err(mpsc::RecvTimeoutError::Timeout) if work.is_recovery_due() => {
+                    work.recover(&mut done);
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) => self.work.retain(wall_ms(), &mut done),
+                Err(mpsc::RecvTimeoutError::Timeout) => work.retain(wall_ms(), &mut done),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             for (host, done) in done.drain(..) {

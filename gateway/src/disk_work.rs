@@ -57,11 +57,6 @@ impl<D: Disk> DiskWork<D> {
         Self { settings, writers: BTreeMap::new(), recovering: 0 }
     }
 
-    /// Shard hosts it works for.
-    pub fn hosts(&self) -> u16 {
-        self.settings.hosts
-    }
-
     /// All hosts have stopped and wait for [`DiskWork::recover`]: the last one failed.
     pub fn is_recovery_due(&self) -> bool {
         self.recovering == self.settings.hosts

@@ -8,7 +8,7 @@ use crate::{
     auth::Authenticator,
     config::{Config, ConfigError, WritePolicy},
     disk_thread::{DiskThread, Replies},
-    disk_work::{DiskWork, DiskWorkSettings},
+    disk_work::DiskWorkSettings,
     hosting::Hosting,
     limits,
     mesh::mesh,
@@ -169,7 +169,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         &recovery,
     ));
     let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
-    let work = DiskWork::new(DiskWorkSettings {
+    let settings = DiskWorkSettings {
         disk,
         salt: header.salt(),
         hosts,
@@ -177,8 +177,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         segment_bytes: config.store.segment_bytes,
         retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
         segments: storage.segments.clone(),
-    });
-    let disk_thread = DiskThread { work, wall_ms };
+    };
+    let disk_thread = DiskThread { settings, wall_ms };
     let ends = disk_thread.start().map_err(environment)?;
 
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));

@@ -80,7 +80,7 @@ pub trait Disk {
 }
 
 /// A file being written aside. Dropped without [`AtomicFile::commit`], it leaves nothing.
-pub trait AtomicFile: Send {
+pub trait AtomicFile {
     /// Appends.
     ///
     /// # Errors

@@ -1,0 +1,226 @@
+//! The simulated ring as a worker gets it: what a turn asked and brought is noted for the loop
+//! that drives the workers, and hashed for the proof that a seed always runs the same way.
+
+use hawser_ring::{
+    Completion, Errno, Event, File, FileMode, Lease, Listener, Ring, RingAddress, RingCounters,
+    Socket, SocketOptions, Token, Turn, Wait, Waker, sim::SimRing,
+};
+use std::{cell::Cell, io, net::SocketAddr, ops::Range, path::Path, rc::Rc, sync::Arc};
+
+/// Hash of everything that happened, in order.
+#[derive(Clone, Debug)]
+pub struct Trace(Rc<Cell<u64>>);
+
+impl Trace {
+    /// Of nothing.
+    pub fn new() -> Self {
+        Self(Rc::new(Cell::new(0xcbf2_9ce4_8422_2325)))
+    }
+
+    /// Adds a number (FNV-1a, by words).
+    pub fn add(&self, number: u64) {
+        self.0.set((self.0.get() ^ number).wrapping_mul(0x0100_0000_01b3).rotate_left(23));
+    }
+
+    /// Adds bytes.
+    pub fn add_bytes(&self, bytes: &[u8]) {
+        self.add(bytes.len() as u64);
+        bytes.iter().for_each(|byte| self.add(u64::from(*byte)));
+    }
+
+    /// The hash.
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// See the module.
+pub struct Seam {
+    ring: SimRing,
+    trace: Trace,
+    until_us: Option<u64>,
+    completions: usize,
+}
+
+impl Seam {
+    /// Around `ring`.
+    pub fn new(ring: SimRing, trace: Trace) -> Self {
+        Self { ring, trace, until_us: None, completions: 0 }
+    }
+
+    /// Until when the last turn would have slept.
+    pub fn until_us(&self) -> Option<u64> {
+        self.until_us
+    }
+
+    /// Completions the last turn brought.
+    pub fn completions(&self) -> usize {
+        self.completions
+    }
+
+    /// Operations in flight.
+    pub fn in_flight(&self) -> usize {
+        self.ring.in_flight()
+    }
+}
+
+fn outcome<T>(result: &Result<T, Errno>, value: impl Fn(&T) -> u64) -> u64 {
+    match result {
+        Ok(found) => value(found),
+        Err(errno) => (1 << 40) + errno.0 as u64,
+    }
+}
+
+fn digest(event: &Event) -> u64 {
+    match event {
+        Event::Accepted(result) => outcome(result, |(socket, _)| u64::from(socket.0)),
+        Event::Connected(result) | Event::Arrived(result) => {
+            outcome(result, |socket| u64::from(socket.0))
+        }
+        Event::Received(result) => {
+            outcome(result, |lease| lease.as_ref().map_or(0, |lease| u64::from(lease.length)))
+        }
+        Event::Readable(result)
+        | Event::Cancelled(result)
+        | Event::Closed(result)
+        | Event::Passed(result)
+        | Event::Synced(result) => outcome(result, |()| 1),
+        Event::Sent(result, _) | Event::Written(result, _) => {
+            outcome(result, |count| *count as u64)
+        }
+        Event::Read(result) => outcome(result, |bytes| bytes.len() as u64),
+        Event::Woken => 2,
+    }
+}
+
+impl Ring for Seam {
+    fn listen(
+        &mut self,
+        address: SocketAddr,
+        backlog: u32,
+        options: SocketOptions,
+    ) -> io::Result<Listener> {
+        self.ring.listen(address, backlog, options)
+    }
+
+    fn local_address(&self, listener: Listener) -> SocketAddr {
+        self.ring.local_address(listener)
+    }
+
+    fn unlisten(&mut self, listener: Listener) {
+        self.ring.unlisten(listener);
+    }
+
+    fn accept(&mut self, listener: Listener, token: Token) {
+        self.ring.accept(listener, token);
+    }
+
+    fn connect(
+        &mut self,
+        source: SocketAddr,
+        target: SocketAddr,
+        options: SocketOptions,
+        token: Token,
+    ) {
+        self.ring.connect(source, target, options, token);
+    }
+
+    fn receive(&mut self, socket: Socket, token: Token) {
+        self.ring.receive(socket, token);
+    }
+
+    fn receive_once(&mut self, socket: Socket, token: Token) {
+        self.ring.receive_once(socket, token);
+    }
+
+    fn watch(&mut self, socket: Socket, token: Token) {
+        self.ring.watch(socket, token);
+    }
+
+    fn send(&mut self, socket: Socket, bytes: Vec<u8>, token: Token) {
+        self.ring.send(socket, bytes, token);
+    }
+
+    fn cancel(&mut self, target: Token, token: Token) {
+        self.ring.cancel(target, token);
+    }
+
+    fn close(&mut self, socket: Socket, abort: bool, token: Token) {
+        self.ring.close(socket, abort, token);
+    }
+
+    fn pass(&mut self, socket: Socket, to: RingAddress, there: Token, token: Token) {
+        self.ring.pass(socket, to, there, token);
+    }
+
+    fn peer_address(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
+        self.ring.peer_address(socket)
+    }
+
+    fn address(&self) -> RingAddress {
+        self.ring.address()
+    }
+
+    fn wake(&mut self, to: RingAddress) {
+        self.ring.wake(to);
+    }
+
+    fn waker(&self) -> Arc<dyn Waker> {
+        self.ring.waker()
+    }
+
+    fn open(&mut self, path: &Path, mode: FileMode) -> io::Result<File> {
+        self.ring.open(path, mode)
+    }
+
+    fn close_file(&mut self, file: File) {
+        self.ring.close_file(file);
+    }
+
+    fn write(
+        &mut self,
+        file: File,
+        offset: u64,
+        bytes: Vec<u8>,
+        range: Range<usize>,
+        token: Token,
+    ) {
+        self.ring.write(file, offset, bytes, range, token);
+    }
+
+    fn sync(&mut self, file: File, token: Token) {
+        self.ring.sync(file, token);
+    }
+
+    fn read(&mut self, file: File, offset: u64, length: u32, token: Token) {
+        self.ring.read(file, offset, length, token);
+    }
+
+    fn bytes(&self, lease: &Lease) -> &[u8] {
+        self.ring.bytes(lease)
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        self.ring.give_back(lease);
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
+        let turn = self.ring.turn(wait, completions)?;
+        self.until_us = wait.until_us;
+        self.completions = completions.len();
+        for completion in completions.iter() {
+            self.trace.add(turn.now.monotonic_us);
+            self.trace.add(completion.token.to_u64());
+            self.trace.add(digest(&completion.event) * 2 + u64::from(completion.more));
+        }
+        Ok(turn)
+    }
+
+    fn counters(&self) -> RingCounters {
+        self.ring.counters()
+    }
+
+    fn free_slots(&self) -> u32 {
+        self.ring.free_slots()
+    }
+}
