@@ -2,9 +2,12 @@
 //! sends, and everything that happens to phones.
 
 use super::{oracle::Oracle, oracle::Violation, plan::Plan, process, seam::Trace};
-use hawser_client::{ClientSession, ConnectionState, Outbox, Outgoing, Settings, session::Action};
+use hawser_client::{ClientSession, Outbox, Outgoing, Settings, session::Action};
 use hawser_codec::{message::Level, time::Now};
 use hawser_ring::sim::{Random, SimPeer, World};
+
+/// Time a connection gets to be established, microseconds.
+const CONNECT_US: u64 = 5_000_000;
 
 /// A device of a user.
 pub struct Device {
@@ -16,6 +19,8 @@ pub struct Device {
     settings: Settings,
     peer: Option<SimPeer>,
     connected: bool,
+    /// A connection that does not stand by then is given up.
+    connect_until_us: u64,
     random: Random,
     body_bytes_max: u64,
     pause_us_max: u64,
@@ -56,6 +61,7 @@ impl Device {
             settings,
             peer: None,
             connected: false,
+            connect_until_us: 0,
             body_bytes_max: plan.body_bytes_max,
             pause_us_max: plan.pause_us_max,
             trouble_us: plan.device_trouble_us,
@@ -85,14 +91,17 @@ impl Device {
         self.session.end();
     }
 
-    /// Connected and logged in.
-    pub fn is_online(&self) -> bool {
-        self.session.state() == ConnectionState::Online
-    }
-
-    /// Requests without an answer.
-    pub fn unanswered(&self) -> usize {
-        self.session.outbox().requests().len()
+    /// How it stands, for people.
+    pub fn describe(&self) -> String {
+        format!(
+            "device {} of {}: {:?}, cursor {:?}, {} unanswered, deadline {:?}",
+            self.index,
+            self.users[self.user],
+            self.session.state(),
+            self.session.outbox().cursor(),
+            self.session.outbox().requests().len(),
+            self.session.next_deadline()
+        )
     }
 
     /// When it wants to be looked at although nothing arrived, microseconds.
@@ -100,7 +109,9 @@ impl Device {
         let own = if self.calm { None } else { Some(self.trouble_at_us) };
         let send = (self.left > 0).then_some(self.send_at_us);
         let read = (self.read_at_us > 0).then_some(self.read_at_us);
-        [self.session.next_deadline(), own, send, read].into_iter().flatten().min()
+        let connecting = self.peer.is_some() && !self.connected;
+        let connect = connecting.then_some(self.connect_until_us);
+        [self.session.next_deadline(), own, send, read, connect].into_iter().flatten().min()
     }
 
     /// Everything there is to do now.
@@ -115,6 +126,9 @@ impl Device {
         trace: &Trace,
     ) -> Result<(), Violation> {
         self.meet_trouble(now);
+        if now.monotonic_us >= self.read_at_us {
+            self.read_at_us = 0;
+        }
         self.look_at_peer(now, trace);
         if self.session.next_deadline().is_some_and(|at| at <= now.monotonic_us) {
             self.session.on_time(now);
@@ -139,17 +153,32 @@ impl Device {
             self.connected = true;
             self.session.on_connected(now);
         }
-        if self.connected && now.monotonic_us >= self.read_at_us && !self.session.is_full() {
-            self.read_at_us = 0;
+        if !self.connected && now.monotonic_us >= self.connect_until_us {
+            return self.lose(now);
+        }
+        if self.connected && self.read_at_us == 0 && !self.session.is_full() {
             let bytes = peer.receive();
             if !bytes.is_empty() {
                 trace.add_bytes(&bytes);
+                self.dbg(now, &bytes, "<");
                 self.session.on_bytes(now, &bytes);
             }
             if self.peer.as_ref().is_some_and(SimPeer::is_finished) {
                 self.lose(now);
             }
         }
+    }
+
+    fn dbg(&self, now: Now, bytes: &[u8], way: &str) {
+        if std::env::var("DBGDEV").ok().and_then(|v| v.parse::<usize>().ok()) != Some(self.index) { return; }
+        let mut rest = bytes;
+        if rest.starts_with(&hawser_codec::frame::PREFACE) { rest = &rest[4..]; }
+        while let Ok(hawser_codec::frame::Step::Frame { frame, consumed }) = hawser_codec::frame::step(&hawser_codec::frame::FrameLimits { body_bytes_max: 1 << 20 }, rest) {
+            rest = &rest[consumed..];
+            let text = format!("{:?}", hawser_codec::message::decode(frame));
+            eprintln!("{} {way} {}", now.monotonic_us, &text[..text.len().min(260)]);
+        }
+        if !rest.is_empty() { eprintln!("{} {way} rest {}", now.monotonic_us, rest.len()); }
     }
 
     fn lose(&mut self, now: Now) {
@@ -164,6 +193,7 @@ impl Device {
         let bytes = self.session.take_bytes(Vec::new());
         if let Some(peer) = self.peer.as_ref().filter(|_| !bytes.is_empty()) {
             peer.send(&bytes);
+            self.dbg(now, &bytes, ">");
         }
         while let Some(action) = self.session.next_action() {
             match action {
@@ -173,6 +203,7 @@ impl Device {
                 Action::Connect { .. } => {
                     let source = ([127, 0, 1, self.index as u8], 0).into();
                     self.connected = false;
+                    self.connect_until_us = now.monotonic_us + CONNECT_US;
                     self.peer = Some(world.connect(source, process::address()));
                 }
                 Action::Close if self.ended => {

@@ -172,12 +172,17 @@ impl Process {
         }
         let worker = &mut self.workers[index];
         self.running[index] = worker.turn().map_err(|error| error.to_string())?;
-        let leases = worker.ring().counters().leases;
-        if leases != 0 {
-            return Err(format!("worker {index} kept {leases} buffers beyond its turn"));
+        let lent = worker.ring().lent();
+        if lent != 0 {
+            return Err(format!("worker {index} kept {lent} buffers beyond its turn"));
         }
         let is_due = worker.ring().until_us().is_some_and(|until| until <= now_us);
         Ok(is_due || worker.ring().completions() > 0)
+    }
+
+    pub fn dbg(&self, index: usize) -> String {
+        let w = &self.workers[index % self.workers.len()];
+        format!("until {:?} completions {} hosting {:?}", w.ring().until_us(), w.ring().completions(), w.hosting().map(|h| h.next_deadline()))
     }
 
     /// Number of workers.

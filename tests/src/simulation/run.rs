@@ -70,6 +70,7 @@ pub fn run(plan: &Plan, plants: Plants, tell: bool) -> Verdict {
     let trace = Trace::new();
     let mut run = Run::new(plan.clone(), &world, trace.clone(), plants, tell);
     let outcome = catch_unwind(AssertUnwindSafe(|| run.play()));
+    run.devices.iter().for_each(|device| run.say(&device.describe()));
     let violation = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
@@ -252,7 +253,9 @@ impl Run {
                     busy = true;
                     continue;
                 }
-                busy |= process.turn(index, now.monotonic_us).map_err(Violation::Leaked)?;
+                let b = process.turn(index, now.monotonic_us).map_err(Violation::Leaked)?;
+                if self.rounds > ROUNDS_MAX - 20 { eprintln!("DBG {} worker {index} busy {b} {}", now.monotonic_us, process.dbg(index)); }
+                busy |= b;
             }
         }
         if self.rounds.is_multiple_of(8) {

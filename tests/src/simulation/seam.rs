@@ -40,12 +40,14 @@ pub struct Seam {
     trace: Trace,
     until_us: Option<u64>,
     completions: usize,
+    /// Buffers reported and not given back.
+    lent: usize,
 }
 
 impl Seam {
     /// Around `ring`.
     pub fn new(ring: SimRing, trace: Trace) -> Self {
-        Self { ring, trace, until_us: None, completions: 0 }
+        Self { ring, trace, until_us: None, completions: 0, lent: 0 }
     }
 
     /// Until when the last turn would have slept.
@@ -56,6 +58,11 @@ impl Seam {
     /// Completions the last turn brought.
     pub fn completions(&self) -> usize {
         self.completions
+    }
+
+    /// Buffers the worker has and has not given back.
+    pub fn lent(&self) -> usize {
+        self.lent
     }
 
     /// Operations in flight.
@@ -201,6 +208,7 @@ impl Ring for Seam {
     }
 
     fn give_back(&mut self, lease: Lease) {
+        self.lent -= 1;
         self.ring.give_back(lease);
     }
 
@@ -209,6 +217,9 @@ impl Ring for Seam {
         self.until_us = wait.until_us;
         self.completions = completions.len();
         for completion in completions.iter() {
+            if matches!(completion.event, Event::Received(Ok(Some(_)))) {
+                self.lent += 1;
+            }
             self.trace.add(turn.now.monotonic_us);
             self.trace.add(completion.token.to_u64());
             self.trace.add(digest(&completion.event) * 2 + u64::from(completion.more));
