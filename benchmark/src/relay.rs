@@ -72,7 +72,6 @@ struct Relay {
     dirty: Vec<u32>,
     log: Option<Log>,
     encoder: Encoder,
-    sequence: u64,
     now: Now,
 }
 
@@ -110,7 +109,6 @@ pub fn run(address: SocketAddr, durable: Option<PathBuf>, seconds: u64) -> Resul
         dirty: Vec::new(),
         log,
         encoder: Encoder::new(),
-        sequence: 0,
         now: Now::default(),
     };
     relay.serve(seconds).map_err(|error| error.to_string())
@@ -379,9 +377,8 @@ impl Relay {
         if let Some(slot) = pending.recipient
             && let Some(recipient) = &mut self.connections[slot as usize]
         {
-            recipient.number += 1;
             let notify = Notify {
-                number: recipient.number,
+                number: sequence,
                 conversation: &sender_name,
                 sequence,
                 sender: &sender_name,

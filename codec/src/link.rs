@@ -353,9 +353,10 @@ frames! {
     1 => Stream<'a> {
         /// Source shard.
         source: u8,
-        /// Its position (the record that holds the message).
+        /// Place in the stream: twice the position of the message's record in the source shard,
+        /// plus one for the sender's own entry. 0: ephemeral, no part of the stream.
         position: u64,
-        /// Position before it in this stream, 0 for the first.
+        /// Place before it in this stream, 0 for the first.
         previous: u64,
         /// Mailbox's user; first byte is the home shard.
         user: Key,
@@ -371,7 +372,8 @@ frames! {
         receipts: u8,
         /// The mailbox is the sender's own.
         own: bool,
-        /// Where the message stands in the log if its body is too long to be copied, else 0.
+        /// Where the message stands in the log if its body is too long to be copied into the
+        /// entry, else 0. Then `body` ends with the length of the message's record (u32).
         location: u64,
         peer_name: &'a [u8],
         sender_name: &'a [u8],

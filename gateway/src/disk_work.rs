@@ -2,10 +2,7 @@
 //! dropped, the log read back. No thread and no clock of its own, so that the simulator runs the
 //! same work on a virtual disk.
 
-use crate::{
-    limits,
-    storage::{Done, Job, recover},
-};
+use crate::storage::{Done, Job, recover};
 use hawser_router::store::{
     Disk,
     log::{
@@ -29,6 +26,8 @@ pub struct DiskWorkSettings<D> {
     pub disk: D,
     /// Salt of the directory.
     pub salt: u64,
+    /// Answers a dedup window remembers.
+    pub answers_max: usize,
     /// Shard hosts.
     pub hosts: u16,
     /// Lanes.
@@ -71,7 +70,7 @@ impl<D: Disk> DiskWork<D> {
                 replies.push((from, Done::Segment { lane, segment, result }));
             }
             Job::BeginCheckpoint { host, starts } => {
-                let writer = self.begin_checkpoint(wall_ms, host, &starts);
+                let writer = self.begin_checkpoint(host, &starts);
                 self.writers.insert(host, writer.map_err(|error| error.to_string()));
             }
             Job::CheckpointSection { host, shard, position, bytes } => {
@@ -85,7 +84,7 @@ impl<D: Disk> DiskWork<D> {
             Job::CommitCheckpoint { host } => {
                 let Some(writer) = self.writers.remove(&host) else { return };
                 let result = writer.and_then(|writer| {
-                    self.commit_checkpoint(writer).map_err(|error| error.to_string())
+                    self.commit_checkpoint(wall_ms, writer).map_err(|error| error.to_string())
                 });
                 replies.push((from, Done::Checkpoint(result)));
                 self.retain(wall_ms, replies);
@@ -103,8 +102,8 @@ impl<D: Disk> DiskWork<D> {
     /// Reads everything back for all hosts. On failure it stays due: the disk may come back.
     pub fn recover(&mut self, replies: &mut Replies) {
         self.writers.clear();
-        let DiskWorkSettings { disk, salt, hosts, lanes, .. } = &self.settings;
-        match recover(disk, *salt, *hosts, *lanes, limits::ANSWERS_MAX) {
+        let DiskWorkSettings { disk, salt, answers_max, hosts, lanes, .. } = &self.settings;
+        match recover(disk, *salt, *hosts, *lanes, *answers_max) {
             Ok(recovery) => {
                 self.recovering = 0;
                 for (host, rebuilt) in recovery.hosts.into_iter().enumerate() {
@@ -115,20 +114,15 @@ impl<D: Disk> DiskWork<D> {
         }
     }
 
-    fn begin_checkpoint(
-        &self,
-        wall_ms: u64,
-        host: u16,
-        starts: &[(u8, u32)],
-    ) -> io::Result<CheckpointWriter> {
+    fn begin_checkpoint(&self, host: u16, starts: &[(u8, u32)]) -> io::Result<CheckpointWriter> {
         let disk = &self.settings.disk;
         let number = Checkpoints::load(disk)?.next_number(host as u8);
-        CheckpointWriter::begin(disk, host as u8, number, wall_ms, starts)
+        CheckpointWriter::begin(disk, host as u8, number, starts)
     }
 
-    fn commit_checkpoint(&self, writer: CheckpointWriter) -> io::Result<()> {
+    fn commit_checkpoint(&self, wall_ms: u64, writer: CheckpointWriter) -> io::Result<()> {
         let disk = &self.settings.disk;
-        writer.commit(disk)?;
+        writer.commit(disk, wall_ms)?;
         Checkpoints::load(disk)?.prune(disk)?;
         Ok(())
     }

@@ -342,9 +342,12 @@ impl Hosting {
                 return;
             }
             self.bytes_since_checkpoint = 0;
+            // One segment lower than the one being written: a message just before the sections
+            // may have its entry still between hosts, and a replay must meet both.
             let segments = self.storage.segments.iter().enumerate();
-            let starts =
-                segments.map(|(lane, segment)| (lane as u8, segment.load(Ordering::Acquire)));
+            let starts = segments.map(|(lane, segment)| {
+                (lane as u8, segment.load(Ordering::Acquire).saturating_sub(1).max(1))
+            });
             let job = Job::BeginCheckpoint { host: self.index, starts: starts.collect() };
             self.background.submit(job);
             self.checkpoint = Some(Checkpoint { next_shard: self.index, after_run: 0 });
@@ -356,7 +359,8 @@ impl Hosting {
             let mut bytes = Vec::new();
             let position = host.checkpoint_section(shard, &mut bytes).unwrap_or(0);
             checkpoint.next_shard += self.settings.hosts;
-            checkpoint.after_run = self.last_run;
+            // The host may hold records it has not sealed yet; the section reflects them.
+            checkpoint.after_run = host.last_run();
             let host = self.index;
             self.background.submit(Job::CheckpointSection { host, shard, position, bytes });
         } else if self.durable_run >= checkpoint.after_run {

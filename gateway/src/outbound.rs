@@ -48,6 +48,11 @@ impl Pool {
         self.collecting.get(queue.0 as usize).map_or(0, Vec::len)
     }
 
+    /// Bytes waiting in all queues.
+    pub fn collecting_bytes(&self) -> usize {
+        self.collecting.iter().map(Vec::len).sum()
+    }
+
     /// Takes what was collected; the queue is empty afterwards.
     pub fn take(&mut self, queue: &mut Queue) -> Vec<u8> {
         if *queue == Queue::NONE {

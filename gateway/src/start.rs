@@ -136,8 +136,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
     let (workers, hosts) = (config.limits.workers as u16, config.router.hosts as u16);
     let lanes = (config.store.lanes as u16).min(hosts);
+    // Fewer than a client may have unanswered, and the repeat of an old request would be refused.
+    let answers_max = limits::ANSWERS_MAX.max(usize::from(config.limits.requests_max));
     let started = std::time::Instant::now();
-    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, limits::ANSWERS_MAX)
+    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, answers_max)
         .map_err(environment)?;
     tracing::info!(
         records = recovery.records,
@@ -172,6 +174,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let settings = DiskWorkSettings {
         disk,
         salt: header.salt(),
+        answers_max,
         hosts,
         lanes,
         segment_bytes: config.store.segment_bytes,
@@ -189,9 +192,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     for (index, port) in mesh(usize::from(workers), usize::from(hosts)).into_iter().enumerate() {
         let part = host_parts.next().map(|(rebuilt, (jobs, replies))| {
             let mut settings = HostSettings::new(index as u16, hosts, workers);
-            settings.same_lane = lanes == 1;
+            // Three hosts and one lane: a run and the batch that rests on it would travel through
+            // different queues, and an entry could reach the lane before its message.
+            settings.same_lane = lanes == 1 && hosts <= 2;
             settings.retention_ms = retention_ms;
-            settings.answers_max = limits::ANSWERS_MAX;
+            settings.answers_max = answers_max;
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;

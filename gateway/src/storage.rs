@@ -6,7 +6,7 @@ use hawser_router::{
     record::Framed,
     store::{
         Disk,
-        log::{Checkpoints, LaneSettings, LaneTail, RecordView, Torn},
+        log::{Checkpoints, LaneSettings, LaneTail, RecordView, Torn, segment},
     },
 };
 use std::sync::{
@@ -179,6 +179,11 @@ pub fn recover(
         recovery.section(section.shard, &bytes).map_err(|error| failed(&error))?;
     }
     let starts = &checkpoints.starts;
+    for (lane, files) in segment::list(disk).map_err(|error| failed(&error))? {
+        if let Some(lowest) = files.first() {
+            recovery.lane_begins(lane, lowest.segment);
+        }
+    }
     let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
         if refused.is_none() {
             let RecordView { kind, shard, position, payload, .. } = record;

@@ -120,6 +120,21 @@ pub struct WorkerSettings {
     pub buffer_bytes: u32,
 }
 
+/// Levels this worker keeps for the metrics.
+#[derive(Default)]
+struct Levels {
+    /// Connections under a multishot receive.
+    hot: u32,
+    /// Requests armed or in flight on connections.
+    armed: u32,
+    /// Sessions open.
+    sessions: u32,
+    /// Connections leaving or closing.
+    closing: u32,
+    /// Connections accepted and not yet logged in.
+    greeting: u32,
+}
+
 struct Door {
     listener: Listener,
     /// Accepts in flight.
@@ -153,6 +168,7 @@ pub struct Worker<R: Ring> {
     parcels: Vec<(u16, Parcel)>,
     fired: Vec<u32>,
     batch: u32,
+    levels: Levels,
 }
 
 impl<R: Ring> Worker<R> {
@@ -201,6 +217,7 @@ impl<R: Ring> Worker<R> {
             parcels: Vec::new(),
             fired: Vec::new(),
             batch: 1,
+            levels: Levels::default(),
         })
     }
 
@@ -240,7 +257,12 @@ impl<R: Ring> Worker<R> {
         let turn = self.ring.turn(wait, &mut completions)?;
         self.mesh.unpark();
         self.now = turn.now;
-        self.tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        let tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        if tick != self.tick {
+            self.tick = tick;
+            // A walk over all queues: often enough for a gauge, too dear for every turn.
+            self.metrics.outbound_bytes.set(self.pool.collecting_bytes() as u64);
+        }
         self.batch = completions.len() as u32;
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
@@ -254,8 +276,30 @@ impl<R: Ring> Worker<R> {
         self.rearm_starved();
         self.flush();
         self.mesh.flush(&mut self.ring);
-        self.metrics.connections.set(u64::from(self.connections.occupied()));
+        self.export(turn.now);
         self.go_on()
+    }
+
+    /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
+    fn export(&mut self, started: Now) {
+        let metrics = &self.metrics;
+        metrics.connections.set(u64::from(self.connections.occupied()));
+        let (levels, held) = (&self.levels, self.connections.occupied());
+        metrics.connections_hot.set(u64::from(levels.hot));
+        metrics.connections_closing.set(u64::from(levels.closing));
+        let cold = held.saturating_sub(levels.hot + levels.closing);
+        metrics.connections_cold.set(u64::from(cold));
+        metrics.sessions.set(u64::from(levels.sessions));
+        metrics.armed.set(u64::from(levels.armed));
+        metrics.turns.add(1);
+        metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
+        let ring = self.ring.counters();
+        metrics.enters.set(ring.enters);
+        metrics.completions.set(ring.completions);
+        metrics.overflows.set(ring.overflows);
+        if self.mesh.is_behind() {
+            metrics.mesh_stalls.add(1);
+        }
     }
 
     fn go_on(&mut self) -> io::Result<bool> {
@@ -326,6 +370,7 @@ impl<R: Ring> Worker<R> {
         // with a valid, positive result.
         if !more {
             connection.in_flight.clear(token.operation);
+            self.levels.armed -= 1;
         }
         match event {
             Event::Received(result) => self.on_received(handle, result, more),
@@ -341,6 +386,11 @@ impl<R: Ring> Worker<R> {
     /// Keeps accepts in flight as long as slots are free beyond the reserve.
     fn accept_more(&mut self) {
         if self.fleet.phase() != Phase::Serving {
+            return;
+        }
+        // Beyond it the backlog waits: those already here would time out behind newcomers, come
+        // back, and make it worse.
+        if self.levels.greeting >= limits::GREETINGS_MAX {
             return;
         }
         let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
@@ -420,6 +470,7 @@ impl<R: Ring> Worker<R> {
         let silence = self.handshake_ticks() as u16;
         let connection = Connection::new(socket, self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
+        self.levels.greeting += 1;
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
     }
@@ -479,6 +530,7 @@ impl<R: Ring> Worker<R> {
         };
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        let was_logging_in = connection.state == State::LoggingIn;
         let mut outlet = Outlet {
             now: self.now,
             tick: self.tick,
@@ -487,7 +539,13 @@ impl<R: Ring> Worker<R> {
             metrics: &self.metrics,
         };
         match self.sessions.on_downlink(connection, handle, downlink, &mut outlet) {
-            Ok(()) => self.mark_dirty(handle),
+            Ok(()) => {
+                if was_logging_in && connection.state == State::Open {
+                    self.levels.sessions += 1;
+                    self.levels.greeting -= 1;
+                }
+                self.mark_dirty(handle);
+            }
             Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
         }
     }
@@ -534,6 +592,7 @@ impl<R: Ring> Worker<R> {
                 continue;
             }
             connection.in_flight.set(Operation::Send);
+            self.levels.armed += 1;
             let token = Token::new(Operation::Send, handle.slot, handle.generation);
             self.ring.send(connection.socket, bytes, token);
         }
@@ -547,6 +606,7 @@ impl<R: Ring> Worker<R> {
                 self.metrics.bytes_out.add(sent as u64);
                 bytes.drain(..sent);
                 connection.in_flight.set(Operation::Send);
+                self.levels.armed += 1;
                 let token = Token::new(Operation::Send, handle.slot, handle.generation);
                 self.ring.send(connection.socket, bytes, token);
             }

@@ -1,1 +1,97 @@
-fn main() {}
+//! The load generator's command line; see `hawser-loadgen --help`.
+
+use std::{fs, process::ExitCode};
+
+use clap::{Parser, error::ErrorKind};
+use hawser_loadgen::{
+    arguments::{Arguments, Command, RunArguments},
+    plan::{Machine, plan},
+    run::{self, MakeRing, RunError},
+    worker::RECEIVE_BYTES,
+};
+use hawser_ring::uring::{RingSettings, UringRing};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Wrong arguments.
+const EXIT_ARGUMENTS: u8 = 1;
+/// Kernel, limits, ports, target.
+const EXIT_ENVIRONMENT: u8 = 2;
+
+/// Completions a ring queues: one for each connection of a worker would be safe, and this is
+/// what a table of 20,000 had in use at most.
+const COMPLETION_ENTRIES: u32 = 16_384;
+/// Submissions before the kernel is entered early.
+const SUBMISSION_ENTRIES: u32 = 1024;
+/// Buffers of a ring: with their bytes, 2 MiB.
+const BUFFERS: u16 = 512;
+
+struct Urings;
+
+impl MakeRing for Urings {
+    type Ring = UringRing;
+
+    fn make(&self, slots: u32) -> Result<(UringRing, u64), String> {
+        let settings = RingSettings {
+            descriptors: slots,
+            completion_entries: COMPLETION_ENTRIES,
+            submission_entries: SUBMISSION_ENTRIES,
+            buffers: BUFFERS,
+            buffer_bytes: RECEIVE_BYTES,
+        };
+        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
+        Ok((ring, self.now_us()))
+    }
+
+    fn now_us(&self) -> u64 {
+        UringRing::now().monotonic_us
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nothing is left to do if not even this can be printed.
+            let _ = error.print();
+            return ExitCode::from(if asked { 0 } else { EXIT_ARGUMENTS });
+        }
+    };
+    match arguments.command {
+        Command::Run(arguments) => run_scenario(&arguments),
+        Command::Plan(arguments) => {
+            let plan = plan(arguments.connections, &Machine::here());
+            print!("{}", plan.text);
+            ExitCode::from(if plan.missing.is_empty() { 0 } else { EXIT_ENVIRONMENT })
+        }
+    }
+}
+
+fn run_scenario(arguments: &RunArguments) -> ExitCode {
+    let command: Vec<String> = std::env::args().collect();
+    let number = match getrandom::u64() {
+        Ok(number) => number,
+        Err(error) => return fail(EXIT_ENVIRONMENT, &format!("no random numbers: {error}")),
+    };
+    let report = match run::run(arguments, &command.join(" "), number, Urings) {
+        Ok(report) => report,
+        Err(RunError::Arguments(reason)) => return fail(EXIT_ARGUMENTS, &reason),
+        Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
+    };
+    eprintln!();
+    print!("{}", report.table());
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
+        if let Err(error) = fs::write(path, json + "\n") {
+            return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
+        }
+    }
+    ExitCode::from(report.verdict.exit_code())
+}
+
+fn fail(code: u8, reason: &str) -> ExitCode {
+    eprintln!("hawser-loadgen: {reason}");
+    ExitCode::from(code)
+}

@@ -6,6 +6,7 @@
 
 use hawser_codec::link::{Confirm, Key, Login, Send};
 use hawser_codec::time::Now;
+use hawser_router::record::Framed;
 use hawser_router::{Host, HostSettings, KeySpace, Location, Outputs, Recovery};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,8 @@ struct Bench {
     out: Outputs,
     now: Now,
     base: u64,
+    /// Records of the runs so far, while they are kept for replay.
+    kept: Option<Vec<u8>>,
 }
 
 impl Bench {
@@ -76,6 +79,9 @@ impl Bench {
             let base = Location(1 << 28 | self.base);
             self.base = (self.base + run.records.len() as u64) & 0xfff_ffff;
             self.host.on_durable(self.now, run.number, base);
+            if let Some(kept) = &mut self.kept {
+                kept.extend_from_slice(&run.records);
+            }
             self.host.recycle(run.records);
         }
         self.now.monotonic_us += 100;
@@ -88,7 +94,7 @@ fn run(pairs: usize) {
     let recovered = Recovery::new(settings.answers_max).finish(1).expect("empty").remove(0);
     let now = Now { monotonic_us: 1, wall_ms: 1_800_000_000_000 };
     let host = Host::new(settings, now, recovered);
-    let mut bench = Bench { host, out: Outputs::default(), now, base: 64 };
+    let mut bench = Bench { host, out: Outputs::default(), now, base: 64, kept: None };
     let mut people = people(&keys, pairs * 2);
     let mut batch = Vec::new();
     for (index, person) in people.iter().enumerate() {
@@ -117,8 +123,14 @@ fn run(pairs: usize) {
     let mut pair = 0;
     let mut spent = std::time::Duration::ZERO;
     let mut allocations = 0;
+    let replayed = 2000;
+    bench.kept = Some(Vec::new());
+    let mut log = Vec::new();
     // Both halves do the same; the second is measured, when windows and buffers have grown.
     for round in 0..ROUNDS * 2 {
+        if round == replayed {
+            log = bench.kept.take().unwrap_or_default();
+        }
         batch.clear();
         for _ in 0..BATCH {
             pair = (pair + 1) % pairs;
@@ -170,6 +182,36 @@ fn run(pairs: usize) {
         "{pairs:>7} pairs: {:>6.0} ns per message (send, 2 confirms, 2 delivers), {:.3} allocations",
         spent.as_nanos() as f64 / messages,
         allocations as f64 / messages
+    );
+    replay(&log);
+}
+
+/// Replays a log of which only logins are missing.
+fn replay(log: &[u8]) {
+    let mut recovery = Recovery::new(128);
+    // The shards' first records were logins: positions begin behind them, as after a section.
+    let mut rest = log;
+    let mut first = std::collections::BTreeMap::new();
+    while let Ok((framed, length)) = Framed::take(rest) {
+        first.entry(framed.shard).or_insert(framed.position);
+        rest = &rest[length..];
+    }
+    let began = Instant::now();
+    let mut rest = log;
+    let mut records = 0;
+    while let Ok((framed, length)) = Framed::take(rest) {
+        let position = framed.position + 1 - first[&framed.shard];
+        let at = Location(1 << 28 | (log.len() - rest.len()) as u64 & 0xfff_ffff);
+        recovery.apply(&Framed { position, ..framed }, at).expect("a good record");
+        rest = &rest[length..];
+        records += 1;
+    }
+    let spent = began.elapsed();
+    println!(
+        "replay of {records} records, {} MB: {:.0} ns each, {:.2} s per GB",
+        log.len() >> 20,
+        spent.as_nanos() as f64 / f64::from(records),
+        spent.as_secs_f64() * 1e9 / log.len() as f64
     );
 }
 

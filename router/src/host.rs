@@ -7,7 +7,7 @@
 //!
 //! Events and time go in; at the end of a turn [`Host::seal`] gives what is to be written, said
 //! and read. What a host says is held until every record it may rest on is durable
-//! ([`commit`]); nothing else keeps a number from being shown too early.
+//! (`commit.rs`); nothing else keeps a number from being shown too early.
 //!
 //! A failed write is not an event here: the lane stops, the host is thrown away and rebuilt from
 //! the log by [`crate::Recovery`], and the workers announce their sessions again.
@@ -17,6 +17,7 @@ mod commit;
 mod counters;
 mod entry;
 mod page;
+mod reading;
 mod send;
 mod session;
 mod settings;
@@ -33,7 +34,7 @@ use commit::Commit;
 use entry::Pending;
 use hawser_codec::link::{Announce, Damaged, Downlink, Key, Peer, Uplink};
 use hawser_codec::time::Now;
-use page::Reading;
+use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
 
@@ -110,7 +111,7 @@ impl Host {
             counters.window_bytes += shard.conversations.bytes as u64;
             let number = usize::from(shard.number);
             assert!(settings.owns(shard.number), "recovery splits by the same host count");
-            shards[number] = Some(shard);
+            shards[number] = Some(Box::new(shard));
         }
         let mut host = Host {
             settings,
@@ -124,6 +125,9 @@ impl Host {
             counters,
             scratch: Vec::new(),
         };
+        for (lane, segment) in &state.lanes {
+            host.on_segments_dropped(*lane, *segment);
+        }
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();

@@ -14,13 +14,16 @@ use crate::host::{SectionDamaged, restore};
 use crate::key::shard_of;
 use crate::record::{self, Framed, INDEX_ENTRIES, Location, Unreadable};
 use crate::shard::{SHARDS, Shard};
+use hawser_codec::link::Key;
 use std::collections::BTreeMap;
 
 /// What one host starts with.
 pub struct Recovered {
-    pub(crate) shards: Vec<Box<Shard>>,
+    pub(crate) shards: Vec<Shard>,
     /// In stream order per source.
     pub(crate) undelivered: Vec<Undelivered>,
+    /// Lowest segments there are, by lane.
+    pub(crate) lanes: Vec<(u8, u32)>,
 }
 
 /// A durable message whose entry for one mailbox never became durable.
@@ -79,7 +82,7 @@ impl std::fmt::Display for RecoveryError {
 impl std::error::Error for RecoveryError {}
 
 struct Recovering {
-    shard: Box<Shard>,
+    shard: Shard,
     /// Position of the section it began with.
     section: u64,
     /// Records that came before their predecessor.
@@ -92,23 +95,48 @@ struct Early {
     payload: Vec<u8>,
 }
 
+/// A message with an entry still missing.
+struct Open {
+    location: Location,
+    bytes: u32,
+    payload: Vec<u8>,
+    /// Bit 0: the recipient's entry is missing; bit 1: the sender's own.
+    halves: u8,
+}
+
 /// See the module's head.
 pub struct Recovery {
     shards: Vec<Recovering>,
     answers_max: usize,
-    /// By source and place in its stream.
-    undelivered: BTreeMap<(u8, u64), Undelivered>,
+    /// Messages with an entry still missing, by source and position.
+    open: BTreeMap<(u8, u64), Open>,
+    /// Buffers of messages that have arrived: nearly every message is open only for a moment.
+    spare: Vec<Vec<u8>>,
+    /// Places of entries, by mailbox and number, that came before those of lower numbers: what
+    /// was under way when a section was taken may stand in a lane that is replayed later.
+    late_entries: BTreeMap<(Key, u64), Place>,
+    /// Likewise index pages.
+    late_pages: BTreeMap<(Key, u64), Location>,
+    lanes: Vec<(u8, u32)>,
 }
 
 impl Recovery {
     /// An empty log. `answers_max` as in [`crate::HostSettings`].
     pub fn new(answers_max: usize) -> Recovery {
         let shards = (0..SHARDS).map(|number| Recovering {
-            shard: Box::new(Shard::new(number as u8)),
+            shard: Shard::new(number as u8),
             section: 0,
             early: BTreeMap::new(),
         });
-        Recovery { shards: shards.collect(), answers_max, undelivered: BTreeMap::new() }
+        Recovery {
+            shards: shards.collect(),
+            answers_max,
+            open: BTreeMap::new(),
+            spare: Vec::new(),
+            late_entries: BTreeMap::new(),
+            late_pages: BTreeMap::new(),
+            lanes: Vec::new(),
+        }
     }
 
     /// Begins a shard with its checkpoint section. Before any record.
@@ -117,8 +145,14 @@ impl Recovery {
         let restored = restored.map_err(|SectionDamaged| RecoveryError::Section { shard })?;
         let recovering = &mut self.shards[usize::from(shard)];
         recovering.section = restored.position;
-        *recovering.shard = restored;
+        recovering.shard = restored;
         Ok(())
+    }
+
+    /// Says that the lowest segment of `lane` is `segment`. Places below are no longer read; a
+    /// checkpoint may still name some, because retention went on after it.
+    pub fn lane_begins(&mut self, lane: u8, segment: u32) {
+        self.lanes.push((lane, segment));
     }
 
     /// Replays one record that stands at `location`.
@@ -159,6 +193,12 @@ impl Recovery {
                 return Err(RecoveryError::Gap { shard, expected, found: *found });
             }
         }
+        for ((user, number), place) in &self.late_entries {
+            add_place(&mut self.shards[usize::from(shard_of(user))].shard, user, *number, *place);
+        }
+        for ((user, page), location) in &self.late_pages {
+            add_page(&mut self.shards[usize::from(shard_of(user))].shard, user, *page, *location);
+        }
         for recovering in &mut self.shards {
             recovering.shard.conversations.end_search();
         }
@@ -168,16 +208,27 @@ impl Recovery {
                 self.shards[source].shard.streamed[home] = applied;
             }
         }
-        let mut all: Vec<Recovered> =
-            (0..hosts).map(|_| Recovered { shards: Vec::new(), undelivered: Vec::new() }).collect();
-        for found in std::mem::take(&mut self.undelivered).into_values() {
-            let message = record::Message::take(&found.payload);
-            let message = message
-                .map_err(|_| RecoveryError::Record { location: Location(found.location) })?;
-            let user = if found.streamed & 1 == 1 { message.sender } else { message.peer };
-            let home = usize::from(shard_of(&user));
-            if found.streamed > self.shards[home].shard.applied[usize::from(found.source)] {
-                all[usize::from(u16::from(found.source) % hosts)].undelivered.push(found);
+        let mut all: Vec<Recovered> = (0..hosts)
+            .map(|_| Recovered {
+                shards: Vec::new(),
+                undelivered: Vec::new(),
+                lanes: self.lanes.clone(),
+            })
+            .collect();
+        for ((source, position), open) in std::mem::take(&mut self.open) {
+            let location = open.location;
+            let message = record::Message::take(&open.payload);
+            let message = message.map_err(|_| RecoveryError::Record { location })?;
+            for (half, user) in [(0, message.peer), (1, message.sender)] {
+                let streamed = position << 1 | half;
+                let home = &self.shards[usize::from(shard_of(&user))].shard;
+                let missing = open.halves >> half & 1 == 1;
+                if missing && streamed > home.applied[usize::from(source)] {
+                    let (location, bytes) = (location.0, open.bytes);
+                    let payload = open.payload.clone();
+                    let found = Undelivered { source, streamed, location, bytes, payload };
+                    all[usize::from(u16::from(source) % hosts)].undelivered.push(found);
+                }
             }
         }
         for recovering in self.shards {
@@ -250,20 +301,23 @@ impl Recovery {
             }
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
-                self.undelivered.remove(&(entry.source, entry.streamed));
-                let index = shard.users.find_or_insert(&entry.user);
-                let user = &mut shard.users.all[index];
-                if entry.number == user.located() + 1 {
-                    let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
-                    user.more().tail.push_back(Place { location: location.0, bytes });
+                let identity = (entry.source, entry.streamed >> 1);
+                if let Some(open) = self.open.get_mut(&identity) {
+                    open.halves &= !(1 << (entry.streamed & 1));
+                    if open.halves == 0 {
+                        self.spare.extend(self.open.remove(&identity).map(|open| open.payload));
+                    }
+                }
+                let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
+                let place = Place { location: location.0, bytes };
+                if !add_place(shard, &entry.user, entry.number, place) {
+                    self.late_entries.insert((entry.user, entry.number), place);
                 }
             }
             record::Index::KIND => {
                 let page = record::Index::take(framed.payload)?;
-                let index = shard.users.find_or_insert(&page.user);
-                let more = shard.users.all[index].more();
-                if page.page == more.pages && more.tail.len() >= INDEX_ENTRIES {
-                    more.add_page(location.0);
+                if !add_page(shard, &page.user, page.page, location) {
+                    self.late_pages.insert((page.user, page.page), location);
                 }
             }
             record::Window::KIND => {
@@ -284,19 +338,21 @@ impl Recovery {
 
     fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
         let source = framed.shard;
-        let mut note = |user: &[u8; 16], streamed: u64| {
+        let mut halves = 0;
+        let users = [message.peer, message.sender];
+        let count = if message.peer == message.sender { 1 } else { 2 };
+        for (half, user) in users.iter().enumerate().take(count) {
             let home = &self.shards[usize::from(shard_of(user))].shard;
-            if streamed > home.applied[usize::from(source)] {
-                let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
-                let payload = framed.payload.to_vec();
-                let location = location.0;
-                let found = Undelivered { source, streamed, location, bytes, payload };
-                self.undelivered.insert((source, streamed), found);
-            }
-        };
-        note(&message.peer, framed.position << 1);
-        if message.peer != message.sender {
-            note(&message.sender, framed.position << 1 | 1);
+            let streamed = framed.position << 1 | half as u64;
+            halves |= u8::from(streamed > home.applied[usize::from(source)]) << half;
+        }
+        if halves > 0 {
+            let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
+            let mut payload = self.spare.pop().unwrap_or_default();
+            payload.clear();
+            payload.extend_from_slice(framed.payload);
+            let open = Open { location, bytes, payload, halves };
+            self.open.insert((source, framed.position), open);
         }
     }
 }
@@ -318,7 +374,28 @@ fn replay_message(shard: &mut Shard, message: &record::Message, answers_max: usi
     }
 }
 
-fn set_cursor(shard: &mut Shard, user: &[u8; 16], device: &[u8; 16], cursor: u64) {
+/// Notes where an entry stands; `false` if a lower one has to come first.
+fn add_place(shard: &mut Shard, user: &Key, number: u64, place: Place) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let located = shard.users.all[index].located();
+    if number == located + 1 {
+        shard.users.all[index].more().tail.push_back(place);
+    }
+    number <= located + 1
+}
+
+/// Notes where an index page stands; `false` if something has to come first.
+fn add_page(shard: &mut Shard, user: &Key, page: u64, location: Location) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let more = shard.users.all[index].more();
+    let next = page == more.pages && more.tail.len() >= INDEX_ENTRIES;
+    if next {
+        more.add_page(location.0);
+    }
+    next || page < more.pages
+}
+
+fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64) {
     let index = shard.users.find_or_insert(user);
     let user = &mut shard.users.all[index];
     match user.find_device(device) {

@@ -1,10 +1,14 @@
 //! Whatever a power cut leaves, no run reported durable is missing and each lane is a prefix of
 //! what was appended. And builds that cheat are found by the same test.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod log_disk;
 
+use hawser_router::store::Disk;
 use hawser_router::store::log::{
-    LanePolicy, LaneSettings, LaneWriter, Location, Recovered, record, recover, segment,
+    LanePolicy, LaneSettings, LaneTail, LaneWriter, Location, Recovered, record, recover,
+    recover_lane, segment,
 };
 use log_disk::{Fault, MemoryDisk, Random, SALT, Shell, run_of, settings};
 
@@ -12,6 +16,8 @@ const POLICIES: [LanePolicy; 2] = [LanePolicy::DirectDurable, LanePolicy::WriteT
 /// Crashes that one seed lives through, one behind the other.
 const LIVES: usize = 5;
 const SEEDS: u64 = 20;
+/// Lanes a directory gets in the end; each life writes to some of them.
+const LANES: usize = 3;
 
 /// One lane and what is known of it.
 struct Lane {
@@ -44,7 +50,7 @@ fn read(disk: &MemoryDisk, lanes: usize) -> Result<(Recovered, Found), String> {
 
 fn open(disk: &MemoryDisk, lanes: usize, with: LaneSettings) -> Result<Vec<Lane>, String> {
     let (recovered, found) = read(disk, lanes)?;
-    let epoch = 1 + recovered.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0);
+    let epoch = 1 + recovered.epoch_max();
     Ok(found
         .into_iter()
         .enumerate()
@@ -84,12 +90,17 @@ fn check(disk: &MemoryDisk, lanes: &[Lane]) -> Result<(), String> {
 fn one_life(
     disk: &MemoryDisk,
     lanes: &mut [Lane],
+    active: u64,
+    former_life: &[u8],
     random: &mut Random,
     next_run: &mut u64,
+    cuts: &mut u64,
 ) -> Result<(), String> {
     for _ in 0..20 + random.below(150) {
-        let lane = random.below(lanes.len() as u64) as usize;
-        let lane = &mut lanes[lane];
+        let lane = &mut lanes[random.below(active) as usize];
+        if lane.shell.former_life.is_empty() && random.chance(50) {
+            lane.shell.former_life = former_life.to_vec();
+        }
         if random.chance(30) {
             let bytes = if random.chance(5) { 100_000 } else { 40 + random.below(4000) };
             let records = run_of(*next_run, 1 + random.below(4), bytes as usize);
@@ -100,11 +111,12 @@ fn one_life(
         } else if random.chance(2) {
             let has_failed = lane.shell.fail(random) && lane.shell.fault == Fault::None;
             assert!(!has_failed || lane.shell.writer.is_failed());
-        } else {
+        } else if !random.chance(10) || !lane.shell.end_short(random) {
             lane.shell.step();
         }
         if random.chance(15) {
             check(&disk.power_cut(random), lanes)?;
+            *cuts += 1;
         }
         if lanes.iter().any(|lane| lane.shell.writer.is_failed()) && random.chance(30) {
             return Ok(());
@@ -113,34 +125,64 @@ fn one_life(
     Ok(())
 }
 
-fn torture(seed: u64, policy: LanePolicy, fault: Fault) -> Result<(), String> {
+/// A segment full of batches of another number, as a recycled file holds them.
+fn former_life(with: LaneSettings) -> Vec<u8> {
+    let disk = MemoryDisk::default();
+    disk.create_filled(&segment::name(0, 1000), with.segment_bytes).unwrap();
+    let tail = LaneTail {
+        lane: 0,
+        segment: 1000,
+        offset: 0,
+        segment_bytes: with.segment_bytes,
+        position: 1,
+        epoch: 1,
+        spare: Vec::new(),
+    };
+    let with = LaneSettings { policy: LanePolicy::DirectDurable, ..with };
+    let mut shell = Shell::new(disk.clone(), LaneWriter::open(0, Some(tail), 50, with), with);
+    for run in 0..60 {
+        shell.append(run, &run_of(run, 1, 15_000));
+        shell.finish();
+    }
+    disk.bytes(&segment::name(0, 1000))
+}
+
+/// Crashes through some lives; returns how many images of a power cut were checked.
+fn torture(seed: u64, policy: LanePolicy, fault: Fault) -> Result<u64, String> {
     let mut random = Random::new(seed);
     let with = settings(policy);
-    let count = 1 + random.below(3) as usize;
+    let former_life = former_life(with);
     let mut disk = MemoryDisk::default();
-    let mut next_run = 1;
+    let (mut next_run, mut cuts) = (1, 0);
     for _ in 0..LIVES {
-        let mut lanes = open(&disk, count, with)?;
+        let mut lanes = open(&disk, LANES, with)?;
         for lane in &mut lanes {
             lane.shell.fault = fault;
         }
-        one_life(&disk, &mut lanes, &mut random, &mut next_run)?;
+        let active = 1 + random.below(LANES as u64);
+        one_life(&disk, &mut lanes, active, &former_life, &mut random, &mut next_run, &mut cuts)?;
         let has_failed = lanes.iter().any(|lane| lane.shell.writer.is_failed());
         if !has_failed || random.chance(50) {
             disk = disk.power_cut(&mut random);
+        } else {
+            for lane in &mut lanes {
+                lane.shell.kill(&mut random);
+            }
         }
         check(&disk, &lanes)?;
     }
-    Ok(())
+    Ok(cuts)
 }
 
 #[test]
 fn nothing_reported_durable_is_lost_by_a_power_cut() {
     for policy in POLICIES {
+        let mut cuts = 0;
         for seed in 0..SEEDS {
-            torture(seed, policy, Fault::None)
+            cuts += torture(seed, policy, Fault::None)
                 .unwrap_or_else(|what| panic!("{policy:?}, seed {seed}: {what}"));
         }
+        assert!(cuts >= 1000, "only {cuts} power cuts");
     }
 }
 
@@ -155,6 +197,39 @@ fn a_build_that_cheats_is_found_within_fifty_seeds() {
         let found = (0..50).find(|seed| torture(*seed, policy, fault).is_err());
         assert!(found.is_some(), "{policy:?} with {fault:?} passed 50 seeds");
     }
+}
+
+#[test]
+fn a_failed_lane_is_read_back_and_goes_on_beside_the_others() {
+    let disk = MemoryDisk::default();
+    let mut lanes = open(&disk, 2, settings(LanePolicy::DirectDurable)).unwrap();
+    for run in 1..4 {
+        for lane in &mut lanes {
+            lane.shell.append(run, &run_of(run, 2, 3000));
+            lane.shell.finish();
+        }
+    }
+    let failing = &mut lanes[1].shell;
+    failing.append(4, &run_of(4, 2, 3000));
+    failing.step();
+    assert!(failing.fail(&mut Random::new(3)));
+    lanes[0].shell.append(5, &run_of(5, 2, 3000));
+
+    let start = lanes[1].shell.writer.segment();
+    let mut records = 0;
+    let recovered = recover_lane(&disk, SALT, 1, Some(start), &mut |_, _| records += 1).unwrap();
+    assert_eq!((records, recovered.torn.len()), (6, 1));
+    let with = settings(LanePolicy::DirectDurable);
+    let writer = LaneWriter::open(1, recovered.tail(1).cloned(), 2, with);
+    lanes[1].shell = Shell::new(disk.clone(), writer, with);
+    lanes[1].shell.append(6, &run_of(6, 2, 3000));
+    for lane in &mut lanes {
+        lane.shell.finish();
+    }
+    let (_, found) = read(&disk, 2).unwrap();
+    let runs: Vec<Vec<u64>> =
+        found.iter().map(|lane| lane.iter().map(|(run, _)| *run).collect()).collect();
+    assert_eq!(runs, [vec![1, 2, 3, 5], vec![1, 2, 3, 6]]);
 }
 
 #[test]

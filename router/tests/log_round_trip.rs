@@ -2,8 +2,9 @@
 
 mod log_disk;
 
-use hawser_router::store::log::{LanePolicy, LaneWriter, Location};
+use hawser_router::store::log::{LanePolicy, LaneWriter, Location, record};
 use log_disk::{MemoryDisk, Shell, recovered_runs, run_of, settings};
+use proptest::prelude::*;
 
 #[test]
 fn runs_come_back_in_order_at_their_places() {
@@ -53,4 +54,41 @@ fn a_reopened_lane_goes_on_behind_its_tail() {
     assert!(runs.iter().map(|(run, _)| *run).eq(0..80));
     assert!(recovered.torn.is_empty());
     assert_eq!(recovered.tail(0).unwrap().epoch, 40);
+}
+
+proptest! {
+    #[test]
+    fn records_of_any_kind_and_length_come_back(
+        all in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u64>(), 0_usize..300), 0..40)
+    ) {
+        let mut run = Vec::new();
+        let mut offsets = Vec::new();
+        for (kind, shard, position, length) in &all {
+            offsets.push(run.len());
+            record::put(&mut run, *kind, *shard, *position, |out| {
+                out.resize(out.len() + length, *kind);
+            });
+        }
+        let mut count = 0;
+        for (found, (put, offset)) in record::records(&run).zip(all.iter().zip(offsets)) {
+            let view = found.unwrap();
+            prop_assert_eq!((view.kind, view.shard, view.position, view.payload.len()), *put);
+            prop_assert_eq!(view.offset, offset);
+            count += 1;
+        }
+        prop_assert_eq!(count, all.len());
+    }
+
+    #[test]
+    fn any_bytes_end_as_records(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(record::records(&bytes).count() <= bytes.len());
+    }
+
+    #[test]
+    fn a_location_keeps_its_parts(
+        lane in 0_u8..64, segment in 0_u32..1 << 30, at in 0_u64..1 << 28
+    ) {
+        let place = Location::new(lane, segment, at);
+        prop_assert_eq!((place.lane(), place.segment(), place.offset()), (lane, segment, at));
+    }
 }

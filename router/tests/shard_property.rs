@@ -115,7 +115,10 @@ impl Game {
         let who = self.random.below(self.players.len() as u64) as usize;
         match self.random.below(100) {
             0..30 => self.compose(who),
-            30..45 => self.world.turn(),
+            30..40 => self.world.turn(),
+            40..45 => {
+                self.world.answer_reads();
+            }
             45..65 => {
                 self.world.turn();
                 let lane = self.random.below(3) as usize;
@@ -140,6 +143,8 @@ impl Game {
                 self.players[who].online = false;
             }
             97..98 => self.crash(),
+            // The disk answers at once, or only when it pleases.
+            98..99 => self.world.reads_by_hand = !self.world.reads_by_hand,
             _ => self.world.settle(),
         }
         self.listen();
@@ -185,6 +190,7 @@ impl Game {
 
     fn login(&mut self, who: usize) {
         let own = self.random.below(2) == 0;
+        let announce = self.random.below(3) == 0;
         let player = &mut self.players[who];
         let mut client = player.client.clone();
         let fresh = self.world.client(&client.user_name, &client.device_name);
@@ -193,7 +199,7 @@ impl Game {
         (player.online, player.reading, player.behind) = (true, false, false);
         player.client = client.clone();
         let login = self.world.login_frame(&client);
-        self.world.put_login(&client, link::Login { cursor_plus_one, ..login });
+        self.world.put_login(&client, link::Login { cursor_plus_one, announce, ..login });
     }
 
     fn read(&mut self, who: usize) {
@@ -255,7 +261,7 @@ impl Game {
                     assert_eq!(before, sequence, "seed {seed}: two answers to one request");
                 }
                 if let Some(at) = at {
-                    let to = player.outbox.remove(at).unwrap().to;
+                    let to = player.outbox.remove(at).expect("found a moment ago").to;
                     let name = conversation(&player.client.user_name, to);
                     let fresh = self.oracle.sent.entry(name.clone()).or_default().insert(sequence);
                     assert!(fresh, "seed {seed}: {name} #{sequence} was given twice");
@@ -304,6 +310,7 @@ impl Game {
     }
 
     fn end(&mut self) {
+        self.world.reads_by_hand = false;
         for who in 0..self.players.len() {
             self.login(who);
         }
@@ -391,6 +398,7 @@ fn nothing_is_lost_doubled_or_reordered_whatever_happens() {
             Mark::PageThroughIndex,
             Mark::PageReadBody,
             Mark::Replaced,
+            Mark::Announced,
             Mark::StreamedAgain,
             Mark::PeerBatchHeld,
         ] {

@@ -1,6 +1,13 @@
 //! The commands of the project itself: `cargo xtask COMMAND`.
 
+mod bench;
 mod codegen;
+mod documents;
+mod licences;
+mod process;
+mod simulation;
+mod test;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -15,12 +22,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Everything a change must pass: format, lints, documentation, licences, all tests.
+    Test(test::Arguments),
+    /// Whole-system simulation over many seeds, or one seed again.
+    Sim(simulation::Arguments),
+    /// Kills a gateway at random instants under load and asks the oracle.
+    Torture(torture::Arguments),
+    /// Measures the gateway against a bare relay, interleaved.
+    Bench(bench::Arguments),
     /// Makes codec/src/generated from codec/schema (builds flatc at first: cmake, C++, minutes).
     Codegen(codegen::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Sim(arguments) => simulation::run(&arguments),
+        Command::Torture(arguments) => torture::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments),
     };
     match result {

@@ -86,7 +86,8 @@ pub enum Event {
     /// [`Ring::connect`]; a failed one has closed its socket.
     Connected(Result<Socket, Errno>),
     /// [`Ring::receive`]. `Ok(None)`: the peer has finished (FIN). `ENOBUFS`: starved, arm again when
-    /// buffers have returned. `EINTR`: arm again.
+    /// a buffer returns, or at once if [`RingCounters::leases`] says that none is out (they may all
+    /// have returned before this completion was seen). `EINTR`: arm again.
     Received(Result<Option<Lease>, Errno>),
     /// [`Ring::watch`]: bytes, an end or an error wait to be received, or, rarely, nothing.
     Readable(Result<(), Errno>),
@@ -157,7 +158,8 @@ pub struct RingCounters {
     pub overflows: u64,
     /// Receives that found no buffer.
     pub starved: u64,
-    /// Buffers on loan now, for the low mark.
+    /// Buffers on loan now, for the low mark; the simulation counts those of completions it has
+    /// not yet reported too.
     pub leases: u32,
 }
 
@@ -283,9 +285,13 @@ pub trait Ring {
     /// Only what no retry mends (the ring itself is broken).
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn>;
 
+    /// Monotonic time now, microseconds, to measure how long a turn worked. Deadlines and timers
+    /// use the time [`Ring::turn`] returned, so that a turn is one instant for all it does.
+    fn clock_us(&self) -> u64;
+
     /// Counters since the ring was made.
     fn counters(&self) -> RingCounters;
 
-    /// Slots of the descriptor table still free.
+    /// Slots of the descriptor table still free; accepts and connects in flight may each take one.
     fn free_slots(&self) -> u32;
 }

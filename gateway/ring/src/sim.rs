@@ -19,6 +19,7 @@
 
 mod disk;
 mod fault;
+mod look;
 mod network;
 mod operate;
 mod peer;

@@ -69,11 +69,23 @@ pub enum LogCommand {
     Dump {
         /// Data directory.
         dir: PathBuf,
+        /// Only this lane.
+        #[arg(long, value_name = "N")]
+        lane: Option<u8>,
+        /// Only the segments of this number.
+        #[arg(long, value_name = "N")]
+        segment: Option<u32>,
+        /// Only the records of this shard.
+        #[arg(long, value_name = "N")]
+        shard: Option<u8>,
     },
     /// Cut what is damaged; says what is lost.
     Repair {
         /// Data directory.
         dir: PathBuf,
+        /// Only say what would be lost.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Copy to a directory that does not exist yet, also while a gateway is running.
     Backup {

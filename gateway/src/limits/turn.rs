@@ -67,3 +67,8 @@ pub const KEEPALIVE_S: u32 = 300;
 
 /// Answers a dedup window remembers: at least the requests a client may have unanswered.
 pub const ANSWERS_MAX: usize = 128;
+
+/// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
+/// kernel's backlog waits. A core logs in 10,000 a second and more, so this is a tenth of the
+/// handshake time; slow or silent ones leave by that time-out.
+pub const GREETINGS_MAX: u32 = 1024;

@@ -18,6 +18,7 @@ impl<R: Ring> Worker<R> {
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         connection.state = State::Leaving;
+        self.levels.closing += 1;
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
@@ -31,6 +32,9 @@ impl<R: Ring> Worker<R> {
             self.metrics.closed.at(reason).add(1);
         }
         connection.abort |= abort;
+        if connection.state != State::Leaving && connection.state != State::Closing {
+            self.levels.closing += 1;
+        }
         connection.state = State::Closing;
         self.wheel.cancel(handle.slot);
         self.advance_close(handle);
@@ -38,6 +42,16 @@ impl<R: Ring> Worker<R> {
 
     fn logout(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if matches!(connection.state, State::Leaving | State::Closing) {
+            return;
+        }
+        if connection.state != State::Open {
+            self.levels.greeting -= 1;
+        }
+        if matches!(connection.receiving, Receiving::Hot | Receiving::Starved) {
+            self.levels.hot -= 1;
+        }
+        connection.receiving = Receiving::Ended;
         if matches!(connection.state, State::LoggingIn | State::Open) && connection.is_announced() {
             let logout = hawser_codec::link::Logout {
                 connection: handle.to_u64(),
@@ -45,6 +59,9 @@ impl<R: Ring> Worker<R> {
                 device: connection.device,
             };
             logout.put(self.uplinks.to(&connection.user));
+            if connection.state == State::Open {
+                self.levels.sessions -= 1;
+            }
         }
     }
 
@@ -73,6 +90,7 @@ impl<R: Ring> Worker<R> {
             if connection.in_flight.has(operation) && !connection.cancelled.has(operation) {
                 connection.cancelled.set(operation);
                 connection.in_flight.set(Operation::Cancel);
+                self.levels.armed += 1;
                 let target = Token::new(operation, handle.slot, handle.generation);
                 let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
                 self.ring.cancel(target, token);
@@ -81,6 +99,7 @@ impl<R: Ring> Worker<R> {
         }
         if connection.in_flight.is_empty() {
             connection.in_flight.set(Operation::Close);
+            self.levels.armed += 1;
             let token = Token::new(Operation::Close, handle.slot, handle.generation);
             self.ring.close(connection.socket, connection.abort, token);
         }
@@ -94,6 +113,7 @@ impl<R: Ring> Worker<R> {
             let bytes = self.pool.take(queue);
             self.pool.recycle(bytes);
         }
+        self.levels.closing -= 1;
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }

@@ -16,11 +16,13 @@ impl<R: Ring> Worker<R> {
         match connection.receiving {
             Receiving::Cold if !connection.in_flight.has(Operation::Watch) => {
                 connection.in_flight.set(Operation::Watch);
+                self.levels.armed += 1;
                 let token = Token::new(Operation::Watch, handle.slot, handle.generation);
                 self.ring.watch(socket, token);
             }
             Receiving::Hot if !connection.in_flight.has(Operation::Receive) => {
                 connection.in_flight.set(Operation::Receive);
+                self.levels.armed += 1;
                 let token = Token::new(Operation::Receive, handle.slot, handle.generation);
                 self.ring.receive(socket, token);
             }
@@ -50,6 +52,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         connection.in_flight.set(Operation::Receive);
+        self.levels.armed += 1;
         let token = Token::new(Operation::Receive, handle.slot, handle.generation);
         self.ring.receive_once(connection.socket, token);
     }
@@ -76,7 +79,9 @@ impl<R: Ring> Worker<R> {
             Err(ENOBUFS) => {
                 self.metrics.starved.add(1);
                 if let Some(connection) = self.connections.get_mut(handle) {
-                    connection.receiving = Receiving::Starved;
+                    if connection.receiving == Receiving::Hot {
+                        connection.receiving = Receiving::Starved;
+                    }
                     self.starved.push_back(handle);
                 }
             }
@@ -102,10 +107,12 @@ impl<R: Ring> Worker<R> {
     fn heat(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         connection.receiving = Receiving::Hot;
+        self.levels.hot += 1;
         if connection.in_flight.has(Operation::Watch)
             && !connection.in_flight.has(Operation::Cancel)
         {
             connection.in_flight.set(Operation::Cancel);
+            self.levels.armed += 1;
             let target = Token::new(Operation::Watch, handle.slot, handle.generation);
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
             self.ring.cancel(target, token);
@@ -121,8 +128,10 @@ impl<R: Ring> Worker<R> {
             return;
         }
         connection.receiving = Receiving::Cold;
+        self.levels.hot -= 1;
         if connection.in_flight.has(Operation::Receive) {
             connection.in_flight.set(Operation::Cancel);
+            self.levels.armed += 1;
             let target = Token::new(Operation::Receive, handle.slot, handle.generation);
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
             self.ring.cancel(target, token);
@@ -173,9 +182,14 @@ impl<R: Ring> Worker<R> {
         for _ in 0..limits::REARM_PER_TURN {
             let Some(handle) = self.starved.pop_front() else { return };
             let Some(connection) = self.connections.get_mut(handle) else { continue };
-            if connection.receiving == Receiving::Starved {
-                connection.receiving = Receiving::Hot;
-                self.arm(handle);
+            match connection.receiving {
+                Receiving::Starved => {
+                    connection.receiving = Receiving::Hot;
+                    self.arm(handle);
+                }
+                // Its watch is edge-like and has fired: what waits must be fetched.
+                Receiving::Cold => self.receive_once(handle),
+                Receiving::Hot | Receiving::Ended => {}
             }
         }
     }

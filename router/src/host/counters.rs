@@ -73,7 +73,7 @@ pub struct HostCounters {
     pub accepted: u64,
     /// Repeats answered.
     pub repeats: u64,
-    /// Refusals by the last two digits of the code, per hundred: see [`HostCounters::refused`].
+    /// By hundreds of the code, then by its last digits.
     refused: [[u64; 16]; 6],
     /// Entries written into mailboxes.
     pub entries: u64,

@@ -10,129 +10,21 @@
 
 use super::counters::Mark;
 use super::entry::raise_floor;
+use super::reading::{Page, ReadFor};
 use super::session::session_slot;
 use super::settings::{
     COALESCE_BYTES_MAX, COALESCE_GAP_BYTES, PAGES_MAX, RETRY_SOON_MS, RETRY_STORAGE_MS,
 };
-use super::window::LookUp;
-use super::{Host, ReadRequest, own};
+use super::{Host, own};
 use crate::directory::{Mode, User};
-use crate::key::shard_of;
-use crate::record::{
-    self, Framed, HEADER_BYTES, INDEX_BYTES, INDEX_ENTRIES, INDEX_LEVELS, Location,
-};
+use crate::record::{self, Framed, INDEX_BYTES, INDEX_ENTRIES, INDEX_LEVELS, Location};
 use hawser_codec::code;
-use hawser_codec::link::{Connection, Deliver, Key, PageEnd, PageStart, Read};
+use hawser_codec::link::{PageEnd, PageStart, Read};
 use hawser_codec::time::Now;
-use std::collections::{BTreeMap, VecDeque};
 
-/// A page begins anew when the log below it was dropped meanwhile; more often than this is a
-/// fault of the store.
+/// A page begins anew when the log below it was dropped meanwhile; more often than this without
+/// the floor rising is a fault of the store.
 const RESTARTS_MAX: u8 = 4;
-
-/// A page being read.
-pub(super) struct Page {
-    worker: u16,
-    connection: Connection,
-    user: Key,
-    device: Key,
-    channel: u16,
-    request: u64,
-    limit: u64,
-    backward: bool,
-    since_ms: u64,
-    /// Next entries asked for: above this, or backward below it.
-    after: u64,
-    /// Range being read, both included.
-    low: u64,
-    high: u64,
-    /// Index page wanted next, and the one to be read on the way.
-    target: u64,
-    walking: u64,
-    wanted: Vec<Wanted>,
-    /// Framed records as read.
-    arena: Vec<u8>,
-    outstanding: usize,
-    failed: bool,
-    gone: bool,
-    restarts: u8,
-}
-
-#[derive(Clone, Copy)]
-struct Wanted {
-    number: u64,
-    location: u64,
-    bytes: u32,
-    /// Where the record stands in the arena; empty until read, or for ever if it is gone.
-    entry: (usize, usize),
-    /// Where the message stands that holds its body.
-    message: (usize, usize),
-}
-
-/// What a read is for.
-pub(super) enum ReadFor {
-    Index {
-        page: usize,
-    },
-    /// `count` entries from `first` of the page's list, joined from `location` on.
-    Entries {
-        page: usize,
-        first: usize,
-        count: usize,
-        location: u64,
-    },
-    Message {
-        page: usize,
-        entry: usize,
-        location: u64,
-    },
-    Window(LookUp),
-}
-
-pub(super) struct Reading {
-    pages: Vec<Option<Box<Page>>>,
-    open: usize,
-    reads: BTreeMap<u64, ReadFor>,
-    next_id: u64,
-    pub lookups: usize,
-    pub requests: Vec<ReadRequest>,
-    /// Pages that wait for a run.
-    waiting: VecDeque<(u64, usize)>,
-}
-
-impl Reading {
-    pub fn new() -> Reading {
-        Reading {
-            pages: Vec::new(),
-            open: 0,
-            reads: BTreeMap::new(),
-            next_id: 1,
-            lookups: 0,
-            requests: Vec::new(),
-            waiting: VecDeque::new(),
-        }
-    }
-
-    pub fn ask(&mut self, location: Location, length: u32, what: ReadFor) {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.reads.insert(id, what);
-        self.requests.push(ReadRequest { id, location, length });
-    }
-
-    fn put(&mut self, page: Box<Page>) -> usize {
-        match self.pages.iter().position(Option::is_none) {
-            Some(index) => {
-                self.pages[index] = Some(page);
-                index
-            }
-            None => {
-                self.pages.push(Some(page));
-                self.pages.len() - 1
-            }
-        }
-    }
-}
 
 /// The index page to read on the way from page `from` down to `target`, and its level: the
 /// farthest step that does not pass the target.
@@ -246,7 +138,7 @@ impl Host {
             return self.raise_and_begin(now, index, floor);
         }
         page.outstanding += 1;
-        self.reading.ask(location, INDEX_BYTES, ReadFor::Index { page: index });
+        self.reading.ask(location, INDEX_BYTES, ReadFor::Index { page: index, location });
     }
 
     fn raise_and_begin(&mut self, now: Now, index: usize, floor: u64) {
@@ -255,8 +147,9 @@ impl Host {
         let found = shard.users.find(&page.user).expect("users are never removed");
         if raise_floor(&mut shard.users.all[found], floor) {
             self.counters.hit(Mark::FloorRaised);
+        } else {
+            page.restarts += 1;
         }
-        page.restarts += 1;
         page.failed |= page.restarts > RESTARTS_MAX;
         if page.failed { self.finish_page(now, index) } else { self.begin_page(now, index) }
     }
@@ -267,7 +160,9 @@ impl Host {
         };
         let index = match what {
             ReadFor::Window(look) => return self.take_window(look, bytes),
-            ReadFor::Index { page } => return self.take_index(now, page, bytes),
+            ReadFor::Index { page, location } => {
+                return self.take_index(now, page, location, bytes);
+            }
             ReadFor::Entries { page, first, count, location } => {
                 self.take_entries(page, first, count, location, bytes);
                 page
@@ -299,7 +194,14 @@ impl Host {
         }
     }
 
-    fn take_index(&mut self, now: Now, index: usize, bytes: Result<&[u8], i32>) {
+    fn take_index(
+        &mut self,
+        now: Now,
+        index: usize,
+        location: Location,
+        bytes: Result<&[u8], i32>,
+    ) {
+        let gone = self.is_gone(location);
         let page = self.reading.pages[index].as_mut().expect("the page is open");
         page.outstanding -= 1;
         let read = bytes.ok().and_then(|bytes| Framed::take(bytes).ok());
@@ -308,9 +210,13 @@ impl Host {
             .and_then(|(framed, _)| record::Index::take(framed.payload).ok())
             .filter(|record| record.user == page.user && record.page == page.walking);
         let Some(record) = record else {
+            if gone {
+                return self.raise_and_begin(now, index, 0);
+            }
+            page.failed = true;
             self.counters.unreadable += u64::from(bytes.is_ok());
-            // If it was dropped meanwhile the new beginning finds out; else it fails in the end.
-            return self.raise_and_begin(now, index, 0);
+            self.counters.hit(Mark::ReadFailed);
+            return self.finish_page(now, index);
         };
         if record.page > page.target {
             return self.walk(now, index, record.page, &record.levels);
@@ -522,72 +428,6 @@ fn gather_tail(page: &mut Page, user: &mut User, dropped: &[u32; 64]) -> u64 {
         page.want(number, place.location, u32::from(place.bytes));
     }
     gone
-}
-
-impl Page {
-    fn want(&mut self, number: u64, location: u64, bytes: u32) {
-        let (entry, message) = ((0, 0), (0, 0));
-        self.wanted.push(Wanted { number, location, bytes, entry, message });
-    }
-
-    /// The entry as read, if it is what was asked for.
-    fn entry(&self, wanted: &Wanted) -> Option<record::Entry<'_>> {
-        let bytes = &self.arena[wanted.entry.0..wanted.entry.1];
-        let (framed, length) = Framed::take(bytes).ok()?;
-        let right = framed.kind == record::Entry::KIND
-            && framed.shard == shard_of(&self.user)
-            && length == wanted.bytes as usize;
-        let entry = record::Entry::take(framed.payload).ok().filter(|_| right)?;
-        (entry.user == self.user && entry.number == wanted.number).then_some(entry)
-    }
-
-    fn body<'a>(&'a self, wanted: &Wanted, entry: &record::Entry<'a>) -> Option<&'a [u8]> {
-        if entry.device == self.device {
-            return Some(&[]);
-        }
-        if entry.held == 0 {
-            return Some(entry.body);
-        }
-        let bytes = &self.arena[wanted.message.0..wanted.message.1];
-        let payload = bytes.get(HEADER_BYTES..)?;
-        let message = record::Message::take(payload).ok()?;
-        let right =
-            message.conversation == entry.conversation && message.sequence == entry.sequence;
-        right.then_some(message.body)
-    }
-
-    /// The entry is young enough and its body is still there.
-    fn shows(&self, wanted: &Wanted, oldest_ms: u64) -> bool {
-        self.entry(wanted)
-            .is_some_and(|entry| entry.time_ms >= oldest_ms && self.body(wanted, &entry).is_some())
-    }
-
-    fn put_entry(&self, wanted: &Wanted, batch: &mut Vec<u8>) {
-        let Some(entry) = self.entry(wanted) else {
-            return;
-        };
-        let Some(body) = self.body(wanted, &entry) else {
-            return;
-        };
-        Deliver {
-            connection: self.connection,
-            page: true,
-            number: wanted.number,
-            sequence: entry.sequence,
-            incarnation: entry.incarnation,
-            client_seq: entry.client_seq,
-            uuid: entry.uuid,
-            time_ms: entry.time_ms,
-            content: entry.content,
-            receipts: entry.receipts,
-            own: entry.device == self.device,
-            peer_name: entry.peer_name,
-            sender_name: entry.sender_name,
-            device_name: entry.device_name,
-            body,
-        }
-        .put(batch);
-    }
 }
 
 #[cfg(test)]

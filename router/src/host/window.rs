@@ -2,7 +2,7 @@
 
 use super::counters::Mark;
 use super::entry::{Pending, Wanted};
-use super::page::ReadFor;
+use super::reading::ReadFor;
 use super::settings::{LOOKUP_DEPTH_MAX, LOOKUPS_MAX};
 use super::{Host, own};
 use crate::conversation::{Sender, Spilled, decode_answers, fingerprint};

@@ -1,7 +1,11 @@
 //! What the log's tests share: a disk in memory that knows what a power cut may leave, and a shell
 //! that carries out a lane's actions on it, one step at a time.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses a part of it, in tests only"
+)]
 
 use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc};
 
@@ -95,6 +99,17 @@ impl MemoryDisk {
     /// A flush failed: readers still see the bytes, no later flush writes them.
     pub fn lose_pending(&self, name: &str) {
         self.file(name, |file| file.pending.clear()).unwrap();
+    }
+
+    /// The write begun last has ended after its first `length` bytes.
+    pub fn end_short(&self, name: &str, length: usize, durable: bool) {
+        self.file(name, |file| {
+            if let Some((_, bytes)) = file.pending.last_mut() {
+                bytes.truncate(length);
+            }
+        })
+        .unwrap();
+        self.end_write(name, durable);
     }
 
     /// The write begun last has failed and left some of its sectors.
@@ -239,6 +254,8 @@ pub struct Shell {
     pub writer: LaneWriter,
     pub settings: LaneSettings,
     pub fault: Fault,
+    /// What new segments hold of a former life; zeros if empty.
+    pub former_life: Vec<u8>,
     /// Runs reported durable, in order.
     pub durable: Vec<Durable>,
     pub now: Now,
@@ -270,7 +287,8 @@ impl Shell {
     pub fn new(disk: MemoryDisk, writer: LaneWriter, settings: LaneSettings) -> Self {
         let now = Now { monotonic_us: 1, wall_ms: 1_000 };
         let (fault, durable) = (Fault::None, Vec::new());
-        Self { disk, writer, settings, fault, durable, now, doing: None }
+        let former_life = Vec::new();
+        Self { disk, writer, settings, fault, former_life, durable, now, doing: None }
     }
 
     pub fn append(&mut self, run: u64, records: &[u8]) {
@@ -313,7 +331,10 @@ impl Shell {
     fn begin(&mut self, action: LaneAction) {
         match action {
             LaneAction::PrepareSegment { segment } => {
-                self.disk.create_filled(&self.name(segment), self.settings.segment_bytes).unwrap();
+                let name = self.name(segment);
+                self.disk.create_filled(&name, self.settings.segment_bytes).unwrap();
+                self.disk.write_at(&name, 0, &self.former_life).unwrap();
+                self.disk.sync(&name).unwrap();
                 self.writer.on_segment_ready(self.now, segment, Ok(()));
             }
             LaneAction::Sync { segment } => {
@@ -334,6 +355,31 @@ impl Shell {
                 } else {
                     self.doing = Some(Doing::Write { name, bytes, length });
                 }
+            }
+        }
+    }
+
+    /// Ends the write in flight after a part of it. `false`: none is.
+    pub fn end_short(&mut self, random: &mut Random) -> bool {
+        if !matches!(self.doing, Some(Doing::Write { .. })) || self.fault != Fault::None {
+            return false;
+        }
+        if let Some(Doing::Write { name, bytes, length }) = self.doing.take() {
+            let part = random.below(length as u64) as usize;
+            let durable = self.settings.policy == LanePolicy::DirectDurable;
+            self.disk.end_short(&name, part, durable);
+            self.writer.on_written(self.now, Ok(part), bytes);
+        }
+        true
+    }
+
+    /// Ends the process: the kernel ends the write in flight, wholly or in part, before the lock
+    /// is free for another process; what was written and not synced stays in the cache.
+    pub fn kill(&mut self, random: &mut Random) {
+        if let Some(Doing::Write { name, .. }) = self.doing.take() {
+            match random.chance(50) {
+                true => self.disk.end_write(&name, false),
+                false => self.disk.fail_write(&name, random),
             }
         }
     }

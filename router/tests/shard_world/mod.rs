@@ -1,5 +1,6 @@
 //! Hosts over a log in memory: runs become durable late, in order, and a crash keeps a prefix.
 #![allow(dead_code)] // every test binary uses its own part
+#![allow(clippy::unwrap_used)] // a test may stop where it stands
 
 use hawser_codec::link::{self, Downlink, Key};
 use hawser_codec::time::Now;
@@ -105,11 +106,12 @@ pub struct Client {
 }
 
 /// A lane: one segment, written in order.
-#[derive(Default)]
 pub struct Lane {
-    bytes: Vec<u8>,
+    /// By segment.
+    bytes: Vec<Vec<u8>>,
     /// Handed over and not durable.
     pub waiting: VecDeque<(u16, RunOutput)>,
+    lowest: u32,
 }
 
 /// First byte of a run never stands at location 0, like behind a real batch's header.
@@ -117,10 +119,12 @@ const BATCH_HEADER_BYTES: usize = 64;
 
 impl Lane {
     fn write(&mut self, lane: usize, run: &[u8]) -> Location {
-        self.bytes.extend_from_slice(&[0xee; BATCH_HEADER_BYTES]);
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(run);
-        Location((lane as u64) << 58 | 1 << 28 | at as u64)
+        let segment = self.bytes.len() as u64;
+        let bytes = self.bytes.last_mut().unwrap();
+        bytes.extend_from_slice(&[0xee; BATCH_HEADER_BYTES]);
+        let at = bytes.len() as u64;
+        bytes.extend_from_slice(run);
+        Location((lane as u64) << 58 | segment << 28 | at)
     }
 }
 
@@ -174,7 +178,9 @@ impl World {
             durable: Vec::new(),
             settings,
             hosts: Vec::new(),
-            lanes: (0..8).map(|_| Lane::default()).collect(),
+            lanes: (0..8)
+                .map(|_| Lane { bytes: vec![Vec::new()], waiting: VecDeque::new(), lowest: 1 })
+                .collect(),
             records: Vec::new(),
             sections: Vec::new(),
             replay_from: 0,
@@ -197,7 +203,13 @@ impl World {
         for (shard, section) in &self.sections {
             recovery.section(*shard, section).unwrap();
         }
-        for (_, record, location) in &self.records[self.replay_from..] {
+        for (lane, Lane { lowest, .. }) in self.lanes.iter().enumerate() {
+            recovery.lane_begins(lane as u8, *lowest);
+        }
+        // Lane by lane, as the store replays.
+        let mut records: Vec<_> = self.records[self.replay_from..].iter().collect();
+        records.sort_by_key(|(lane, ..)| *lane);
+        for (_, record, location) in records {
             let (framed, _) = Framed::take(record).unwrap();
             recovery.apply(&framed, *location).unwrap();
         }
@@ -263,6 +275,13 @@ impl World {
         self.promote();
     }
 
+    /// Forgets all records, as if the checkpoint were all there is; they can still be read.
+    pub fn drop_records(&mut self) {
+        self.records.clear();
+        self.replay_from = 0;
+        self.candidate = None;
+    }
+
     fn promote(&mut self) {
         let durable = &self.durable;
         if let Some(candidate) = &mut self.candidate
@@ -322,7 +341,8 @@ impl World {
         while let Some((host, read)) = self.reads.pop_front() {
             let at = (read.location.0 & 0xfff_ffff) as usize;
             let lane = &self.lanes[usize::from(read.location.lane())];
-            let bytes = &lane.bytes[at..at + read.length as usize];
+            let segment = &lane.bytes[read.location.segment() as usize - 1];
+            let bytes = &segment[at..at + read.length as usize];
             self.hosts[host].on_read(self.now, read.id, Ok(bytes));
         }
         moved
@@ -338,6 +358,28 @@ impl World {
         self.hosts[usize::from(host)].on_durable(self.now, run.number, base);
         self.promote();
         true
+    }
+
+    /// All lanes go on in a new segment.
+    pub fn next_segment(&mut self) {
+        self.settle();
+        for lane in &mut self.lanes {
+            lane.bytes.push(Vec::new());
+        }
+    }
+
+    /// Drops all segments but the last of each lane.
+    pub fn drop_segments(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let last = self.lanes[lane].bytes.len();
+            self.lanes[lane].lowest = last as u32;
+            for segment in &mut self.lanes[lane].bytes[..last - 1] {
+                segment.clear();
+            }
+            for host in &mut self.hosts {
+                host.on_segments_dropped(lane as u8, last as u32);
+            }
+        }
     }
 
     /// Makes everything durable and lets everything happen that follows from it.

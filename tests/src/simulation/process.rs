@@ -107,6 +107,7 @@ impl Process {
         let work = DiskWorkSettings {
             disk: directory,
             salt: header.salt(),
+            answers_max: limits::ANSWERS_MAX,
             hosts,
             lanes,
             segment_bytes: segment::SEGMENT_BYTES_MIN,

@@ -227,6 +227,10 @@ impl Ring for Seam {
         Ok(turn)
     }
 
+    fn clock_us(&self) -> u64 {
+        self.ring.clock_us()
+    }
+
     fn counters(&self) -> RingCounters {
         self.ring.counters()
     }

@@ -164,6 +164,10 @@ impl Ring for SimRing {
         Ok(self.sim_turn(wait, completions))
     }
 
+    fn clock_us(&self) -> u64 {
+        self.world.now().monotonic_us
+    }
+
     fn counters(&self) -> RingCounters {
         self.sim_counters()
     }

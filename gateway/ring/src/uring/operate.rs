@@ -268,6 +268,10 @@ impl Ring for UringRing {
         self.turn_now(wait, completions)
     }
 
+    fn clock_us(&self) -> u64 {
+        Self::now().monotonic_us
+    }
+
     fn counters(&self) -> RingCounters {
         RingCounters { leases: self.buffers.on_loan(), ..self.counters }
     }

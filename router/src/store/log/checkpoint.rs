@@ -3,10 +3,10 @@
 //! Only the framing is known here; a section's bytes are its shard's business.
 //!
 //! ```text
-//! header   "HWSC" u32 | version u16 | host u8 | 0 u8 | number u32 | starts u32 | wall ms u64
+//! header   "HWSC" u32 | version u16 | host u8 | 0 u8 | number u32 | starts u32
 //!          | (lane u32, segment u32) * starts | crc32c u32
 //! section  "SECT" u32 | shard u8 | 0 u8 * 3 | position u64 | length u64 | bytes | crc32c u32
-//! trailer  "DONE" u32 | sections u32 | crc32c u32
+//! trailer  "DONE" u32 | sections u32 | wall ms u64 | crc32c u32
 //! ```
 //! Each host writes its own files, one section for every shard it hosts, also for an empty one.
 //! A record is needed after a restart if its position is above its shard's section; the scan
@@ -23,7 +23,7 @@ use crate::store::{AtomicFile, Disk, read_full};
 /// Logical shards, constant on disk.
 pub const SHARD_COUNT: usize = 256;
 /// Files kept per host: the newest and the one before.
-const KEPT_PER_HOST: u32 = 2;
+const KEPT_PER_HOST: usize = 2;
 /// Bytes of a file held while it is checked.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -31,7 +31,8 @@ const MAGIC: u32 = u32::from_le_bytes(*b"HWSC");
 const SECTION: u32 = u32::from_le_bytes(*b"SECT");
 const TRAILER: u32 = u32::from_le_bytes(*b"DONE");
 const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 24;
+const HEADER_BYTES: usize = 16;
+const TRAILER_BYTES: usize = 20;
 const SECTION_BYTES: usize = 24;
 
 /// `checkpoint-HH-NNNNNNNN.ckp`, decimal.
@@ -48,11 +49,35 @@ pub fn parse_name(file: &str) -> Option<(u8, u32)> {
     (name(host, number) == file).then_some((host, number))
 }
 
+/// Wall clock at which a checkpoint was committed; `None` if the file has gone or has no trailer.
+///
+/// # Errors
+/// Those of the disk.
+pub fn committed_ms(disk: &dyn Disk, name: &str, file_bytes: u64) -> io::Result<Option<u64>> {
+    let mut trailer = [0; TRAILER_BYTES];
+    let offset = file_bytes.saturating_sub(TRAILER_BYTES as u64);
+    match read_full(disk, name, offset, &mut trailer) {
+        Ok(()) => Ok((word(&trailer, 0) == TRAILER).then(|| long(&trailer, 8))),
+        Err(error) => match Unusable::from(error) {
+            Unusable::Io(error) => Err(error),
+            Unusable::Bad(_) => Ok(None),
+        },
+    }
+}
+
+/// Numbers of a host's files, newest first.
+fn numbers(disk: &dyn Disk, host: u8) -> io::Result<Vec<u32>> {
+    let files = disk.list()?;
+    let ours = files.iter().filter_map(|file| parse_name(&file.name));
+    let mut numbers: Vec<u32> = ours.filter(|found| found.0 == host).map(|found| found.1).collect();
+    numbers.sort_unstable_by(|left, right| right.cmp(left));
+    Ok(numbers)
+}
+
 /// Writes one checkpoint, a section per call, so that it can be spread over time.
 pub struct CheckpointWriter {
     file: Box<dyn AtomicFile>,
     host: u8,
-    number: u32,
     sections: u32,
 }
 
@@ -62,20 +87,13 @@ impl CheckpointWriter {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn begin(
-        disk: &dyn Disk,
-        host: u8,
-        number: u32,
-        wall_ms: u64,
-        starts: &[(u8, u32)],
-    ) -> io::Result<Self> {
+    pub fn begin(disk: &dyn Disk, host: u8, number: u32, starts: &[(u8, u32)]) -> io::Result<Self> {
         let mut header = Vec::with_capacity(HEADER_BYTES + 8 * starts.len() + 4);
         header.extend_from_slice(&MAGIC.to_le_bytes());
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&[host, 0]);
         header.extend_from_slice(&number.to_le_bytes());
         header.extend_from_slice(&(starts.len() as u32).to_le_bytes());
-        header.extend_from_slice(&wall_ms.to_le_bytes());
         for (lane, segment) in starts {
             header.extend_from_slice(&u32::from(*lane).to_le_bytes());
             header.extend_from_slice(&segment.to_le_bytes());
@@ -84,10 +102,11 @@ impl CheckpointWriter {
         header.extend_from_slice(&crc.to_le_bytes());
         let mut file = disk.create(&name(host, number))?;
         file.write(&header)?;
-        Ok(Self { file, host, number, sections: 0 })
+        Ok(Self { file, host, sections: 0 })
     }
 
-    /// Adds what `shard` remembers of its records up to `position`.
+    /// Adds what `shard` remembers of its records up to `position`, which must be durable in the
+    /// log by now: a checkpoint that knows more than the log would give numbers out twice.
     ///
     /// # Errors
     /// Those of the disk; the writer should then be dropped.
@@ -110,21 +129,17 @@ impl CheckpointWriter {
     /// # Errors
     /// Those of the disk. The checkpoint may or may not stand then; the log is still needed from
     /// the older one's scan starts.
-    pub fn commit(mut self, disk: &dyn Disk) -> io::Result<()> {
-        let mut trailer = [0; 12];
+    pub fn commit(mut self, disk: &dyn Disk, wall_ms: u64) -> io::Result<()> {
+        let mut trailer = [0; TRAILER_BYTES];
         trailer[..4].copy_from_slice(&TRAILER.to_le_bytes());
         trailer[4..8].copy_from_slice(&self.sections.to_le_bytes());
-        let crc = crc32c::crc32c(&trailer[..8]);
-        trailer[8..].copy_from_slice(&crc.to_le_bytes());
+        trailer[8..16].copy_from_slice(&wall_ms.to_le_bytes());
+        let crc = crc32c::crc32c(&trailer[..16]);
+        trailer[16..].copy_from_slice(&crc.to_le_bytes());
         self.file.write(&trailer)?;
         self.file.commit()?;
-        for file in disk.list()? {
-            if let Some((host, number)) = parse_name(&file.name)
-                && host == self.host
-                && number + KEPT_PER_HOST <= self.number
-            {
-                disk.remove(&file.name)?;
-            }
+        for number in numbers(disk, self.host)?.into_iter().skip(KEPT_PER_HOST) {
+            disk.remove(&name(self.host, number))?;
         }
         Ok(())
     }
@@ -244,15 +259,17 @@ impl Checkpoints {
         let used: Vec<(u8, u32)> =
             self.sections.iter().filter_map(|section| parse_name(&section.file)).collect();
         let mut removed = Vec::new();
-        for file in disk.list()? {
-            let Some((host, number)) = parse_name(&file.name) else { continue };
-            let is_kept = used.iter().any(|(used_host, used_number)| {
-                *used_host == host && number + KEPT_PER_HOST > *used_number
-            });
-            let is_bad = self.ignored.iter().any(|ignored| ignored.file == file.name);
-            if is_bad || !is_kept && !used.is_empty() {
-                disk.remove(&file.name)?;
-                removed.push(file.name);
+        for &host in self.numbers.keys() {
+            let (bad, whole): (Vec<u32>, Vec<u32>) =
+                numbers(disk, host)?.into_iter().partition(|number| {
+                    self.ignored.iter().any(|ignored| ignored.file == name(host, *number))
+                });
+            let is_in_use = used.is_empty() || used.iter().any(|(used, _)| *used == host);
+            let kept = if is_in_use { KEPT_PER_HOST } else { 0 };
+            let old = whole.into_iter().skip(kept);
+            for number in bad.into_iter().chain(old).filter(|n| !used.contains(&(host, *n))) {
+                disk.remove(&name(host, number))?;
+                removed.push(name(host, number));
             }
         }
         Ok(removed)
@@ -334,12 +351,11 @@ impl<'a> Reader<'a> {
             starts.insert(lane, word(&start, 4));
         }
         self.check("its header is damaged")?;
-        let sections = self.sections()?;
-        let wall_ms = long(&header, 16);
+        let (sections, wall_ms) = self.sections()?;
         Ok(Whole { number, wall_ms, starts, sections })
     }
 
-    fn sections(&mut self) -> Result<Vec<Section>, Unusable> {
+    fn sections(&mut self) -> Result<(Vec<Section>, u64), Unusable> {
         let mut sections = Vec::new();
         // One more turn than there are shards, for the trailer.
         for _ in 0..=SHARD_COUNT {
@@ -347,11 +363,13 @@ impl<'a> Reader<'a> {
             let mut head = [0; 8];
             self.take(&mut head)?;
             if word(&head, 0) == TRAILER {
+                let mut wall_ms = [0; 8];
+                self.take(&mut wall_ms)?;
                 self.check("its trailer is damaged")?;
                 if word(&head, 4) as usize != sections.len() {
                     return Err(Unusable::Bad("sections are missing"));
                 }
-                return Ok(sections);
+                return Ok((sections, long(&wall_ms, 0)));
             }
             if word(&head, 0) != SECTION {
                 return Err(Unusable::Bad("a section is damaged"));

@@ -14,9 +14,18 @@
 //! one before is durable; after the first failure nothing more is written or reported durable,
 //! because what then stands on the disk is known only to recovery.
 
+mod contract;
+mod gathering;
+
 use std::{collections::VecDeque, ops::Range};
 
 use hawser_codec::time::Now;
+
+pub use contract::{
+    Durable, GATHER_BYTES, GATHER_US, LaneAction, LaneCounters, LanePolicy, LaneSettings, Refused,
+    WAITING_BYTES_MAX,
+};
+use gathering::Gathering;
 
 use super::{
     batch::{BATCH_BYTES_MAX, BLOCK_BYTES, HEADER_BYTES, Header, RUN_BYTES_MAX, padded},
@@ -34,115 +43,6 @@ const EMPTY_WRITES_MAX: u32 = 16;
 const PREPARE_RETRY_US: u64 = 1_000_000;
 /// Errno of a lane that was given up without an error of the system: `EIO`.
 const EIO: i32 = libc::EIO;
-
-/// When a write counts as durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LanePolicy {
-    /// When it completes: the file is open with `O_DIRECT|O_DSYNC`.
-    DirectDurable,
-    /// When a sync asked for after it completes.
-    WriteThenSync,
-}
-
-/// How a lane gathers and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneSettings {
-    /// What makes a write durable.
-    pub policy: LanePolicy,
-    /// Length of the segments asked for, bytes, a multiple of [`BLOCK_BYTES`].
-    pub segment_bytes: u64,
-    /// A write starts when so many bytes wait.
-    pub gather_bytes: usize,
-    /// A write starts when the oldest run waits so long, microseconds.
-    pub gather_us: u64,
-    /// Bound on the bytes that wait or are in flight; above it [`LaneWriter::append`] refuses.
-    pub waiting_bytes_max: usize,
-    /// The directory's, see [`super::batch`].
-    pub salt: u64,
-}
-
-impl LaneSettings {
-    /// What a process uses unless told otherwise. 64 KiB and 0.5 ms: beyond them a write gains
-    /// little per byte and a sender begins to feel the wait. 16 MiB waiting: some 10 ms of a
-    /// fast disk, 100 ms of a slow one, and then it is the senders who must wait.
-    #[must_use]
-    pub fn new(policy: LanePolicy, salt: u64) -> Self {
-        Self {
-            policy,
-            segment_bytes: SEGMENT_BYTES,
-            gather_bytes: 64 << 10,
-            gather_us: 500,
-            waiting_bytes_max: 16 << 20,
-            salt,
-        }
-    }
-}
-
-/// What the shell must do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum LaneAction {
-    /// Write `bytes[range]` at `offset` of the segment, then call [`LaneWriter::on_written`].
-    /// Offset and length are multiples of [`BLOCK_BYTES`], and so is the address of the range.
-    Write {
-        /// Segment number.
-        segment: u32,
-        /// Offset in its file.
-        offset: u64,
-        /// The buffer, to be given back whatever happens.
-        bytes: Vec<u8>,
-        /// The part to write.
-        range: Range<usize>,
-    },
-    /// Sync the segment's file, then call [`LaneWriter::on_synced`].
-    Sync {
-        /// Segment number.
-        segment: u32,
-    },
-    /// Make the segment's file, recycled or filled, of [`LaneSettings::segment_bytes`], durable
-    /// with its directory, replacing one that stands there; then call
-    /// [`LaneWriter::on_segment_ready`].
-    PrepareSegment {
-        /// Segment number.
-        segment: u32,
-    },
-}
-
-/// What a lane has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneCounters {
-    /// Batches that became durable.
-    pub batches: u64,
-    /// Runs in them.
-    pub runs: u64,
-    /// Bytes in them, header and padding included.
-    pub bytes: u64,
-    /// Time from the start of each of those batches' writes until it was durable, summed, µs.
-    pub durable_us: u64,
-    /// The longest of those times, µs.
-    pub durable_us_max: u64,
-}
-
-/// A run that survives a power cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Durable {
-    /// Who appended it.
-    pub host: u16,
-    /// The number that host gave it.
-    pub run: u64,
-    /// Place of its first record.
-    pub base: Location,
-}
-
-/// Why a run was not taken. Nothing of it was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Too many bytes wait; try again after the next durable run.
-    Full,
-    /// The next segment cannot be made (errno, often `ENOSPC`); asked for again every second.
-    NoSegment(i32),
-    /// The lane has failed (errno) and must be reopened by recovery.
-    Failed(i32),
-}
 
 /// What the lane is doing. A batch's runs are at the front of `LaneWriter::runs` until it is
 /// durable.
@@ -175,17 +75,6 @@ struct InFlight {
     /// Bytes of its runs, as counted in `LaneWriter::waiting_bytes`.
     run_bytes: usize,
     begun_us: u64,
-}
-
-/// A batch that gathers.
-#[derive(Debug)]
-struct Gathering {
-    bytes: Vec<u8>,
-    /// Where the header begins in `bytes`, aligned in memory.
-    start: usize,
-    runs: usize,
-    oldest_us: u64,
-    urgent: bool,
 }
 
 #[derive(Debug)]
@@ -308,26 +197,22 @@ impl LaneWriter {
         if let State::Failed(errno) = self.state {
             return Err(Refused::Failed(errno));
         }
+        // What cannot be written for want of room is refused at once: its sender can be told why.
+        if let (Some(errno), true) = (self.segment_failure(), self.needs_segment()) {
+            return Err(Refused::NoSegment(errno));
+        }
         if self.waiting_bytes + records.len() > self.settings.waiting_bytes_max {
-            return Err(match self.next.1 {
-                Next::Failed { errno, .. } => Refused::NoSegment(errno),
-                Next::Unasked | Next::Asked | Next::Ready => Refused::Full,
-            });
+            return Err(Refused::Full);
         }
         let batch_bytes_max = self.batch_bytes_max();
         let fits = |batch: &Gathering| batch.used() + records.len() <= batch_bytes_max;
         if !self.waiting.back().is_some_and(fits) {
-            let buffer = self.spare_buffers.pop().unwrap_or_else(|| {
-                // Room to begin at an aligned address.
-                Vec::with_capacity(BATCH_BYTES_MAX + BLOCK_BYTES)
-            });
+            let buffer = self.spare_buffers.pop();
             self.waiting.push_back(Gathering::new(buffer, now.monotonic_us));
         }
         let batch = self.waiting.back_mut().expect("one was pushed if there was none");
-        self.runs.push_back(RunMark { host, run, offset: batch.used() });
-        batch.bytes.extend_from_slice(records);
-        batch.runs += 1;
-        batch.urgent |= urgent;
+        let offset = batch.push(records, urgent);
+        self.runs.push_back(RunMark { host, run, offset });
         self.waiting_bytes += records.len();
         Ok(())
     }
@@ -415,29 +300,17 @@ impl LaneWriter {
             run_bytes: batch.used() - HEADER_BYTES,
             begun_us: now.monotonic_us,
         };
-        let bytes = self.seal(batch, segment, now);
-        Some(self.write(in_flight, bytes))
-    }
-
-    /// Fills in the header and the padding.
-    fn seal(&mut self, batch: Gathering, segment: u32, now: Now) -> Vec<u8> {
-        let Gathering { mut bytes, start, .. } = batch;
-        let body_at = start + HEADER_BYTES;
-        let body_bytes = u32::try_from(bytes.len() - body_at).expect("a batch is about 1 MiB");
-        let header = Header {
+        let bytes = batch.seal(Header {
             lane: self.lane,
             segment,
             epoch: self.epoch,
             position: self.position,
-            body_bytes,
+            body_bytes: 0,
             wall_ms: now.wall_ms,
             salt: self.settings.salt,
-        };
+        });
         self.position += 1;
-        let head = header.encode(&bytes[body_at..]);
-        bytes[start..body_at].copy_from_slice(&head);
-        bytes.resize(start + header.padded_bytes(), 0);
-        bytes
+        Some(self.write(in_flight, bytes))
     }
 
     fn write(&mut self, batch: InFlight, bytes: Vec<u8>) -> LaneAction {
@@ -629,24 +502,9 @@ impl LaneWriter {
         self.spare_buffers.clear();
     }
 
-    fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
+    fn keep_buffer(&mut self, bytes: Vec<u8>) {
         if self.spare_buffers.len() < SPARE_BUFFERS_MAX {
-            bytes.clear();
             self.spare_buffers.push(bytes);
         }
-    }
-}
-
-impl Gathering {
-    fn new(mut bytes: Vec<u8>, oldest_us: u64) -> Self {
-        // Direct writes want memory aligned as the blocks are.
-        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
-        bytes.resize(start + HEADER_BYTES, 0);
-        Self { bytes, start, runs: 0, oldest_us, urgent: false }
-    }
-
-    /// Bytes of header and runs.
-    fn used(&self) -> usize {
-        self.bytes.len() - self.start
     }
 }

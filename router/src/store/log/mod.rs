@@ -1,7 +1,7 @@
 //! The segmented log: lanes of segments of batches of records.
 //!
 //! ```text
-//! lane 0   lane-00-00000001.seg  lane-00-00000002.seg (being written)  lane-00-00000003.seg (spare)
+//! lane 0   lane-00-00000001.seg | -00000002.seg, being written | -00000003.seg, spare
 //! segment  | batch | batch .. | batch | batch | zeros, or batches of the file's former life |
 //! batch    | header 64 | run | run | run | padding to the next 4096 |
 //! run      | record | record | ..        sealed by one shard host, never cut
@@ -26,6 +26,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod command;
 mod lane;
 mod location;
 pub mod record;
@@ -33,9 +34,13 @@ mod recovery;
 pub mod retention;
 mod scan;
 pub mod segment;
+pub mod tool;
 
 pub use checkpoint::{CheckpointWriter, Checkpoints};
-pub use lane::{Durable, LaneAction, LaneCounters, LanePolicy, LaneSettings, LaneWriter, Refused};
-pub use location::Location;
+pub use lane::{
+    Durable, GATHER_BYTES, GATHER_US, LaneAction, LaneCounters, LanePolicy, LaneSettings,
+    LaneWriter, Refused, WAITING_BYTES_MAX,
+};
+pub use location::{LANE_COUNT_MAX, Location};
 pub use record::RecordView;
-pub use recovery::{Damage, LaneTail, Recovered, Torn, recover};
+pub use recovery::{Damage, LaneTail, Recovered, Torn, recover, recover_lane};

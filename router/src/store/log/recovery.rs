@@ -8,7 +8,10 @@
 //! It is not known here how many lanes the process will write; all that stand in the directory
 //! are read.
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+};
 
 use super::{
     location::Location,
@@ -140,6 +143,20 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    fn add(&mut self, other: Self) {
+        self.lanes.extend(other.lanes);
+        self.torn.extend(other.torn);
+        self.batches += other.batches;
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+
+    /// Highest epoch of any lane; the next opening's must be above it.
+    #[must_use]
+    pub fn epoch_max(&self) -> u64 {
+        self.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0)
+    }
+
     /// The tail of a lane, if the directory has it.
     #[must_use]
     pub fn tail(&self, lane: u8) -> Option<&LaneTail> {
@@ -161,15 +178,38 @@ pub fn recover(
     let lanes = segment::list(disk)?;
     let mut recovered = Recovered::default();
     let starts: BTreeMap<u8, u32> = from.iter().copied().collect();
-    for (&lane, &start) in &starts {
-        if start > 1 && !lanes.contains_key(&lane) {
+    for lane in lanes.keys().chain(starts.keys()).collect::<BTreeSet<_>>() {
+        let start = starts.get(lane).copied();
+        let one = recover_lane(disk, salt, *lane, start, visit)?;
+        recovered.add(one);
+    }
+    Ok(recovered)
+}
+
+/// Reads one lane from segment `start` on (its lowest, if `None`), for a lane that has failed and
+/// is opened again while others go on: what is visited and was not reported durable before did
+/// survive. [`Recovered::lanes`] is empty if the directory does not have the lane.
+///
+/// # Errors
+/// [`Damage`]; the lane must not be written then.
+pub fn recover_lane(
+    disk: &dyn Disk,
+    salt: u64,
+    lane: u8,
+    start: Option<u32>,
+    visit: &mut dyn FnMut(RecordView<'_>, Location),
+) -> Result<Recovered, Damage> {
+    let mut recovered = Recovered::default();
+    match (segment::list(disk)?.get(&lane), start) {
+        (Some(files), _) => {
+            let mut reading = LaneReading { disk, salt, visit, recovered: &mut recovered };
+            let tail = reading.lane(lane, files, start)?;
+            recovered.lanes.push(tail);
+        }
+        (None, None | Some(0 | 1)) => {}
+        (None, Some(start)) => {
             return Err(Damage::Missing { file: segment::name(lane, start) });
         }
-    }
-    for (lane, files) in &lanes {
-        let mut reading = LaneReading { disk, salt, visit, recovered: &mut recovered };
-        let tail = reading.lane(*lane, files, starts.get(lane).copied())?;
-        recovered.lanes.push(tail);
     }
     Ok(recovered)
 }
@@ -199,13 +239,6 @@ impl LaneReading<'_> {
         }
         let first = files.partition_point(|file| file.segment < start);
         let mut tail: Option<(SegmentFile, Scanned)> = None;
-        // Without a batch behind the start, position and epoch stand in the segment before.
-        if let Some(before) = first.checked_sub(1).map(|index| files[index]) {
-            let scanned = self.segment(&before, None, false)?;
-            if scanned.batches > 0 {
-                tail = Some((before, scanned));
-            }
-        }
         let mut spare = Vec::new();
         for file in &files[first..] {
             let scanned = self.segment(file, tail.as_ref(), true)?;
@@ -216,6 +249,13 @@ impl LaneReading<'_> {
             }
             if let Behind::Torn { bytes } = scanned.behind {
                 self.recovered.torn.push(Torn { file: file.name(), offset: scanned.end, bytes });
+            }
+        }
+        // Without a batch behind the start, position and epoch stand in the segment before.
+        if let (None, Some(before)) = (&tail, first.checked_sub(1)) {
+            let scanned = self.segment(&files[before], None, false)?;
+            if scanned.batches > 0 {
+                tail = Some((files[before], scanned));
             }
         }
         Ok(match tail {

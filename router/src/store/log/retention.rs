@@ -1,8 +1,9 @@
 //! Which segments may go. The decision is pure; dropping or recycling is the caller's.
 //!
 //! Invariants: a lane loses its oldest segments only, never one in its middle; never the one that
-//! is written, nor any from which a checkpoint still has to be completed. Whoever holds a
-//! dropped segment's file open must close it before the file is recycled.
+//! is written, nor any from which a checkpoint still has to be completed; and never its last with
+//! a batch, even when nobody writes the lane any more, because position and epoch stand there.
+//! Whoever holds a dropped segment's file open must close it before the file is recycled.
 
 use std::{collections::BTreeMap, io};
 
@@ -67,8 +68,10 @@ pub fn droppable(
             newest = newest.min(segment.newest_wall_ms);
             segment.newest_wall_ms = newest;
         }
+        let last = aged.iter().rfind(|segment| segment.newest_wall_ms > 0).map(|s| s.segment);
         candidates.extend(aged.into_iter().filter(|segment| {
-            starts.get(&segment.lane).is_some_and(|start| segment.segment < *start)
+            last.is_some_and(|last| segment.segment < last)
+                && starts.get(&segment.lane).is_some_and(|start| segment.segment < *start)
                 && current.get(&segment.lane).is_none_or(|current| segment.segment < *current)
                 && segment.newest_wall_ms > 0
         }));
@@ -165,10 +168,11 @@ mod tests {
             numbers(&droppable(&all, starts, current, settings, hours * HOUR_MS))
         };
         assert_eq!(drop(&[(0, 9), (1, 9)], &[(0, 9), (1, 9)], 72), []);
-        assert_eq!(drop(&[(0, 9), (1, 9)], &[(0, 9), (1, 9)], 74), [(0, 1), (1, 7), (0, 2)]);
+        assert_eq!(drop(&[(0, 9), (1, 9)], &[(0, 9), (1, 9)], 74), [(0, 1), (0, 2)]);
         assert_eq!(drop(&[(0, 2), (1, 9)], &[(0, 9), (1, 7)], 500), [(0, 1)]);
+        assert_eq!(drop(&[(0, 9)], &[(0, 2)], 500), [(0, 1)]);
         assert_eq!(drop(&[], &[(0, 9)], 500), [], "no checkpoint, nothing goes");
-        assert_eq!(drop(&[(0, 9), (1, 9)], &[], 500).len(), 4, "a lane no longer written");
+        assert_eq!(drop(&[(0, 9), (1, 9)], &[], 500), [(0, 1), (0, 2)], "each lane keeps its last");
     }
 
     #[test]

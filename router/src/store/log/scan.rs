@@ -64,6 +64,39 @@ pub(super) struct Batch<'a> {
     pub body: &'a [u8],
 }
 
+impl Batch<'_> {
+    /// Where the first record stands.
+    pub fn body_offset(&self) -> u64 {
+        self.offset + HEADER_BYTES as u64
+    }
+}
+
+/// Calls `on_batch` for every whole batch of the segment at or behind `from`, whether or not they
+/// follow each other, until it says `false`; returns the offset of the batch it said so for.
+pub(super) fn survey<E: From<io::Error>>(
+    disk: &dyn Disk,
+    file: &SegmentFile,
+    salt: u64,
+    from: u64,
+    on_batch: &mut dyn FnMut(Batch<'_>) -> Result<bool, E>,
+) -> Result<Option<u64>, E> {
+    let mut window = Window::new(disk, file);
+    let mut offset = from;
+    while offset < file.bytes {
+        let Some(header) = window.whole_batch(offset, offset, salt)? else {
+            offset += BLOCK_BYTES as u64;
+            continue;
+        };
+        let whole =
+            window.held(offset, offset + HEADER_BYTES as u64 + u64::from(header.body_bytes));
+        if !on_batch(Batch { offset, header, body: &whole[HEADER_BYTES..] })? {
+            return Ok(Some(offset));
+        }
+        offset += header.padded_bytes() as u64;
+    }
+    Ok(None)
+}
+
 /// Reads `file` from its start. `on_batch` is called for each good batch in order.
 pub(super) fn scan<E: From<io::Error>>(
     disk: &dyn Disk,

@@ -1,0 +1,487 @@
+//! One run from start to verdict: starts the workers, watches them, ends them.
+//!
+//! Phases: connect (all users log in), run (the schedule), drain (what is on its way arrives),
+//! stop. The coordinator is no part of any message's way: it reads counters twenty times a second.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::TcpStream,
+    ops::Range,
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering::Relaxed},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use hawser_ring::Ring;
+
+use crate::{
+    arguments::{RunArguments, Scenario},
+    connection::Ground,
+    identity::{CONNECTIONS_PER_ADDRESS, Names},
+    measure::{self, Sample},
+    oracle::{Bounds, Findings, Oracle},
+    report::{Quantiles, Report, Server, Thresholds, Verdict},
+    schedule::Schedule,
+    tally::{Counters, Shared, Tally},
+    worker::{Assignment, Control, Work, Worker},
+};
+
+/// Time between two looks at the workers.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Connecting is given up when no login succeeded for so long.
+const LOGIN_STALL: Duration = Duration::from_secs(20);
+
+/// From the last login to the first message.
+const START_DELAY_US: u64 = 100_000;
+
+/// After everything has arrived, doubles may still come for so long.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// Wait for the target's first answer.
+const PROBE_WAIT: Duration = Duration::from_secs(3);
+
+/// Why a run could not be made; nothing was measured.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// The arguments do not fit together.
+    Arguments(String),
+    /// The machine or the target.
+    Environment(String),
+}
+
+/// Makes rings: one for each worker, on its thread, with its time now in microseconds.
+pub trait MakeRing: Send + Sync + 'static {
+    /// The backend.
+    type Ring: Ring;
+
+    /// A ring with a table of so many slots.
+    ///
+    /// # Errors
+    /// One line that names what is missing.
+    fn make(&self, slots: u32) -> Result<(Self::Ring, u64), String>;
+
+    /// The rings' time now, microseconds.
+    fn now_us(&self) -> u64;
+}
+
+/// A worker's thread, and what it makes visible.
+type Hired = (JoinHandle<Result<Tally, String>>, Arc<Shared>);
+
+struct Crew {
+    workers: Vec<Hired>,
+    control: Arc<Control>,
+}
+
+impl Crew {
+    fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for (_, shared) in &self.workers {
+            shared.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// A worker that ended before it was told to has failed.
+    fn has_failed(&self) -> bool {
+        self.workers.iter().any(|(handle, _)| handle.is_finished())
+    }
+
+    fn end(self) -> Result<Tally, RunError> {
+        self.control.stop();
+        let mut sum = Tally::default();
+        let mut failure = None;
+        for (handle, _) in self.workers {
+            match handle.join() {
+                Ok(Ok(tally)) => {
+                    sum.delivery.add(&tally.delivery);
+                    sum.delivery_from_sent.add(&tally.delivery_from_sent);
+                    sum.acknowledge.add(&tally.acknowledge);
+                    sum.schedule_lag.add(&tally.schedule_lag);
+                    sum.heartbeat.add(&tally.heartbeat);
+                }
+                Ok(Err(reason)) => failure = Some(reason),
+                Err(_) => failure = Some("a worker thread panicked".to_owned()),
+            }
+        }
+        failure.map_or(Ok(sum), |reason| Err(RunError::Environment(reason)))
+    }
+}
+
+/// Runs a scenario; `command` goes into the report, `run` names the run.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run<M: MakeRing>(
+    arguments: &RunArguments,
+    command: &str,
+    run: u64,
+    rings: M,
+) -> Result<Report, RunError> {
+    arguments.check().map_err(RunError::Arguments)?;
+    let shares = shares(arguments)?;
+    probe(arguments)?;
+    let rings = Arc::new(rings);
+    let ground = Arc::new(Ground {
+        names: Names::new(run),
+        oracle: Oracle::new(run, Bounds::USUAL),
+        payload_bytes: arguments.payload as usize,
+        heartbeat_s: arguments.heartbeat,
+        token: arguments.token.clone(),
+        measure_from_us: AtomicU64::new(u64::MAX),
+        measure_to_us: AtomicU64::new(u64::MAX),
+    });
+    let before = sample(arguments)?;
+    let crew = hire(arguments, &shares, &ground, &rings)?;
+    let watch = Watch::new(arguments, &ground, crew, before);
+    watch.go(command, run, &*rings)
+}
+
+/// Users of each worker; pairs stay together.
+fn shares(arguments: &RunArguments) -> Result<Vec<Range<u32>>, RunError> {
+    let users = arguments.users();
+    let needed = users.div_ceil(CONNECTIONS_PER_ADDRESS);
+    let threads = arguments.threads.unwrap_or(needed);
+    if threads < needed {
+        return Err(RunError::Arguments(format!(
+            "--threads {threads}: {users} connections need at least {needed}, at \
+             {CONNECTIONS_PER_ADDRESS} each"
+        )));
+    }
+    let share = users.div_ceil(threads).next_multiple_of(2).min(CONNECTIONS_PER_ADDRESS);
+    let starts = (0..users).step_by(share as usize);
+    Ok(starts.map(|start| start..(start + share).min(users)).collect())
+}
+
+fn probe(arguments: &RunArguments) -> Result<(), RunError> {
+    let target = arguments.target;
+    match TcpStream::connect_timeout(&target, PROBE_WAIT) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RunError::Environment(format!(
+            "target {target} cannot be reached ({error}): is the server running, and does it \
+             listen there? Another address is given with --target"
+        ))),
+    }
+}
+
+fn sample(arguments: &RunArguments) -> Result<Option<Sample>, RunError> {
+    let Some(pid) = arguments.server_pid else { return Ok(None) };
+    let sample = measure::sample(pid).map_err(|error| {
+        RunError::Environment(format!("--server-pid {pid}: no such process to look at ({error})"))
+    })?;
+    Ok(Some(sample))
+}
+
+fn hire<M: MakeRing>(
+    arguments: &RunArguments,
+    shares: &[Range<u32>],
+    ground: &Arc<Ground>,
+    rings: &Arc<M>,
+) -> Result<Crew, RunError> {
+    let control = Arc::new(Control::default());
+    let mut workers = Vec::with_capacity(shares.len());
+    for (number, users) in shares.iter().enumerate() {
+        let shared = Arc::new(Shared::default());
+        let assignment = Assignment {
+            worker: number as u32,
+            users: users.clone(),
+            target: arguments.target,
+            connect_rate: arguments.connect_rate / shares.len() as f64,
+            work: work(arguments, users),
+            ground: Arc::clone(ground),
+            control: Arc::clone(&control),
+            shared: Arc::clone(&shared),
+        };
+        let rings = Arc::clone(rings);
+        let slots = crate::plan::table_slots(users.len() as u32);
+        let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
+            let (ring, now_us) = rings.make(slots)?;
+            Worker::new(ring, assignment, now_us).run().map_err(|error| format!("ring: {error}"))
+        });
+        let handle = thread
+            .map_err(|error| RunError::Environment(format!("cannot start a thread: {error}")))?;
+        workers.push((handle, shared));
+    }
+    Ok(Crew { workers, control })
+}
+
+fn work(arguments: &RunArguments, users: &Range<u32>) -> Work {
+    let duration_us = arguments.duration().as_micros() as u64;
+    match (arguments.scenario, arguments.in_flight) {
+        (Scenario::Hold, _) => Work::Hold,
+        (Scenario::Chat, Some(messages)) => Work::InFlight { messages, duration_us },
+        (Scenario::Chat, None) => {
+            let share = users.len() as f64 / f64::from(arguments.users());
+            Work::Scheduled(Schedule::new(
+                arguments.seed,
+                (arguments.arrivals, arguments.recipients()),
+                arguments.rate() * share,
+                duration_us,
+                users.clone(),
+                arguments.users(),
+            ))
+        }
+    }
+}
+
+/// What the server's process and the counters said at one moment.
+type Moment = (Option<Sample>, Counters);
+
+/// The measured window.
+struct Window {
+    first: Moment,
+    last: Moment,
+    seconds: f64,
+}
+
+/// How the connections came up.
+struct Logins {
+    logged_in: u64,
+    connect_s: f64,
+    before: Option<Sample>,
+    connected: Option<Sample>,
+}
+
+/// The coordinator's notes of one run.
+struct Watch<'a> {
+    arguments: &'a RunArguments,
+    ground: &'a Ground,
+    crew: Crew,
+    before: Option<Sample>,
+    began: Instant,
+    shown: Instant,
+    shown_counters: Counters,
+    connections_min: u64,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        arguments: &'a RunArguments,
+        ground: &'a Ground,
+        crew: Crew,
+        before: Option<Sample>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            arguments,
+            ground,
+            crew,
+            before,
+            began: now,
+            shown: now,
+            shown_counters: Counters::default(),
+            connections_min: u64::MAX,
+        }
+    }
+
+    fn go<M: MakeRing>(mut self, command: &str, run: u64, rings: &M) -> Result<Report, RunError> {
+        let logged_in = self.connect();
+        let connect_s = self.began.elapsed().as_secs_f64();
+        let connected = sample(self.arguments).ok().flatten();
+        if logged_in == 0 && !self.crew.has_failed() {
+            let reason = describe(&self.crew.counters());
+            // Whether the workers end well does not matter any more.
+            let _ = self.crew.end();
+            let target = self.arguments.target;
+            let reason = format!("no user could log in at {target}: {reason}");
+            return Err(RunError::Environment(reason));
+        }
+        let window = self.measure(rings);
+        self.crew.control.drain();
+        let counters = self.drain();
+        let logins = Logins { logged_in, connect_s, before: self.before, connected };
+        let threads = self.crew.workers.len() as u32;
+        let findings = self.ground.oracle.findings();
+        let tally = self.crew.end()?;
+        let mut report = report(self.arguments, &findings, &counters, &tally, &logins, &window);
+        report.connections_min = self.connections_min.min(counters.online);
+        report.run = format!("{run:016x}");
+        report.threads = threads;
+        report.command = command.to_owned();
+        report.judge(&Thresholds {
+            schedule_lag_us: self.arguments.schedule_lag_max.as_micros() as u64,
+            p99_us: self.arguments.p99_max.map(|bound| bound.as_micros() as u64),
+            all_logged_in: logged_in == u64::from(self.arguments.users()),
+        });
+        Ok(report)
+    }
+
+    /// Waits until all are logged in, or nobody else can; gives how many.
+    fn connect(&mut self) -> u64 {
+        let users = u64::from(self.arguments.users());
+        let mut progress = (0, Instant::now());
+        loop {
+            let counters = self.look("connecting");
+            if counters.logged_in > progress.0 {
+                progress = (counters.logged_in, Instant::now());
+            }
+            let stalled = progress.1.elapsed() > LOGIN_STALL;
+            // Who may not log in will not be let in by asking again.
+            let denied = counters.logged_in == 0 && (200..300).contains(&counters.last_code);
+            if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
+                return counters.logged_in;
+            }
+        }
+    }
+
+    /// Lets the schedule run.
+    fn measure<M: MakeRing>(&mut self, rings: &M) -> Window {
+        let warm_up = if self.arguments.scenario == Scenario::Hold {
+            Duration::ZERO
+        } else {
+            self.arguments.warm_up
+        };
+        let start_us = rings.now_us() + START_DELAY_US;
+        let from_us = start_us + warm_up.as_micros() as u64;
+        let to_us = start_us + self.arguments.duration().as_micros() as u64;
+        self.ground.measure_from_us.store(from_us, Relaxed);
+        self.ground.measure_to_us.store(to_us, Relaxed);
+        self.crew.control.start(start_us);
+        self.look_until(rings, from_us);
+        let first = (sample(self.arguments).ok().flatten(), self.crew.counters());
+        let first_at = Instant::now();
+        self.look_until(rings, to_us);
+        let last = (sample(self.arguments).ok().flatten(), self.crew.counters());
+        Window { first, last, seconds: first_at.elapsed().as_secs_f64() }
+    }
+
+    fn look_until<M: MakeRing>(&mut self, rings: &M, until_us: u64) {
+        while rings.now_us() < until_us && !self.crew.has_failed() {
+            let counters = self.look("running");
+            self.connections_min = self.connections_min.min(counters.online);
+        }
+    }
+
+    /// Waits until everything on its way has arrived, within the bound; gives the last counters.
+    fn drain(&mut self) -> Counters {
+        let began = Instant::now();
+        let mut whole_since = None;
+        loop {
+            let counters = self.look("draining");
+            let whole = counters.unanswered == 0
+                && counters.delivered >= counters.acknowledged
+                && counters.heartbeats_answered >= counters.heartbeats_expected
+                && counters.schedule_ended >= self.crew.workers.len() as u64;
+            let since = whole_since.filter(|_| whole);
+            whole_since = whole.then(|| since.unwrap_or_else(Instant::now));
+            let settled = whole_since.is_some_and(|since| since.elapsed() >= AFTERMATH);
+            if settled || began.elapsed() >= self.arguments.drain || self.crew.has_failed() {
+                return counters;
+            }
+        }
+    }
+
+    /// Sleeps a little, reads the counters, and shows them once a second.
+    fn look(&mut self, phase: &str) -> Counters {
+        thread::sleep(LOOK);
+        let counters = self.crew.counters();
+        let since = self.shown.elapsed();
+        if since >= Duration::from_secs(1) {
+            let old = &self.shown_counters;
+            let rate = |new: u64, old: u64| {
+                (new.saturating_sub(old) as f64 / since.as_secs_f64()).round() as u64
+            };
+            let line = format!(
+                "{:>4}s {phase:<10} online {:>8}  offered {:>7}/s  acknowledged {:>7}/s  \
+                 delivered {:>7}/s  waiting {:>6}  reconnects {}",
+                self.began.elapsed().as_secs(),
+                counters.online,
+                rate(counters.offered, old.offered),
+                rate(counters.acknowledged, old.acknowledged),
+                rate(counters.delivered, old.delivered),
+                counters.unanswered,
+                counters.reconnects
+            );
+            show(&line);
+            self.shown = Instant::now();
+            self.shown_counters = counters;
+        }
+        counters
+    }
+}
+
+/// CPU time between two samples for each of `count`.
+fn cpu_us_per(from: Option<Sample>, to: Option<Sample>, count: u64) -> Option<f64> {
+    let (from, to) = from.zip(to)?;
+    // A server that was restarted meanwhile has begun to count anew.
+    let cpu_us = to.cpu_us.checked_sub(from.cpu_us)?;
+    (count > 0).then(|| cpu_us as f64 / count as f64)
+}
+
+fn report(
+    arguments: &RunArguments,
+    findings: &Findings,
+    counters: &Counters,
+    tally: &Tally,
+    logins: &Logins,
+    window: &Window,
+) -> Report {
+    let hold = arguments.scenario == Scenario::Hold;
+    let delivered = window.last.1.delivered - window.first.1.delivered;
+    let growth = logins.before.zip(logins.connected).map(|(before, after)| {
+        let grown = after.memory_bytes as f64 - before.memory_bytes as f64;
+        grown / logins.logged_in.max(1) as f64
+    });
+    Report {
+        offered: counters.offered,
+        acknowledged: findings.acknowledged,
+        delivered: findings.delivered,
+        lost: findings.lost,
+        duplicated: findings.duplicated,
+        reordered: findings.reordered
+            + findings.sequence_gaps
+            + findings.sequence_repeats
+            + findings.mailbox_gaps,
+        corrupted: findings.corrupted,
+        misdelivered: findings.misdelivered,
+        reconnects: counters.reconnects,
+        heartbeats_expected: counters.heartbeats_expected,
+        heartbeats_answered: counters.heartbeats_answered,
+        connections_held: counters.online,
+        latency_us: Quantiles::from(if hold { &tally.heartbeat } else { &tally.delivery }),
+        server: Server {
+            cpu_us_per_message: cpu_us_per(window.first.0, window.last.0, delivered),
+            bytes_per_connection: growth,
+            cpu_us_per_connect: cpu_us_per(logins.before, logins.connected, logins.logged_in),
+        },
+        verdict: Verdict::Clean,
+        reasons: Vec::new(),
+        acknowledge_latency_us: Quantiles::from(&tally.acknowledge),
+        sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
+        schedule_lag_us: Quantiles::from(&tally.schedule_lag),
+        oracle: *findings,
+        connections_asked: u64::from(arguments.users()),
+        connections_min: 0,
+        connect_rate: logins.logged_in as f64 / logins.connect_s,
+        delivered_rate: delivered as f64 / window.seconds,
+        repeats: counters.repeats,
+        refused: counters.refused,
+        shed: counters.shed,
+        measured_s: window.seconds,
+        run: String::new(),
+        seed: arguments.seed,
+        threads: 0,
+        command: String::new(),
+        kernel: measure::kernel(),
+    }
+}
+
+/// One line on a terminal is written over; elsewhere each stays.
+fn show(line: &str) {
+    let mut error = io::stderr().lock();
+    let (begin, end) = if error.is_terminal() { ("\r\x1b[K", "") } else { ("", "\n") };
+    // Progress is not worth failing for.
+    let _ = write!(error, "{begin}{line}{end}");
+    let _ = error.flush();
+}
+
+fn describe(counters: &Counters) -> String {
+    if counters.last_code != 0 {
+        let code = counters.last_code as u16;
+        return format!("the server answered {code}, {}", hawser_codec::code::text(code));
+    }
+    if counters.last_errno != 0 {
+        return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();
+    }
+    "connected, but no welcome came; is it a Hawser gateway's native port?".to_owned()
+}

@@ -1,0 +1,224 @@
+//! What the ring reports, and how a connection ends.
+//!
+//! Closing takes turns: cancel what is in flight, one after the other, wait for each, close, wait,
+//! and only then is the slot free for its next life.
+
+use hawser_codec::time::Now;
+use hawser_ring::{Completion, Errno, Event, Lease, Operation, Ring, Socket, Token};
+
+use super::{BACKOFF_US, CLOSING_TURNS_MAX, RECEIVE_BYTES, Stage, Worker, slots::Net};
+
+impl<R: Ring> Worker<R> {
+    pub(super) fn complete_all(&mut self, now: Now, completions: &mut Vec<Completion>) {
+        for completion in completions.drain(..) {
+            self.complete(now, completion);
+        }
+    }
+
+    fn complete(&mut self, now: Now, completion: Completion) {
+        let Token { slot, generation, .. } = completion.token;
+        let known = self.slots.get(slot as usize);
+        if known.is_none_or(|entry| entry.life != generation) {
+            // A wake, or of a life that ended; a lease among them still has to go back.
+            if let Event::Received(Ok(Some(lease))) = completion.event {
+                self.ring.give_back(lease);
+            }
+            return;
+        }
+        match completion.event {
+            Event::Connected(result) => self.connected(now, slot, result),
+            Event::Received(result) => self.received(now, slot, completion.more, result),
+            Event::Readable(result) => self.readable(slot, completion.more, result),
+            Event::Sent(result, bytes) => self.sent(slot, result, bytes),
+            Event::Cancelled(_) => {
+                self.slots[slot as usize].cancelling = false;
+                self.touch(slot);
+            }
+            Event::Closed(_) => self.closed(now, slot),
+            Event::Accepted(_)
+            | Event::Passed(_)
+            | Event::Arrived(_)
+            | Event::Written(..)
+            | Event::Synced(_)
+            | Event::Read(_)
+            | Event::Woken => {}
+        }
+        self.close_if_idle(slot);
+    }
+
+    fn connected(&mut self, now: Now, slot: u32, result: Result<Socket, Errno>) {
+        self.ramp.in_flight -= 1;
+        match result {
+            Ok(socket) => {
+                self.slots[slot as usize].net = Net::Up(socket);
+                self.with(slot, |connection, world, index| connection.greet(world, index, now));
+            }
+            Err(errno) => {
+                self.open -= 1;
+                self.world.tally.counters.failures += 1;
+                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
+                self.lie_down(now, slot, 0);
+            }
+        }
+    }
+
+    fn received(&mut self, now: Now, slot: u32, more: bool, result: Result<Option<Lease>, Errno>) {
+        let entry = &mut self.slots[slot as usize];
+        entry.armed = more;
+        entry.receiving = more;
+        match result {
+            Ok(Some(lease)) => {
+                // A watch tells once; what did not fit has to be fetched without another sign.
+                if entry.watching
+                    && !more
+                    && lease.length >= RECEIVE_BYTES
+                    && let Net::Up(socket) = entry.net
+                {
+                    entry.receiving = true;
+                    let token = Token::new(Operation::Receive, slot, entry.life);
+                    self.ring.receive_once(socket, token);
+                }
+                if let Net::Up(_) = entry.net {
+                    if entry.connection.outbound.capacity() == 0 {
+                        entry.connection.outbound = self.spare.pop().unwrap_or_default();
+                    }
+                    let index = self.assignment.users.start + slot;
+                    let bytes = self.ring.bytes(&lease);
+                    let heard = entry.connection.on_bytes(&mut self.world, index, now, bytes);
+                    if let Err(fault) = heard {
+                        self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                    }
+                }
+                self.ring.give_back(lease);
+            }
+            Ok(None) => self.leave(slot, 0, 0),
+            // Armed again (or watched) when flushed.
+            Err(Errno(libc::ECANCELED | libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {}
+            Err(errno) => {
+                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
+                self.leave(slot, 0, 0);
+            }
+        }
+        self.touch(slot);
+    }
+
+    fn readable(&mut self, slot: u32, more: bool, result: Result<(), Errno>) {
+        let entry = &mut self.slots[slot as usize];
+        entry.watching = more;
+        if let (Net::Up(socket), Ok(())) = (entry.net, result)
+            && !entry.receiving
+        {
+            entry.receiving = true;
+            let token = Token::new(Operation::Receive, slot, entry.life);
+            self.ring.receive_once(socket, token);
+        }
+        self.touch(slot);
+    }
+
+    fn sent(&mut self, slot: u32, result: Result<usize, Errno>, mut bytes: Vec<u8>) {
+        let entry = &mut self.slots[slot as usize];
+        entry.sending = false;
+        match result {
+            Ok(count) if count < bytes.len() => {
+                bytes.drain(..count);
+                bytes.append(&mut entry.connection.outbound);
+                entry.connection.outbound = bytes;
+            }
+            Ok(_) => self.keep(bytes),
+            Err(errno) => {
+                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
+                self.leave(slot, 0, 0);
+            }
+        }
+        self.touch(slot);
+    }
+
+    /// Begins to close a connection.
+    pub(super) fn leave(&mut self, slot: u32, code: u64, retry_after_ms: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Net::Up(socket) = entry.net else { return };
+        entry.net = Net::Closing { socket, retry_after_ms };
+        entry.connection.on_disconnected(&mut self.world);
+        let counters = &mut self.world.tally.counters;
+        counters.failures += 1;
+        if code != 0 {
+            counters.last_code = code;
+        }
+        self.close_if_idle(slot);
+    }
+
+    /// One step of closing: cancel what is in flight, one after the other, then close.
+    fn close_if_idle(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Net::Closing { socket, .. } = entry.net else { return };
+        if entry.cancelling || entry.closing {
+            return;
+        }
+        let mut cancel = |operation, asked: &mut bool| {
+            *asked = true;
+            let target = Token::new(operation, slot, entry.life);
+            self.ring.cancel(target, Token::new(Operation::Cancel, slot, entry.life));
+        };
+        if entry.receiving {
+            if !entry.receive_cancelled {
+                entry.cancelling = true;
+                cancel(Operation::Receive, &mut entry.receive_cancelled);
+            }
+        } else if entry.watching {
+            if !entry.watch_cancelled {
+                entry.cancelling = true;
+                cancel(Operation::Watch, &mut entry.watch_cancelled);
+            }
+        } else if entry.sending {
+            if !entry.send_cancelled {
+                entry.cancelling = true;
+                cancel(Operation::Send, &mut entry.send_cancelled);
+            }
+        } else {
+            entry.closing = true;
+            // A reset leaves no TIME_WAIT, which by the hundred thousand would spoil the next run.
+            self.ring.close(socket, true, Token::new(Operation::Close, slot, entry.life));
+        }
+    }
+
+    fn closed(&mut self, now: Now, slot: u32) {
+        self.open -= 1;
+        let Net::Closing { retry_after_ms, .. } = self.slots[slot as usize].net else { return };
+        self.lie_down(now, slot, retry_after_ms);
+    }
+
+    /// The next life begins after a back-off with full jitter.
+    fn lie_down(&mut self, now: Now, slot: u32, retry_after_ms: u32) {
+        let entry = &mut self.slots[slot as usize];
+        entry.begin_life();
+        if entry.connection.take_came_online() {
+            entry.failures = 0;
+        }
+        let ceiling = (BACKOFF_US.0 << entry.failures.min(16)).min(BACKOFF_US.1);
+        entry.failures = entry.failures.saturating_add(1);
+        let wait_us = u64::from(retry_after_ms) * 1000 + self.random.bits() % ceiling;
+        if self.assignment.control.stage() != Stage::Stop {
+            entry.armed_tick = self.wheel.add(slot, now.monotonic_us + wait_us, 0);
+        }
+    }
+
+    /// Closes every socket, within a bound.
+    pub(super) fn close_all(
+        &mut self,
+        mut now: Now,
+        completions: &mut Vec<Completion>,
+    ) -> std::io::Result<()> {
+        for _ in 0..CLOSING_TURNS_MAX {
+            for slot in 0..self.slots.len() as u32 {
+                self.leave(slot, 0, 0);
+            }
+            if self.open == 0 {
+                return Ok(());
+            }
+            now = self.turn(now.monotonic_us + 5_000, completions)?;
+            self.complete_all(now, completions);
+            self.touched.clear();
+        }
+        Ok(())
+    }
+}
