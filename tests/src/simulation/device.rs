@@ -2,8 +2,8 @@
 //! sends, and everything that happens to phones.
 
 use super::{oracle::Oracle, oracle::Violation, plan::Plan, process, seam::Trace};
-use hawser_client::{ClientSession, Outbox, Outgoing, Settings, session::Action};
-use hawser_codec::{message::Level, time::Now};
+use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
+use hawser_codec::{code, message::Level, time::Now};
 use hawser_ring::sim::{Random, SimPeer, World};
 
 /// Time a connection gets to be established, microseconds.
@@ -37,6 +37,7 @@ pub struct Device {
     calm: bool,
     ended: bool,
     sent: u64,
+    replaced: u64,
 }
 
 impl Device {
@@ -73,6 +74,7 @@ impl Device {
             calm: false,
             ended: false,
             sent: 0,
+            replaced: 0,
             random,
         }
     }
@@ -136,12 +138,23 @@ impl Device {
         self.say_something(now, oracle);
         self.act(now, world);
         while let Some(event) = self.session.next_event() {
-            let own_end = self.ended && matches!(event, hawser_client::Event::Ended { code: 0, .. });
-            if !own_end {
-                oracle.on_event(self.index, &event)?;
+            match event {
+                Event::Ended { code: 0, .. } if self.ended => {}
+                // A hello of a connection this device has left came late and won. The library
+                // ends its session then; the application starts it again.
+                Event::Ended { code: code::REPLACED, .. } => {
+                    self.replaced += 1;
+                    self.restart();
+                }
+                event => oracle.on_event(self.index, &event)?,
             }
         }
         Ok(())
+    }
+
+    /// Times it was replaced by its own late hello.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     fn look_at_peer(&mut self, now: Now, trace: &Trace) {
@@ -160,25 +173,12 @@ impl Device {
             let bytes = peer.receive();
             if !bytes.is_empty() {
                 trace.add_bytes(&bytes);
-                self.dbg(now, &bytes, "<");
                 self.session.on_bytes(now, &bytes);
             }
             if self.peer.as_ref().is_some_and(SimPeer::is_finished) {
                 self.lose(now);
             }
         }
-    }
-
-    fn dbg(&self, now: Now, bytes: &[u8], way: &str) {
-        if std::env::var("DBGDEV").ok().and_then(|v| v.parse::<usize>().ok()) != Some(self.index) { return; }
-        let mut rest = bytes;
-        if rest.starts_with(&hawser_codec::frame::PREFACE) { rest = &rest[4..]; }
-        while let Ok(hawser_codec::frame::Step::Frame { frame, consumed }) = hawser_codec::frame::step(&hawser_codec::frame::FrameLimits { body_bytes_max: 1 << 20 }, rest) {
-            rest = &rest[consumed..];
-            let text = format!("{:?}", hawser_codec::message::decode(frame));
-            eprintln!("{} {way} {}", now.monotonic_us, &text[..text.len().min(260)]);
-        }
-        if !rest.is_empty() { eprintln!("{} {way} rest {}", now.monotonic_us, rest.len()); }
     }
 
     fn lose(&mut self, now: Now) {
@@ -193,7 +193,6 @@ impl Device {
         let bytes = self.session.take_bytes(Vec::new());
         if let Some(peer) = self.peer.as_ref().filter(|_| !bytes.is_empty()) {
             peer.send(&bytes);
-            self.dbg(now, &bytes, ">");
         }
         while let Some(action) = self.session.next_action() {
             match action {

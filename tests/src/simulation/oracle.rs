@@ -37,7 +37,6 @@ type Id = (usize, u64);
 #[derive(Clone, Debug)]
 struct Sent {
     to: usize,
-    uuid: [u8; 16],
     body: Vec<u8>,
     acknowledged: Option<u64>,
 }
@@ -92,7 +91,7 @@ impl Oracle {
 
     /// The application of `device` sends.
     pub fn on_send(&mut self, device: usize, number: u64, to: usize, uuid: [u8; 16], body: &[u8]) {
-        let sent = Sent { to, uuid, body: body.to_vec(), acknowledged: None };
+        let sent = Sent { to, body: body.to_vec(), acknowledged: None };
         self.sent.insert((device, number), sent);
         self.by_uuid.insert(uuid, (device, number));
     }
@@ -262,10 +261,5 @@ impl Oracle {
             }
         }
         None
-    }
-
-    /// Everything of a message, for a trace.
-    pub fn uuid_of(&self, device: usize, number: u64) -> Option<[u8; 16]> {
-        self.sent.get(&(device, number)).map(|sent| sent.uuid)
     }
 }

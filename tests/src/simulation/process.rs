@@ -57,8 +57,6 @@ pub struct Plants {
 
 /// A process that serves.
 pub struct Process {
-    /// What the plan drew for it.
-    pub counts: Counts,
     workers: Vec<Worker<Seam>>,
     running: Vec<bool>,
     fleet: Arc<Fleet>,
@@ -151,7 +149,6 @@ impl Process {
         }
         let running = vec![true; built.len()];
         Ok(Self {
-            counts,
             workers: built,
             running,
             fleet,
@@ -179,11 +176,6 @@ impl Process {
         }
         let is_due = worker.ring().until_us().is_some_and(|until| until <= now_us);
         Ok(is_due || worker.ring().completions() > 0)
-    }
-
-    pub fn dbg(&self, index: usize) -> String {
-        let w = &self.workers[index % self.workers.len()];
-        format!("until {:?} completions {} hosting {:?}", w.ring().until_us(), w.ring().completions(), w.hosting().map(|h| h.next_deadline()))
     }
 
     /// Number of workers.

@@ -175,6 +175,8 @@ impl Run {
             return Err(Violation::Leaked(text));
         }
         self.collect_marks(true);
+        let replaced = self.devices.iter().map(Device::replaced).sum();
+        self.marks.add("replaced by a late hello", replaced);
         Ok(())
     }
 
@@ -253,9 +255,7 @@ impl Run {
                     busy = true;
                     continue;
                 }
-                let b = process.turn(index, now.monotonic_us).map_err(Violation::Leaked)?;
-                if self.rounds > ROUNDS_MAX - 20 { eprintln!("DBG {} worker {index} busy {b} {}", now.monotonic_us, process.dbg(index)); }
-                busy |= b;
+                busy |= process.turn(index, now.monotonic_us).map_err(Violation::Leaked)?;
             }
         }
         if self.rounds.is_multiple_of(8) {
