@@ -30,4 +30,4 @@ pub use oracle::Violation;
 pub use plan::Plan;
 pub use report::Totals;
 pub use process::Plants;
-pub use run::{Verdict, run};
+pub use run::{Tell, Verdict, run};

@@ -1,25 +1,27 @@
-//! Runs the whole system by seeds: `simulate --seeds N [--from S]`, `simulate --seed S [--trace]`.
+//! Runs the whole system by seeds: `simulate --seeds N [--from S]`, `simulate --seed S [--trace]
+//! [--device D]`.
 
-use hawser_tests::simulation::{Plan, Plants, Totals, run};
+use hawser_tests::simulation::{Plan, Plants, Tell, Totals, run};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: simulate --seeds N [--from S] | --seed S [--trace]";
+const USAGE: &str = "usage: simulate --seeds N [--from S] | --seed S [--trace] [--device D]";
 
 struct Arguments {
     from: u64,
     count: u64,
-    tell: bool,
+    tell: Tell,
 }
 
 fn arguments() -> Option<Arguments> {
-    let mut found = Arguments { from: 0, count: 0, tell: false };
+    let mut found = Arguments { from: 0, count: 0, tell: Tell::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--seeds" => found.count = words.next()?.parse().ok()?,
             "--from" => found.from = words.next()?.parse().ok()?,
             "--seed" => (found.from, found.count) = (words.next()?.parse().ok()?, 1),
-            "--trace" => found.tell = true,
+            "--trace" => found.tell.events = true,
+            "--device" => found.tell.device = Some(words.next()?.parse().ok()?),
             _ => return None,
         }
     }
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
     let mut failed = 0;
     for seed in arguments.from..arguments.from.saturating_add(arguments.count) {
         let plan = Plan::draw(seed);
-        if arguments.tell {
+        if arguments.tell.events {
             eprintln!("{plan:#?}");
         }
         let verdict = run(&plan, Plants::default(), arguments.tell);

@@ -3,9 +3,16 @@
 
 use super::{oracle::Oracle, oracle::Violation, plan::Plan, process, seam::Trace};
 use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
-use hawser_codec::{code, message::Level, time::Now};
+use hawser_codec::{
+    code,
+    frame::{self, FrameLimits, Step},
+    message::{self, Level},
+    time::Now,
+};
 use hawser_ring::sim::{Random, SimPeer, World};
 
+/// Characters printed of a frame.
+const TOLD_BYTES_MAX: usize = 160;
 /// Time a connection gets to be established, microseconds.
 const CONNECT_US: u64 = 5_000_000;
 
@@ -38,6 +45,23 @@ pub struct Device {
     ended: bool,
     sent: u64,
     replaced: u64,
+    /// Prints what it says and hears.
+    told: bool,
+}
+
+/// Prints whole frames of a piece of a stream; one cut off at an end is left out.
+fn tell(now: Now, direction: &str, bytes: &[u8]) {
+    let limits = FrameLimits { body_bytes_max: u32::MAX };
+    let mut rest = bytes.strip_prefix(&frame::PREFACE).unwrap_or(bytes);
+    while let Ok(Step::Frame { frame, consumed }) = frame::step(&limits, rest) {
+        rest = &rest[consumed..];
+        let mut text = format!("{:?}", message::decode(frame));
+        text.truncate(TOLD_BYTES_MAX);
+        eprintln!("{:>14} us {direction} {text}", now.monotonic_us);
+    }
+    if !rest.is_empty() {
+        eprintln!("{:>14} us {direction} {} bytes of a frame", now.monotonic_us, rest.len());
+    }
 }
 
 impl Device {
@@ -75,8 +99,14 @@ impl Device {
             ended: false,
             sent: 0,
             replaced: 0,
+            told: false,
             random,
         }
+    }
+
+    /// Prints everything it says and hears from now on.
+    pub fn tell(&mut self) {
+        self.told = true;
     }
 
     /// It sends nothing and meets no trouble from now on.
@@ -173,6 +203,9 @@ impl Device {
             let bytes = peer.receive();
             if !bytes.is_empty() {
                 trace.add_bytes(&bytes);
+                if self.told {
+                    tell(now, "hears", &bytes);
+                }
                 self.session.on_bytes(now, &bytes);
             }
             if self.peer.as_ref().is_some_and(SimPeer::is_finished) {
@@ -193,6 +226,9 @@ impl Device {
         let bytes = self.session.take_bytes(Vec::new());
         if let Some(peer) = self.peer.as_ref().filter(|_| !bytes.is_empty()) {
             peer.send(&bytes);
+            if self.told {
+                tell(now, "says", &bytes);
+            }
         }
         while let Some(action) = self.session.next_action() {
             match action {

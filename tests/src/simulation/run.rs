@@ -61,11 +61,20 @@ struct Run {
     seen: Vec<Option<HostCounters>>,
     rounds: u64,
     full_until_us: u64,
-    tell: bool,
+    tell: Tell,
 }
 
-/// Runs a plan. `tell` prints what happens when.
-pub fn run(plan: &Plan, plants: Plants, tell: bool) -> Verdict {
+/// What a run prints while it goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tell {
+    /// What happens when.
+    pub events: bool,
+    /// All that this device says and hears.
+    pub device: Option<usize>,
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan, plants: Plants, tell: Tell) -> Verdict {
     let world = World::new(plan.seed, plan.faults.clone());
     let trace = Trace::new();
     let mut run = Run::new(plan.clone(), &world, trace.clone(), plants, tell);
@@ -95,7 +104,7 @@ pub fn run(plan: &Plan, plants: Plants, tell: bool) -> Verdict {
 }
 
 impl Run {
-    fn new(plan: Plan, world: &World, trace: Trace, plants: Plants, tell: bool) -> Self {
+    fn new(plan: Plan, world: &World, trace: Trace, plants: Plants, tell: Tell) -> Self {
         let users: Vec<String> = (0..plan.users).map(|user| format!("user-{user}")).collect();
         let mut named: Vec<(usize, String)> = Vec::new();
         for (user, count) in plan.devices.iter().enumerate() {
@@ -107,6 +116,9 @@ impl Run {
             let mut device = Device::new(&plan, index, *user, &users, name);
             if index >= readers {
                 device.calm_down();
+            }
+            if tell.device == Some(index) {
+                device.tell();
             }
             device
         });
@@ -138,7 +150,7 @@ impl Run {
     }
 
     fn say(&self, what: &str) {
-        if self.tell {
+        if self.tell.events {
             eprintln!("{:>12.6} s  {what}", (self.now_us() - self.began_us) as f64 / 1e6);
         }
     }
