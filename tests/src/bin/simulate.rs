@@ -1,7 +1,7 @@
 //! Runs the whole system by seeds: `simulate --seeds N [--from S]`, `simulate --seed S [--trace]
 //! [--device D]`.
 
-use hawser_tests::simulation::{Plan, Plants, Tell, Totals, run};
+use hawser_tests::simulation::{Plan, Plants, Tell, Totals, Verdict, run};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: simulate --seeds N [--from S] | --seed S [--trace] [--device D]";
@@ -48,7 +48,9 @@ fn main() -> ExitCode {
             println!("seed {seed}: {violation:?}");
             println!("cargo run -p hawser-tests --bin simulate -- --seed {seed} --trace");
         } else if arguments.count == 1 {
-            println!("seed {seed}: clean, trace {:016x}", verdict.trace);
+            let Verdict { messages, rounds, took_us, trace, .. } = verdict;
+            let seconds = took_us / 1_000_000;
+            println!("seed {seed}: clean; {messages} messages, {rounds} rounds, {seconds} s, trace {trace:016x}");
         }
     }
     if arguments.count > 1 {

@@ -261,6 +261,9 @@ impl Device {
         let others = self.users.len() as u64 - 1;
         let to = (self.user + 1 + self.random.below(others) as usize) % self.users.len();
         self.sent += 1;
+        if self.random.below(4) == 0 {
+            self.session.sync(now);
+        }
         let mut uuid = [0; 16];
         uuid[..8].copy_from_slice(&(self.index as u64).to_le_bytes());
         uuid[8..].copy_from_slice(&self.sent.to_le_bytes());
@@ -291,7 +294,7 @@ impl Device {
             self.online_at_us = now.monotonic_us + self.random.below(self.trouble_us);
             return;
         }
-        match self.random.below(8) {
+        match self.random.below(10) {
             0 => self.peer.iter().for_each(SimPeer::reset),
             1 => self.lose(now),
             // Half open: the network has forgotten the connection and tells nobody.
@@ -308,7 +311,14 @@ impl Device {
                 self.online_at_us = now.monotonic_us + self.random.below(4 * self.trouble_us);
                 self.lose(now);
             }
-            _ => self.restart(),
+            7 => self.restart(),
+            // Not trouble but whims of an application: looking for news, having read something.
+            8 => self.session.sync(now),
+            _ => {
+                let other = (self.user + 1) % self.users.len();
+                let conversation = self.users[other].clone();
+                self.session.send_receipt(now, &conversation, 1, self.sent);
+            }
         }
     }
 

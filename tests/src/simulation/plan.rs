@@ -14,13 +14,22 @@ pub struct Counts {
     pub lanes: u16,
 }
 
+/// When exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// At once.
+    Any,
+    /// As soon as a write is in flight.
+    Writing,
+}
+
 /// How a process comes to its end, or what else happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// `kill -9`.
-    Kill,
+    Kill(Moment),
     /// The power fails.
-    PowerCut,
+    PowerCut(Moment),
     /// The process is asked to leave, and started again.
     Drain,
     /// The disk is full for so long, microseconds.
@@ -46,6 +55,10 @@ pub struct Plan {
     pub pause_us_max: u64,
     /// Virtual time with trouble, microseconds.
     pub trouble_us: u64,
+    /// Virtual time a round of turns takes, microseconds.
+    pub round_us: u64,
+    /// Of so many turns a worker misses one; 0: none.
+    pub missed_turns: u64,
     /// Faults of the ring meanwhile.
     pub faults: Faults,
     /// What happens when, by time since the start.
@@ -99,6 +112,8 @@ impl Plan {
             body_bytes_max: pick(r, &[40, 40, 700, 3000]),
             pause_us_max: pick(r, &[2_000, 50_000, 500_000, 2_000_000]),
             trouble_us,
+            round_us: pick(r, &[3, 30, 300]),
+            missed_turns: pick(r, &[0, 2, 16]),
             faults,
             troubles,
             device_trouble_us: pick(r, &[500_000, 2_000_000, 10_000_000]),
@@ -154,8 +169,10 @@ fn draw_troubles(random: &mut Random, trouble_us: u64) -> Vec<(u64, Trouble)> {
     let mut troubles: Vec<(u64, Trouble)> = (0..count)
         .map(|_| {
             let trouble = match random.below(10) {
-                0..3 => Trouble::Kill,
-                3..7 => Trouble::PowerCut,
+                0 => Trouble::Kill(Moment::Any),
+                1..3 => Trouble::Kill(Moment::Writing),
+                3 => Trouble::PowerCut(Moment::Any),
+                4..7 => Trouble::PowerCut(Moment::Writing),
                 7 => Trouble::Drain,
                 8 => Trouble::DiskFull(random.between(100_000, 5_000_000)),
                 _ => Trouble::ClockJump(random.below(7_200_000) as i64 - 3_600_000),

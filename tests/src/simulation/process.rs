@@ -195,6 +195,18 @@ impl Process {
         workers.chain(self.queue.next_us()).min()
     }
 
+    /// Some write of some lane is in flight.
+    pub fn is_writing(&self) -> bool {
+        self.workers.iter().any(|worker| worker.ring().is_writing())
+    }
+
+    /// Connections held, and those of them that are hot.
+    pub fn connections(&self) -> (u64, u64) {
+        let held = self.metrics.workers.iter().map(|worker| worker.connections.get()).sum();
+        let hot = self.metrics.workers.iter().map(|worker| worker.connections_hot.get()).sum();
+        (held, hot)
+    }
+
     /// Asks all workers for something.
     pub fn set_phase(&self, phase: Phase) {
         self.fleet.set_phase(phase);

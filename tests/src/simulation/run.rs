@@ -3,7 +3,7 @@
 use super::{
     device::Device,
     oracle::{Oracle, Violation},
-    plan::{Plan, Trouble},
+    plan::{Moment, Plan, Trouble},
     process::{Machine, Plants, Process},
     report::Marks,
     seam::Trace,
@@ -13,19 +13,20 @@ use hawser_ring::sim::{Crash, FaultCounts, Faults, SimDisk, World};
 use hawser_router::host::{HostCounters, Mark};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Virtual time a round of turns takes, microseconds: an order of magnitude of the real one.
-const ROUND_US: u64 = 3;
 /// Rounds of one run at most: a system that does not come to rest is seen as one.
 const ROUNDS_MAX: u64 = 3_000_000;
 /// Fair weather in which all that is owed has to arrive, microseconds: client back-offs, lost
 /// heartbeats and retries for storage are a few seconds each.
 const FAIR_US: u64 = 120_000_000;
-/// Quiet time after that in which nothing may come twice.
-const QUIET_US: u64 = 1_000_000;
+/// Quiet time after that, in which nothing may come twice and busy connections cool down.
+const QUIET_US: u64 = 12_000_000;
 /// Time in which the process has to notice that all clients have left.
 const LEAVE_US: u64 = 60_000_000;
 /// Longest time between the end of a process and the start of the next.
 const DOWN_US: u64 = 500_000;
+
+/// Longest time a crash waits for its moment.
+const MOMENT_US: u64 = 2_000_000;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Verdict {
     pub messages: usize,
     /// Virtual time it took, microseconds.
     pub took_us: u64,
+    /// Rounds of turns it took.
+    pub rounds: u64,
     /// How often each fault was hit.
     pub faults: FaultCounts,
     /// How often each mark was hit.
@@ -59,6 +62,8 @@ struct Run {
     marks: Marks,
     /// Counters of the hosts that live, as last seen.
     seen: Vec<Option<HostCounters>>,
+    /// Connections held and hot, as last seen.
+    seen_hot: (u64, u64),
     rounds: u64,
     full_until_us: u64,
     tell: Tell,
@@ -97,6 +102,7 @@ pub fn run(plan: &Plan, plants: Plants, tell: Tell) -> Verdict {
         violation,
         trace: trace.value(),
         messages: run.oracle.messages(),
+        rounds: run.rounds,
         took_us: world.now().monotonic_us - run.began_us,
         faults: world.counts(),
         marks: std::mem::take(&mut run.marks),
@@ -138,6 +144,7 @@ impl Run {
             began_us,
             marks: Marks::default(),
             seen: vec![None; 2],
+            seen_hot: (0, 0),
             rounds: 0,
             full_until_us: 0,
             plan,
@@ -195,8 +202,8 @@ impl Run {
     fn meet(&mut self, trouble: Trouble) -> Result<(), Violation> {
         self.say(&format!("{trouble:?}"));
         match trouble {
-            Trouble::Kill => self.crash(Crash::Process),
-            Trouble::PowerCut => self.crash(Crash::Power),
+            Trouble::Kill(moment) => self.crash_at(moment, Crash::Process)?,
+            Trouble::PowerCut(moment) => self.crash_at(moment, Crash::Power)?,
             Trouble::Drain => self.drain()?,
             Trouble::DiskFull(for_us) => {
                 self.machine.disk.set_full(true);
@@ -204,6 +211,15 @@ impl Run {
             }
             Trouble::ClockJump(by_ms) => self.machine.world.jump_wall_ms(by_ms),
         }
+        Ok(())
+    }
+
+    fn crash_at(&mut self, moment: Moment, crash: Crash) -> Result<(), Violation> {
+        if moment == Moment::Writing {
+            let writing = |run: &Self| run.process.as_ref().is_some_and(Process::is_writing);
+            self.until(self.now_us() + MOMENT_US, self.readers, writing)?;
+        }
+        self.crash(crash);
         Ok(())
     }
 
@@ -241,7 +257,7 @@ impl Run {
             let busy = self.round(devices)?;
             let now_us = self.now_us();
             let next_us = if busy { now_us } else { self.next_us(devices) };
-            self.machine.world.advance_to(next_us.max(now_us + ROUND_US).min(end_us));
+            self.machine.world.advance_to(next_us.max(now_us + self.plan.round_us).min(end_us));
         }
         Ok(())
     }
@@ -257,13 +273,14 @@ impl Run {
         if self.process.is_none() && now.monotonic_us >= self.start_at_us {
             self.start()?;
         }
+        let missed = self.plan.missed_turns;
         let mut busy = false;
         if let Some(process) = &mut self.process {
             busy |= process.run_jobs(now.monotonic_us, now.wall_ms);
             let count = process.workers();
             let first = world.draw(count as u64) as usize;
             for index in first..first + count {
-                if count > 1 && world.draw(16) == 0 {
+                if count > 1 && missed > 0 && world.draw(missed) == 0 {
                     busy = true;
                     continue;
                 }
@@ -328,14 +345,22 @@ impl Run {
             }
             *before = now[index];
         }
+        let (held, hot) = process.connections();
+        let (held_before, hot_before) = std::mem::replace(&mut self.seen_hot, (held, hot));
+        if held == held_before {
+            self.marks.add("connection became hot", hot.saturating_sub(hot_before));
+            self.marks.add("connection cooled down", hot_before.saturating_sub(hot));
+        }
         if !ends {
             return;
         }
+        self.seen_hot = (0, 0);
         for counters in self.seen.iter_mut().filter_map(Option::take) {
             add_host(&mut self.marks, &counters);
         }
         for worker in &process.metrics.workers {
-            self.marks.add("stale completion", worker.stale_completions.get());
+            // Slots are freed after their last completion, so none is ever stale.
+            assert_eq!(worker.stale_completions.get(), 0, "a completion met a freed slot");
             self.marks.add("starved receive", worker.starved.get());
             self.marks.add("outbound stall", worker.outbound_stalls.get());
             self.marks.add("connection passed", worker.passed.get());

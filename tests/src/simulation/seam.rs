@@ -42,12 +42,14 @@ pub struct Seam {
     completions: usize,
     /// Buffers reported and not given back.
     lent: usize,
+    /// Writes and syncs in flight.
+    writing: usize,
 }
 
 impl Seam {
     /// Around `ring`.
     pub fn new(ring: SimRing, trace: Trace) -> Self {
-        Self { ring, trace, until_us: None, completions: 0, lent: 0 }
+        Self { ring, trace, until_us: None, completions: 0, lent: 0, writing: 0 }
     }
 
     /// Until when the last turn would have slept.
@@ -63,6 +65,11 @@ impl Seam {
     /// Buffers the worker has and has not given back.
     pub fn lent(&self) -> usize {
         self.lent
+    }
+
+    /// A write or a sync is in flight.
+    pub fn is_writing(&self) -> bool {
+        self.writing > 0
     }
 
     /// Operations in flight.
@@ -192,10 +199,12 @@ impl Ring for Seam {
         range: Range<usize>,
         token: Token,
     ) {
+        self.writing += 1;
         self.ring.write(file, offset, bytes, range, token);
     }
 
     fn sync(&mut self, file: File, token: Token) {
+        self.writing += 1;
         self.ring.sync(file, token);
     }
 
@@ -217,8 +226,10 @@ impl Ring for Seam {
         self.until_us = wait.until_us;
         self.completions = completions.len();
         for completion in completions.iter() {
-            if matches!(completion.event, Event::Received(Ok(Some(_)))) {
-                self.lent += 1;
+            match completion.event {
+                Event::Received(Ok(Some(_))) => self.lent += 1,
+                Event::Written(..) | Event::Synced(_) => self.writing -= 1,
+                _ => {}
             }
             self.trace.add(turn.now.monotonic_us);
             self.trace.add(completion.token.to_u64());
