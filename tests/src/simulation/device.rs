@@ -44,7 +44,6 @@ pub struct Device {
     calm: bool,
     ended: bool,
     sent: u64,
-    replaced: u64,
     /// Prints what it says and hears.
     told: bool,
 }
@@ -98,7 +97,6 @@ impl Device {
             calm: false,
             ended: false,
             sent: 0,
-            replaced: 0,
             told: false,
             random,
         }
@@ -173,18 +171,12 @@ impl Device {
                 // A hello of a connection this device has left came late and won. The library
                 // ends its session then; the application starts it again.
                 Event::Ended { code: code::REPLACED, .. } => {
-                    self.replaced += 1;
                     self.restart();
                 }
                 event => oracle.on_event(self.index, &event)?,
             }
         }
         Ok(())
-    }
-
-    /// Times it was replaced by its own late hello.
-    pub fn replaced(&self) -> u64 {
-        self.replaced
     }
 
     fn look_at_peer(&mut self, now: Now, trace: &Trace) {

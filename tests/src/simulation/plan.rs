@@ -109,10 +109,10 @@ impl Plan {
             users,
             devices,
             messages: pick(r, &[10, 30, 60]),
-            body_bytes_max: pick(r, &[40, 40, 700, 3000]),
+            body_bytes_max: pick(r, &[40, 700, 3000, 3000]),
             pause_us_max: pick(r, &[2_000, 50_000, 500_000, 2_000_000]),
             trouble_us,
-            round_us: pick(r, &[3, 30, 300]),
+            round_us: pick(r, &[3, 300, 3_000]),
             missed_turns: pick(r, &[0, 2, 16]),
             faults,
             troubles,
@@ -150,7 +150,8 @@ fn draw_faults(seed: u64, random: &mut Random) -> Faults {
         let probability = pick(random, &[0.0, 0.0, 0.005, 0.02]);
         faults = faults.with(fault, probability);
     }
-    for fault in [Fault::CancelTooLate, Fault::CancelAlready, Fault::CancelledFirst] {
+    faults = faults.with(Fault::CancelTooLate, pick(random, &[0.0, 1.0]));
+    for fault in [Fault::CancelAlready, Fault::CancelledFirst] {
         faults = faults.with(fault, pick(random, &[0.0, 0.1, 0.4]));
     }
     for fault in [Fault::TableFull, Fault::AcceptFailed] {
@@ -165,16 +166,16 @@ fn draw_faults(seed: u64, random: &mut Random) -> Faults {
 }
 
 fn draw_troubles(random: &mut Random, trouble_us: u64) -> Vec<(u64, Trouble)> {
-    let count = random.between(1, 5);
+    let count = random.between(1, 7);
     let mut troubles: Vec<(u64, Trouble)> = (0..count)
         .map(|_| {
-            let trouble = match random.below(10) {
+            let trouble = match random.below(12) {
                 0 => Trouble::Kill(Moment::Any),
-                1..3 => Trouble::Kill(Moment::Writing),
-                3 => Trouble::PowerCut(Moment::Any),
-                4..7 => Trouble::PowerCut(Moment::Writing),
-                7 => Trouble::Drain,
-                8 => Trouble::DiskFull(random.between(100_000, 5_000_000)),
+                1 => Trouble::Kill(Moment::Writing),
+                2 => Trouble::PowerCut(Moment::Any),
+                3..7 => Trouble::PowerCut(Moment::Writing),
+                7..9 => Trouble::Drain,
+                9..11 => Trouble::DiskFull(random.between(100_000, 5_000_000)),
                 _ => Trouble::ClockJump(random.below(7_200_000) as i64 - 3_600_000),
             };
             (random.below(trouble_us), trouble)

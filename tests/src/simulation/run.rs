@@ -194,8 +194,6 @@ impl Run {
             return Err(Violation::Leaked(text));
         }
         self.collect_marks(true);
-        let replaced = self.devices.iter().map(Device::replaced).sum();
-        self.marks.add("replaced by a late hello", replaced);
         Ok(())
     }
 
@@ -218,6 +216,9 @@ impl Run {
         if moment == Moment::Writing {
             let writing = |run: &Self| run.process.as_ref().is_some_and(Process::is_writing);
             self.until(self.now_us() + MOMENT_US, self.readers, writing)?;
+            // It was asked for a moment ago; the disk may be anywhere in it.
+            let wait_us = self.machine.world.draw(self.plan.faults.conditions.disk_us.1);
+            self.until(self.now_us() + self.plan.round_us + wait_us, self.readers, |_| false)?;
         }
         self.crash(crash);
         Ok(())
