@@ -127,7 +127,11 @@ impl Hosting {
     pub fn next_deadline(&self) -> Option<u64> {
         let lane = self.lane.as_ref().and_then(LaneShell::next_deadline);
         let host = self.host().and_then(Host::next_deadline);
-        let checkpoint = self.checkpoint.as_ref().map(|_| 0);
+        // One that waits for its last run is woken by it: on a full disk that may take for ever.
+        let checkpoint = self.checkpoint.as_ref().and_then(|checkpoint| {
+            let goes_on = checkpoint.next_shard < 256 || self.durable_run >= checkpoint.after_run;
+            goes_on.then_some(0)
+        });
         [lane, host, checkpoint].into_iter().flatten().min()
     }
 

@@ -195,6 +195,20 @@ impl Process {
         workers.chain(self.queue.next_us()).min()
     }
 
+    /// What each worker waits for, for people.
+    pub fn describe(&self) -> String {
+        let each = self.workers.iter().zip(&self.running).enumerate();
+        let texts = each.map(|(index, (worker, running))| {
+            let host = worker.hosting().map(|hosting| (hosting.next_deadline(), hosting.is_busy()));
+            format!(
+                "worker {index} (running {running}): {} connections, until {:?}, host {host:?}",
+                worker.connections(),
+                worker.ring().until_us()
+            )
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+
     /// Some write of some lane is in flight.
     pub fn is_writing(&self) -> bool {
         self.workers.iter().any(|worker| worker.ring().is_writing())

@@ -253,7 +253,8 @@ impl Run {
         while self.now_us() < end_us && !done(self) {
             self.rounds += 1;
             if self.rounds > ROUNDS_MAX {
-                return Err(Violation::Restless(format!("at {} us", self.now_us())));
+                let process = self.process.as_ref().map(Process::describe);
+                return Err(Violation::Restless(format!("at {} us: {process:?}", self.now_us())));
             }
             let busy = self.round(devices)?;
             let now_us = self.now_us();
