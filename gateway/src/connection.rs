@@ -13,7 +13,7 @@
 
 use crate::{outbound::Queue, timers::Tick};
 use hawser_codec::link::Key;
-use hawser_ring::{Operation, Socket};
+use hawser_ring::Operation;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,6 @@ impl InFlight {
 
 /// One connection. Its size is part of the memory budget ([`crate::limits`]).
 pub struct Connection {
-    /// Descriptor.
-    pub socket: Socket,
     /// Where it stands.
     pub state: State,
     /// How bytes are awaited.
@@ -138,9 +136,8 @@ pub struct Connection {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(socket: Socket, now: Tick, silence: u16) -> Self {
+    pub fn new(now: Tick, silence: u16) -> Self {
         Self {
-            socket,
             state: State::Opening,
             receiving: Receiving::Ended,
             in_flight: InFlight::default(),
@@ -196,7 +193,7 @@ mod tests {
     #[test]
     fn an_idle_connection_fits_its_budget() {
         // With the names beside it (36 + 12 bytes) and its timer this is the worker's share.
-        assert!(size_of::<Connection>() <= 112, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 104, "{}", size_of::<Connection>());
     }
 
     #[test]

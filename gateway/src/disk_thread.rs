@@ -80,6 +80,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
             (jobs, replies.clone())
         });
         let ends = ends.collect();
+        // Files under construction never leave the thread, so they need not be sendable.
         let name = "hawser-disk".into();
         std::thread::Builder::new().name(name).spawn(move || self.run(&queue, &replies))?;
         Ok(ends)

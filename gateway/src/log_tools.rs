@@ -59,7 +59,15 @@ fn translate(command: &LogCommand) -> (&Path, command::LogCommand) {
         LogCommand::Verify { dir } => (dir, command::LogCommand::Verify),
         LogCommand::Dump { dir, lane, segment, shard } => {
             let (lane, segment, shard) = (*lane, *segment, *shard);
-            (dir, command::LogCommand::Dump(DumpFilter { lane, segment, shard, ..DumpFilter::default() }))
+            (
+                dir,
+                command::LogCommand::Dump(DumpFilter {
+                    lane,
+                    segment,
+                    shard,
+                    ..DumpFilter::default()
+                }),
+            )
         }
         LogCommand::Repair { dir, dry_run } => {
             (dir, command::LogCommand::Repair { dry_run: *dry_run })

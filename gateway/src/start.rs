@@ -139,8 +139,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     // Fewer than a client may have unanswered, and the repeat of an old request would be refused.
     let answers_max = limits::ANSWERS_MAX.max(usize::from(config.limits.requests_max));
     let started = std::time::Instant::now();
-    let recovery = storage::recover(&disk, header.salt(), hosts, lanes, answers_max)
-        .map_err(environment)?;
+    let recovery =
+        storage::recover(&disk, header.salt(), hosts, lanes, answers_max).map_err(environment)?;
     tracing::info!(
         records = recovery.records,
         bytes = recovery.bytes,

@@ -36,7 +36,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
 };
 
@@ -64,6 +64,8 @@ pub struct Fleet {
     pub loads: Box<[AtomicU32]>,
     /// Ring of each worker, 0 until known.
     pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
+    /// Workers with something left to do before the process may end.
+    busy: Box<[AtomicBool]>,
 }
 
 impl Fleet {
@@ -73,6 +75,7 @@ impl Fleet {
             phase: AtomicU8::new(Phase::Serving as u8),
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
+            busy: (0..workers).map(|_| AtomicBool::new(true)).collect(),
         }
     }
 
@@ -88,6 +91,12 @@ impl Fleet {
     /// Changes it; workers see it at their next turn (wake them).
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Notes whether `worker` has something left to do. True if any worker has.
+    fn report(&self, worker: usize, busy: bool) -> bool {
+        self.busy[worker].store(busy, Ordering::Release);
+        self.busy.iter().any(|busy| busy.load(Ordering::Acquire))
     }
 
     /// The worker with the fewest connections.
@@ -303,18 +312,21 @@ impl<R: Ring> Worker<R> {
     }
 
     fn go_on(&mut self) -> io::Result<bool> {
-        match self.fleet.phase() {
-            Phase::Serving => Ok(true),
+        let busy = match self.fleet.phase() {
+            Phase::Serving => return Ok(true),
             Phase::Draining => {
                 self.leave_some();
-                Ok(self.connections.occupied() > 0 || self.has_unfinished_work())
+                self.connections.occupied() > 0 || self.has_unfinished_work()
             }
-            Phase::Stopping => Ok(self.has_unfinished_work()),
-        }
+            Phase::Stopping => self.has_unfinished_work(),
+        };
+        // Nobody leaves before all can: one worker may own the lane that another one's records,
+        // still on their way, have to reach.
+        Ok(self.fleet.report(self.settings.index, busy))
     }
 
     fn has_unfinished_work(&self) -> bool {
-        self.hosting.as_ref().is_some_and(Hosting::is_busy)
+        self.mesh.has_waiting() || self.hosting.as_ref().is_some_and(Hosting::is_busy)
     }
 
     /// How long the next turn may sleep.
@@ -326,6 +338,9 @@ impl<R: Ring> Worker<R> {
         }
         if self.mesh.has_waiting() {
             sooner(self.now.monotonic_us + limits::MESH_RETRY_US);
+        }
+        if self.fleet.phase() != Phase::Serving {
+            sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
             || !self.dirty.is_empty()
@@ -468,7 +483,7 @@ impl<R: Ring> Worker<R> {
 
     fn hold_counted(&mut self, socket: Socket) {
         let silence = self.handshake_ticks() as u16;
-        let connection = Connection::new(socket, self.tick, silence);
+        let connection = Connection::new(self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
@@ -594,7 +609,7 @@ impl<R: Ring> Worker<R> {
             connection.in_flight.set(Operation::Send);
             self.levels.armed += 1;
             let token = Token::new(Operation::Send, handle.slot, handle.generation);
-            self.ring.send(connection.socket, bytes, token);
+            self.ring.send(Socket(handle.slot), bytes, token);
         }
         self.dirty = dirty;
     }
@@ -608,7 +623,7 @@ impl<R: Ring> Worker<R> {
                 connection.in_flight.set(Operation::Send);
                 self.levels.armed += 1;
                 let token = Token::new(Operation::Send, handle.slot, handle.generation);
-                self.ring.send(connection.socket, bytes, token);
+                self.ring.send(Socket(handle.slot), bytes, token);
             }
             Ok(sent) => {
                 self.metrics.bytes_out.add(sent as u64);
@@ -620,6 +635,13 @@ impl<R: Ring> Worker<R> {
                 self.begin_close(handle, true, CloseReason::Reset);
             }
         }
+    }
+}
+
+impl<R: Ring> Drop for Worker<R> {
+    fn drop(&mut self) {
+        // A worker that broke must not keep the others.
+        self.fleet.report(self.settings.index, false);
     }
 }
 

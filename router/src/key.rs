@@ -1,7 +1,7 @@
 //! Keys: names become 128-bit keyed hashes, so that a chosen name cannot collide with another
 //! user's mailbox, and every table holds 16 bytes instead of a text.
 
-use hawser_codec::link::Key;
+use hawser_codec::{link::Key, message::NAME_BYTES_MAX};
 
 /// Makes keys under one hash key. Two data directories with different hash keys disagree on every
 /// key, so a check value of it ([`KeySpace::check`]) stands in the directory and the link's hello.
@@ -18,13 +18,16 @@ enum Kind {
     Direct = 3,
 }
 
+/// Longest input of a hash: kind, a key and a name.
+const HASHED_BYTES_MAX: usize = 1 + size_of::<Key>() + NAME_BYTES_MAX;
+
 impl KeySpace {
     /// A key space under `hash_key`, a secret made with the data directory.
     pub fn new(hash_key: [u8; 32]) -> KeySpace {
         KeySpace { hash_key }
     }
 
-    /// Key and check value of a user. The check is the second half of the same hash: two users
+    /// Key and check value of a user; `name` is at most [`NAME_BYTES_MAX`] bytes. The check is the second half of the same hash: two users
     /// who ever met on one key would still be told apart at login.
     pub fn user(&self, realm: u32, name: &[u8]) -> (Key, u64) {
         let hash = self.hash(Kind::User, &[&realm.to_le_bytes(), name]);
@@ -33,7 +36,7 @@ impl KeySpace {
         (*key, u64::from_le_bytes(*check))
     }
 
-    /// Key of a user's device.
+    /// Key of a user's device; `name` is at most [`NAME_BYTES_MAX`] bytes.
     pub fn device(&self, user: &Key, name: &[u8]) -> Key {
         self.key(Kind::Device, &[user, name])
     }
@@ -55,13 +58,17 @@ impl KeySpace {
     }
 
     fn hash(&self, kind: Kind, parts: &[&[u8]]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
-        hasher.update(&[kind as u8]);
-        // All parts but the last have a fixed length, so the concatenation is unambiguous.
+        // All parts but the last have a fixed length, so the concatenation is unambiguous. Hashing
+        // it in one call spares the 2 KB state of an incremental hash, which cost more than the
+        // hash itself.
+        let mut whole = [0; HASHED_BYTES_MAX];
+        whole[0] = kind as u8;
+        let mut length = 1;
         for part in parts {
-            hasher.update(part);
+            whole[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
         }
-        *hasher.finalize().as_bytes()
+        *blake3::keyed_hash(&self.hash_key, &whole[..length]).as_bytes()
     }
 }
 

@@ -3,9 +3,9 @@
 //! Grows by one chunk at a time: a doubling vector would copy a million entries within one turn
 //! and keep half of its memory unused. Indices are stable.
 
-/// Entries of a chunk: small enough that 256 shards with a few entries each cost little, large
-/// enough that the outer vector stays short (64 Ki pointers for 4 Mi entries).
-const CHUNK: usize = 64;
+/// Bytes of a chunk: small enough that 256 shards with a few entries each cost little, and a size
+/// that allocators hand out without rounding up.
+const CHUNK_BYTES: usize = 8192;
 
 pub(crate) struct Slab<T> {
     chunks: Vec<Vec<T>>,
@@ -14,6 +14,9 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
+    const CHUNK: usize =
+        if CHUNK_BYTES / size_of::<T>() > 0 { CHUNK_BYTES / size_of::<T>() } else { 1 };
+
     pub fn new() -> Slab<T> {
         Slab { chunks: Vec::new(), free: Vec::new(), length: 0 }
     }
@@ -23,8 +26,8 @@ impl<T> Slab<T> {
             self[index] = value;
             return index;
         }
-        if self.length.is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if self.length.is_multiple_of(Self::CHUNK) {
+            self.chunks.push(Vec::with_capacity(Self::CHUNK));
         }
         let index = self.length as u32;
         self.chunks.last_mut().expect("a chunk with room was just made sure of").push(value);
@@ -51,13 +54,13 @@ impl<T> Slab<T> {
 impl<T> std::ops::Index<u32> for Slab<T> {
     type Output = T;
     fn index(&self, index: u32) -> &T {
-        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+        &self.chunks[index as usize / Self::CHUNK][index as usize % Self::CHUNK]
     }
 }
 
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
-        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+        &mut self.chunks[index as usize / Self::CHUNK][index as usize % Self::CHUNK]
     }
 }
 

@@ -57,6 +57,8 @@ pub const RATE_LIMITED_RETRY_MS: u32 = 100;
 pub const STORAGE_RETRY_MS: u32 = 1_000;
 /// When a client asked to leave by a drain should come back, milliseconds.
 pub const DRAIN_RETRY_MS: u32 = 1_000;
+/// A worker that is done looks this often whether all others are, microseconds.
+pub const LEAVE_POLL_US: u64 = 20_000;
 
 /// Bytes of records after which a host makes a checkpoint: some seconds of the busiest host, and
 /// less than a second of replay.

@@ -8,6 +8,7 @@ fn claims() -> ResumeClaims {
         user: "ann".to_owned(),
         device: "phone".to_owned(),
         epoch: 3,
+        login_expires_ms: u64::MAX,
         expires_ms: NOW_MS + 1000,
     }
 }

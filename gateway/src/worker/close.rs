@@ -101,7 +101,7 @@ impl<R: Ring> Worker<R> {
             connection.in_flight.set(Operation::Close);
             self.levels.armed += 1;
             let token = Token::new(Operation::Close, handle.slot, handle.generation);
-            self.ring.close(connection.socket, connection.abort, token);
+            self.ring.close(Socket(handle.slot), connection.abort, token);
         }
     }
 

@@ -9,7 +9,7 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
-        let socket = connection.socket;
+        let socket = Socket(handle.slot);
         if connection.receiving == Receiving::Ended {
             connection.receiving = Receiving::Cold;
         }
@@ -54,7 +54,7 @@ impl<R: Ring> Worker<R> {
         connection.in_flight.set(Operation::Receive);
         self.levels.armed += 1;
         let token = Token::new(Operation::Receive, handle.slot, handle.generation);
-        self.ring.receive_once(connection.socket, token);
+        self.ring.receive_once(Socket(handle.slot), token);
     }
 
     pub(super) fn on_received(

@@ -34,7 +34,6 @@ pub(super) struct Mailbox {
     /// Highest number heard of.
     seen: u64,
     flush_at_us: u64,
-    flushed_us: u64,
     /// When the page on its way was asked for, 0 for none.
     asked_us: u64,
     /// No page is asked for before this time.
@@ -102,7 +101,7 @@ impl Mailbox {
         }
         self.cursor = notify.number;
         if self.unacknowledged == 0 {
-            self.flush_at_us = (self.flushed_us + ACKNOWLEDGE_DELAY_US).max(now.monotonic_us);
+            self.flush_at_us = now.monotonic_us + ACKNOWLEDGE_DELAY_US;
         }
         self.unacknowledged += 1;
         deliver(world, index, now, notify);
@@ -165,12 +164,15 @@ impl Mailbox {
             };
             world.encoder.sync(outbound, 0, 0, &question);
         }
-        let due = now.monotonic_us >= self.flush_at_us || self.unacknowledged >= ACKNOWLEDGE_COUNT;
+        // Whatever else leaves takes it along: as a packet of its own it costs both sides more than
+        // the message did.
+        let due = !outbound.is_empty()
+            || now.monotonic_us >= self.flush_at_us
+            || self.unacknowledged >= ACKNOWLEDGE_COUNT;
         if self.unacknowledged > 0 && due {
             let up_to = NotifyAcknowledge { number: self.cursor };
             world.encoder.notify_acknowledge(outbound, 0, 0, &up_to);
             self.unacknowledged = 0;
-            self.flushed_us = now.monotonic_us;
         }
     }
 }

@@ -187,17 +187,31 @@ impl StdDisk {
         Ok(())
     }
 
+    /// Past the page cache where that goes: a busy log fills a segment every second, and copying
+    /// the zeros into pages that each direct write then has to drop cost a fifth of its CPU.
     fn fill(&self, temporary: &Path, bytes: u64) -> io::Result<()> {
-        let mut file = create_new(temporary)?;
-        let zeros = vec![0; FILL_BYTES];
-        let mut left = bytes;
-        while left > 0 {
-            let part = left.min(FILL_BYTES as u64);
-            file.write_all(&zeros[..part as usize])?;
-            left -= part;
+        create_new(temporary)?;
+        let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(temporary);
+        match direct.and_then(|file| fill_with_zeros(file, bytes)) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                fill_with_zeros(OpenOptions::new().write(true).open(temporary)?, bytes)
+            }
+            outcome => outcome,
         }
-        file.sync_all()
     }
+}
+
+/// Writes `bytes` zeros from the start of `file`, from aligned memory, and syncs.
+fn fill_with_zeros(mut file: File, bytes: u64) -> io::Result<()> {
+    let buffer = vec![0; FILL_BYTES + BLOCK_BYTES];
+    let start = buffer.as_ptr().align_offset(BLOCK_BYTES);
+    let mut left = bytes;
+    while left > 0 {
+        let part = left.min(FILL_BYTES as u64) as usize;
+        file.write_all(&buffer[start..start + part])?;
+        left -= part as u64;
+    }
+    file.sync_all()
 }
 
 impl Disk for StdDisk {
