@@ -1,7 +1,13 @@
 //! One device: the client library's session, a connection of the test's, an application that
 //! sends, and everything that happens to phones.
 
-use super::{oracle::Oracle, oracle::Violation, plan::Plan, process, seam::Trace};
+use super::{
+    oracle::{Oracle, Violation},
+    plan::Plan,
+    plant::{Plants, Tampering},
+    process,
+    seam::Trace,
+};
 use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
 use hawser_codec::{
     code,
@@ -25,6 +31,7 @@ pub struct Device {
     session: ClientSession,
     settings: Settings,
     peer: Option<SimPeer>,
+    tampering: Tampering,
     connected: bool,
     /// A connection that does not stand by then is given up.
     connect_until_us: u64,
@@ -65,7 +72,7 @@ fn tell(now: Now, direction: &str, bytes: &[u8]) {
 
 impl Device {
     /// Device `index` of all, which belongs to user `user` and has not started yet.
-    pub fn new(plan: &Plan, index: usize, user: usize, users: &[String], name: &str) -> Self {
+    pub fn new(plan: &Plan, index: usize, user: usize, users: &[String], name: &str, plants: Plants) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(0x9e37).wrapping_add(index as u64));
         let mut settings = Settings::new(&users[user], name);
         settings.request_timeout_ms = [300, 1_000, 5_000][random.below(3) as usize];
@@ -84,6 +91,7 @@ impl Device {
             session: ClientSession::new(settings.clone(), outbox),
             settings,
             peer: None,
+            tampering: Tampering::new(plants.entries),
             connected: false,
             connect_until_us: 0,
             body_bytes_max: plan.body_bytes_max,
@@ -192,7 +200,7 @@ impl Device {
             return self.lose(now);
         }
         if self.connected && self.read_at_us == 0 && !self.session.is_full() {
-            let bytes = peer.receive();
+            let bytes = self.tampering.pass(peer.receive());
             if !bytes.is_empty() {
                 trace.add_bytes(&bytes);
                 if self.told {
@@ -231,6 +239,7 @@ impl Device {
                     let source = ([127, 0, 1, self.index as u8], 0).into();
                     self.connected = false;
                     self.connect_until_us = now.monotonic_us + CONNECT_US;
+                    self.tampering.reset();
                     self.peer = Some(world.connect(source, process::address()));
                 }
                 Action::Close if self.ended => {

@@ -1,7 +1,8 @@
 //! A simulated process: recovery, workers, hosts, the disk's queue, composed as a real one is.
 
 use super::{
-    disk::{Directory, DiskQueue, Spoil},
+    disk::{Directory, DiskQueue},
+    plant::Plants,
     plan::{Counts, Plan},
     seam::{Seam, Trace},
 };
@@ -44,15 +45,6 @@ const RETENTION_MS: u64 = 365 * 24 * 3_600_000;
 /// Where clients connect to.
 pub fn address() -> SocketAddr {
     ([127, 0, 0, 1], PORT).into()
-}
-
-/// What a fault planted for a test changes about a process.
-#[derive(Clone, Copy, Default)]
-pub struct Plants {
-    /// Changes jobs on their way to the disk's queue.
-    pub job: Option<Spoil>,
-    /// Hosts believe that all write one lane.
-    pub same_lane: bool,
 }
 
 /// A process that serves.
@@ -124,7 +116,7 @@ impl Process {
         let ports = mesh(usize::from(workers), usize::from(hosts));
         for (index, port) in ports.into_iter().enumerate() {
             let ring = SimRing::new(&machine.world, &machine.disk, ring_settings(plan));
-            let ring = Seam::new(ring, machine.trace.clone());
+            let ring = Seam::new(ring, machine.trace.clone(), machine.plants.ring);
             let hosting = rebuilt.next().map(|rebuilt| {
                 let world = machine.world.clone();
                 let now_us = Rc::new(move || world.now().monotonic_us);

@@ -4,7 +4,8 @@ use super::{
     device::Device,
     oracle::{Oracle, Violation},
     plan::{Moment, Plan, Trouble},
-    process::{Machine, Plants, Process},
+    plant::Plants,
+    process::{Machine, Process},
     report::Marks,
     seam::Trace,
 };
@@ -119,7 +120,7 @@ impl Run {
         let readers = named.len();
         named.extend((0..plan.users).map(|user| (user, "reader".to_owned())));
         let devices = named.iter().enumerate().map(|(index, (user, name))| {
-            let mut device = Device::new(&plan, index, *user, &users, name);
+            let mut device = Device::new(&plan, index, *user, &users, name, plants);
             if index >= readers {
                 device.calm_down();
             }

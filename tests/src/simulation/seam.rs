@@ -1,9 +1,11 @@
 //! The simulated ring as a worker gets it: what a turn asked and brought is noted for the loop
-//! that drives the workers, and hashed for the proof that a seed always runs the same way.
+//! that drives the workers, and hashed for the proof that a seed always runs the same way. Here
+//! the faults of [`RingPlant`] are planted.
 
+use super::plant::RingPlant;
 use hawser_ring::{
-    Completion, Errno, Event, File, FileMode, Lease, Listener, Ring, RingAddress, RingCounters,
-    Socket, SocketOptions, Token, Turn, Wait, Waker, sim::SimRing,
+    BLOCK_BYTES, Completion, Errno, Event, File, FileMode, Lease, Listener, Operation, Ring,
+    RingAddress, RingCounters, Socket, SocketOptions, Token, Turn, Wait, Waker, sim::SimRing,
 };
 use std::{cell::Cell, io, net::SocketAddr, ops::Range, path::Path, rc::Rc, sync::Arc};
 
@@ -44,12 +46,78 @@ pub struct Seam {
     lent: usize,
     /// Writes and syncs in flight.
     writing: usize,
+    plant: Option<RingPlant>,
+    /// Completions a plant has made up, for the next turn.
+    forged: Vec<Completion>,
+    /// Operations a plant has reported already; their real end is nobody's business any more.
+    hidden: Vec<Token>,
+    shadows: u32,
+    /// Receives whose cancel is under way.
+    cancelled: Vec<Token>,
 }
+
+const CANCELED: Errno = Errno(libc::ECANCELED);
+/// Slots of tokens of writes that a plant has reported already.
+const SHADOW_SLOT: u32 = 1 << 20;
 
 impl Seam {
     /// Around `ring`.
-    pub fn new(ring: SimRing, trace: Trace) -> Self {
-        Self { ring, trace, until_us: None, completions: 0, lent: 0, writing: 0 }
+    pub fn new(ring: SimRing, trace: Trace, plant: Option<RingPlant>) -> Self {
+        Self {
+            ring,
+            trace,
+            until_us: None,
+            completions: 0,
+            lent: 0,
+            writing: 0,
+            plant,
+            forged: Vec::new(),
+            hidden: Vec::new(),
+            shadows: 0,
+            cancelled: Vec::new(),
+        }
+    }
+
+    fn forge(&mut self, token: Token, event: Event) {
+        self.forged.push(Completion { token, more: false, event });
+    }
+
+    /// Token of an operation whose end is reported before it comes.
+    fn shadow(&mut self, operation: Operation) -> Token {
+        self.shadows += 1;
+        let token = Token::new(operation, SHADOW_SLOT, self.shadows);
+        self.hidden.push(token);
+        token
+    }
+
+    /// Makes of what a turn brought what the plant wants the worker to see.
+    fn spoil(&mut self, completions: &mut Vec<Completion>) {
+        let real = std::mem::take(completions);
+        completions.append(&mut self.forged);
+        for completion in real {
+            let token = completion.token;
+            if let Some(at) = self.hidden.iter().position(|hidden| *hidden == token) {
+                if !completion.more {
+                    self.hidden.swap_remove(at);
+                }
+                if let Event::Received(Ok(Some(lease))) = completion.event {
+                    self.ring.give_back(lease);
+                }
+                continue;
+            }
+            let is_cancel = matches!(completion.event, Event::Cancelled(_));
+            completions.push(completion);
+            if is_cancel && self.plant == Some(RingPlant::CancelIsCompletion) {
+                // The operation a worker cancels has its slot and generation.
+                let target = Token::new(Operation::Receive, token.slot, token.generation);
+                let event = Event::Received(Err(CANCELED));
+                if self.cancelled.contains(&target) {
+                    self.cancelled.retain(|cancelled| *cancelled != target);
+                    self.hidden.push(target);
+                    completions.push(Completion { token: target, more: false, event });
+                }
+            }
+        }
     }
 
     /// Until when the last turn would have slept.
@@ -76,6 +144,16 @@ impl Seam {
     pub fn in_flight(&self) -> usize {
         self.ring.in_flight()
     }
+}
+
+/// A copy at an address that direct writes accept.
+fn aligned(bytes: &[u8]) -> (Vec<u8>, Range<usize>) {
+    let mut copy: Vec<u8> = Vec::with_capacity(bytes.len() + BLOCK_BYTES);
+    let start = copy.as_ptr().align_offset(BLOCK_BYTES);
+    copy.resize(start, 0);
+    copy.extend_from_slice(bytes);
+    let range = start..copy.len();
+    (copy, range)
 }
 
 fn outcome<T>(result: &Result<T, Errno>, value: impl Fn(&T) -> u64) -> u64 {
@@ -156,6 +234,18 @@ impl Ring for Seam {
     }
 
     fn cancel(&mut self, target: Token, token: Token) {
+        if target.operation == Operation::Receive {
+            match self.plant {
+                Some(RingPlant::SlotReused) => {
+                    self.forge(token, Event::Cancelled(Ok(())));
+                    self.forge(target, Event::Received(Err(CANCELED)));
+                    self.hidden.push(target);
+                    return;
+                }
+                Some(RingPlant::CancelIsCompletion) => self.cancelled.push(target),
+                _ => {}
+            }
+        }
         self.ring.cancel(target, token);
     }
 
@@ -184,7 +274,12 @@ impl Ring for Seam {
     }
 
     fn open(&mut self, path: &Path, mode: FileMode) -> io::Result<File> {
-        self.ring.open(path, mode)
+        match (self.plant, mode) {
+            (Some(RingPlant::NotDurable), FileMode::DirectDurable) => {
+                self.ring.open(path, FileMode::Buffered)
+            }
+            _ => self.ring.open(path, mode),
+        }
     }
 
     fn close_file(&mut self, file: File) {
@@ -200,12 +295,26 @@ impl Ring for Seam {
         token: Token,
     ) {
         self.writing += 1;
+        if self.plant == Some(RingPlant::DurableAtSubmission) {
+            let (copy, copied) = aligned(&bytes[range.clone()]);
+            let shadow = self.shadow(Operation::Write);
+            self.ring.write(file, offset, copy, copied, shadow);
+            return self.forge(token, Event::Written(Ok(range.len()), bytes));
+        }
         self.ring.write(file, offset, bytes, range, token);
     }
 
     fn sync(&mut self, file: File, token: Token) {
         self.writing += 1;
-        self.ring.sync(file, token);
+        match self.plant {
+            Some(RingPlant::DurableAtSubmission) => {
+                let shadow = self.shadow(Operation::Sync);
+                self.ring.sync(file, shadow);
+                self.forge(token, Event::Synced(Ok(())));
+            }
+            Some(RingPlant::NotDurable) => self.forge(token, Event::Synced(Ok(()))),
+            _ => self.ring.sync(file, token),
+        }
     }
 
     fn read(&mut self, file: File, offset: u64, length: u32, token: Token) {
@@ -223,6 +332,9 @@ impl Ring for Seam {
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
         let turn = self.ring.turn(wait, completions)?;
+        if self.plant.is_some() {
+            self.spoil(completions);
+        }
         self.until_us = wait.until_us;
         self.completions = completions.len();
         for completion in completions.iter() {
