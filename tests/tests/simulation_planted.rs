@@ -10,7 +10,6 @@ const SEEDS: u64 = 50;
 
 /// Violations of the kinds expected; others would be found by chance, not for the reason planted.
 fn find(what: &str, plants: Plants, expected: impl Fn(&Violation) -> bool) {
-    std::panic::set_hook(Box::new(|_| {}));
     let mut others = Vec::new();
     for seed in 0..SEEDS {
         match run(&Plan::draw(seed), plants, Tell::default()).violation {
@@ -22,8 +21,12 @@ fn find(what: &str, plants: Plants, expected: impl Fn(&Violation) -> bool) {
             None => {}
         }
     }
-    let _ = std::panic::take_hook();
     panic!("{what} was not found within {SEEDS} seeds; but {others:?}");
+}
+
+/// The simulated ring refuses what the kernel would answer with silence.
+fn breaks_a_rule_of_the_ring(found: &Violation) -> bool {
+    matches!(found, Violation::Panicked(text) if text.contains("in flight"))
 }
 
 #[test]
@@ -81,11 +84,11 @@ fn windows_lost_at_a_checkpoint_are_found() {
 #[test]
 fn a_slot_reused_with_an_operation_in_flight_is_found() {
     let plants = Plants { ring: Some(RingPlant::SlotReused), ..Plants::default() };
-    find("slot reused", plants, |found| matches!(found, Violation::Panicked(_)));
+    find("slot reused", plants, breaks_a_rule_of_the_ring);
 }
 
 #[test]
 fn a_cancel_taken_for_the_end_of_its_operation_is_found() {
     let plants = Plants { ring: Some(RingPlant::CancelIsCompletion), ..Plants::default() };
-    find("cancel taken for completion", plants, |found| matches!(found, Violation::Panicked(_)));
+    find("cancel taken for completion", plants, breaks_a_rule_of_the_ring);
 }

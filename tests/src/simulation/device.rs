@@ -12,13 +12,15 @@ use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::A
 use hawser_codec::{
     code,
     frame::{self, FrameLimits, Step},
-    message::{self, Level},
+    message::{self, Beat, Encoder, Level, Message},
     time::Now,
 };
 use hawser_ring::sim::{Random, SimPeer, World};
 
 /// Characters printed of a frame.
 const TOLD_BYTES_MAX: usize = 160;
+/// Frames a connection left behind still sends.
+const GHOST_WORDS: u32 = 2_000;
 /// Time a connection gets to be established, microseconds.
 const CONNECT_US: u64 = 5_000_000;
 
@@ -51,6 +53,8 @@ pub struct Device {
     calm: bool,
     ended: bool,
     sent: u64,
+    /// A connection it has left without a word and on which something still talks.
+    ghost: Option<(SimPeer, u32)>,
     /// Prints what it says and hears.
     told: bool,
 }
@@ -105,6 +109,7 @@ impl Device {
             calm: false,
             ended: false,
             sent: 0,
+            ghost: None,
             told: false,
             random,
         }
@@ -168,6 +173,7 @@ impl Device {
             self.read_at_us = 0;
         }
         self.look_at_peer(now, trace);
+        self.haunt();
         if self.session.next_deadline().is_some_and(|at| at <= now.monotonic_us) {
             self.session.on_time(now);
         }
@@ -219,6 +225,20 @@ impl Device {
             peer.close();
             self.connected = false;
             self.session.on_disconnected(now, self.random.next());
+        }
+    }
+
+    /// What was left behind goes on talking, until the server has closed it or it is tired.
+    fn haunt(&mut self) {
+        let Some((peer, words)) = &mut self.ghost else { return };
+        let mut ping = Vec::new();
+        let beat = Message::Ping(Beat { next_ms: 1_000 });
+        Encoder::new().message(&mut ping, 0, 0, &beat);
+        peer.send(&ping);
+        *words -= 1;
+        if *words == 0 || peer.error().is_some() || peer.is_finished() {
+            peer.reset();
+            self.ghost = None;
         }
     }
 
@@ -295,7 +315,7 @@ impl Device {
             self.online_at_us = now.monotonic_us + self.random.below(self.trouble_us);
             return;
         }
-        match self.random.below(10) {
+        match self.random.below(12) {
             0 => self.peer.iter().for_each(SimPeer::reset),
             1 => self.lose(now),
             // Half open: the network has forgotten the connection and tells nobody.
@@ -315,6 +335,13 @@ impl Device {
             7 => self.restart(),
             // Not trouble but whims of an application: looking for news, having read something.
             8 => self.session.sync(now),
+            9 => {
+                if let Some(peer) = self.peer.take_if(|_| self.connected) {
+                    self.ghost = Some((peer, GHOST_WORDS));
+                    self.connected = false;
+                    self.session.on_disconnected(now, self.random.next());
+                }
+            }
             _ => {
                 let other = (self.user + 1) % self.users.len();
                 let conversation = self.users[other].clone();
