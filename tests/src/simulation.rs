@@ -29,6 +29,6 @@ mod seam;
 
 pub use oracle::Violation;
 pub use plan::Plan;
-pub use report::Totals;
 pub use plant::{EntryPlant, Plants, RingPlant, lose_windows};
+pub use report::Totals;
 pub use run::{Tell, Verdict, run};

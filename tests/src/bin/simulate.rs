@@ -50,7 +50,9 @@ fn main() -> ExitCode {
         } else if arguments.count == 1 {
             let Verdict { messages, rounds, took_us, trace, .. } = verdict;
             let seconds = took_us / 1_000_000;
-            println!("seed {seed}: clean; {messages} messages, {rounds} rounds, {seconds} s, trace {trace:016x}");
+            println!(
+                "seed {seed}: clean; {messages} messages, {rounds} rounds, {seconds} s, trace {trace:016x}"
+            );
         }
     }
     if arguments.count > 1 {

@@ -76,7 +76,14 @@ fn tell(now: Now, direction: &str, bytes: &[u8]) {
 
 impl Device {
     /// Device `index` of all, which belongs to user `user` and has not started yet.
-    pub fn new(plan: &Plan, index: usize, user: usize, users: &[String], name: &str, plants: Plants) -> Self {
+    pub fn new(
+        plan: &Plan,
+        index: usize,
+        user: usize,
+        users: &[String],
+        name: &str,
+        plants: Plants,
+    ) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(0x9e37).wrapping_add(index as u64));
         let mut settings = Settings::new(&users[user], name);
         settings.request_timeout_ms = [300, 1_000, 5_000][random.below(3) as usize];

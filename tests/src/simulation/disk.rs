@@ -49,9 +49,7 @@ impl Directory {
 impl Disk for Directory {
     fn list(&self) -> io::Result<Vec<DiskFile>> {
         let names = self.disk.list(&self.path).into_iter();
-        names
-            .map(|name| Ok(DiskFile { bytes: self.disk.length(&self.at(&name))?, name }))
-            .collect()
+        names.map(|name| Ok(DiskFile { bytes: self.disk.length(&self.at(&name))?, name })).collect()
     }
 
     fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {

@@ -218,7 +218,9 @@ impl Oracle {
         if is_behind && is_before {
             return Ok(());
         }
-        Err(Violation::Reordered(format!("{id:?} in {pair:?} at #{sequence}: {before:?} {after:?}")))
+        Err(Violation::Reordered(format!(
+            "{id:?} in {pair:?} at #{sequence}: {before:?} {after:?}"
+        )))
     }
 
     /// A mailbox number belongs to one message, and a message has one number in a mailbox.

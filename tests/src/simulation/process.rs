@@ -2,8 +2,8 @@
 
 use super::{
     disk::{Directory, DiskQueue},
-    plant::Plants,
     plan::{Counts, Plan},
+    plant::Plants,
     seam::{Seam, Trace},
 };
 use hawser_codec::frame::FrameLimits;
@@ -81,8 +81,8 @@ impl Process {
     pub fn start(machine: &Machine, plan: &Plan, counts: Counts) -> Result<Self, String> {
         let Counts { workers, hosts, lanes } = counts;
         let directory = Directory::new(machine.disk.clone(), Path::new(DIRECTORY));
-        let header = DataHeader::open_or_create(&directory, [42; 32])
-            .map_err(|error| error.to_string())?;
+        let header =
+            DataHeader::open_or_create(&directory, [42; 32]).map_err(|error| error.to_string())?;
         let recovery =
             storage::recover(&directory, header.salt(), hosts, lanes, limits::ANSWERS_MAX)
                 .map_err(|error| error.to_string())?;
@@ -91,8 +91,7 @@ impl Process {
         let mut lane = LaneSettings::new(plan.policy, header.salt());
         lane.segment_bytes = segment::SEGMENT_BYTES_MIN;
         let path = Path::new(DIRECTORY).to_owned();
-        let storage =
-            StorageSettings::new(path, lane, lanes, plan.checkpoint_bytes, &recovery);
+        let storage = StorageSettings::new(path, lane, lanes, plan.checkpoint_bytes, &recovery);
         let storage = Arc::new(storage);
         let work = DiskWorkSettings {
             disk: directory,
@@ -140,15 +139,7 @@ impl Process {
             built.push(worker.map_err(|error| error.to_string())?);
         }
         let running = vec![true; built.len()];
-        Ok(Self {
-            workers: built,
-            running,
-            fleet,
-            queue,
-            metrics,
-            torn,
-            from_checkpoint,
-        })
+        Ok(Self { workers: built, running, fleet, queue, metrics, torn, from_checkpoint })
     }
 
     /// A turn of worker `index`. True if there may be more to do at once.

@@ -134,12 +134,7 @@ impl Run {
             devices: devices.collect(),
             readers,
             oracle: Oracle::new(users, named),
-            machine: Machine {
-                world: world.clone(),
-                disk: SimDisk::new(world),
-                trace,
-                plants,
-            },
+            machine: Machine { world: world.clone(), disk: SimDisk::new(world), trace, plants },
             process: None,
             start_at_us: began_us,
             began_us,
