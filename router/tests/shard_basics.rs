@@ -112,6 +112,8 @@ fn the_latest_record_of_a_spilled_window_counts_whichever_lane_is_replayed_last(
     }
     world.hear(&phone);
     world.send(&desk, &bob, 2, b"spills it again");
+    world.settle();
+    world.send(&desk, &bob, 2, b"spills it again");
     world.turn();
     world.checkpoint();
     world.settle();
