@@ -9,6 +9,10 @@
 //! pushes, then looks whether the receiver is parked and only then rings its doorbell. Both sides
 //! put a full fence between their write and their read, so one of them sees the other.
 //!
+//! A receiver finds out who has pushed from a set of flags, one bit per sender, and a sender flushes
+//! only where something waits: with fifty workers, looking at every queue in every turn cost a host
+//! more than the work in them.
+//!
 //! At the limit: what does not fit stays with the sender, in order, batches of a kind joined into
 //! one; above a bound of bytes the sender takes no new work ([`MeshPort::is_behind`]) until it
 //! fits again.
@@ -20,7 +24,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering, fence},
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
 };
 
@@ -126,27 +130,47 @@ struct Outgoing {
     queue: Arc<ArrayQueue<Parcel>>,
     waiting: VecDeque<Parcel>,
     waiting_bytes: usize,
-    rang: bool,
+}
+
+impl Outgoing {
+    fn is_behind(&self) -> bool {
+        self.waiting_bytes > WAITING_BYTES_MAX
+    }
 }
 
 /// What all ports share.
 struct Board {
     parked: Box<[CachePadded<AtomicBool>]>,
+    /// Per receiver: senders that have pushed since it last looked.
+    pushed: Box<[CachePadded<SenderSet>]>,
     addresses: Box<[OnceLock<RingAddress>]>,
 }
+
+/// A set of workers, written by many.
+type SenderSet = [AtomicU64; WORKERS_MAX / 64];
+
+/// Workers a mesh can have ([`crate::limits::WORKERS_MAX`]).
+const WORKERS_MAX: usize = crate::limits::WORKERS_MAX as usize;
 
 /// One worker's end of the mesh.
 pub struct MeshPort {
     own: usize,
     board: Arc<Board>,
     outgoing: Vec<Option<Outgoing>>,
-    incoming: Vec<(u16, Arc<ArrayQueue<Parcel>>)>,
+    /// Receivers for whom something waits here.
+    unflushed: Vec<usize>,
+    /// Outgoing queues above the bound.
+    behind: usize,
+    incoming: Vec<Option<Arc<ArrayQueue<Parcel>>>>,
+    /// Senders whose queue was not emptied for the limit of a turn.
+    unread: [u64; WORKERS_MAX / 64],
 }
 
 /// The ends of a mesh between `workers` workers, of which the first `hosts` are shard hosts.
 pub fn mesh(workers: usize, hosts: usize) -> Vec<MeshPort> {
     let board = Arc::new(Board {
         parked: (0..workers).map(|_| CachePadded::new(AtomicBool::new(false))).collect(),
+        pushed: (0..workers).map(|_| CachePadded::default()).collect(),
         addresses: (0..workers).map(|_| OnceLock::new()).collect(),
     });
     let mut ports: Vec<MeshPort> = (0..workers)
@@ -154,15 +178,18 @@ pub fn mesh(workers: usize, hosts: usize) -> Vec<MeshPort> {
             own,
             board: board.clone(),
             outgoing: (0..workers).map(|_| None).collect(),
-            incoming: Vec::new(),
+            unflushed: Vec::new(),
+            behind: 0,
+            incoming: (0..workers).map(|_| None).collect(),
+            unread: [0; WORKERS_MAX / 64],
         })
         .collect();
     for from in 0..workers {
         for to in (0..workers).filter(|to| *to != from && (from < hosts || *to < hosts)) {
             let queue = Arc::new(ArrayQueue::new(QUEUE_PARCELS));
-            ports[to].incoming.push((from as u16, queue.clone()));
+            ports[to].incoming[from] = Some(queue.clone());
             ports[from].outgoing[to] =
-                Some(Outgoing { queue, waiting: VecDeque::new(), waiting_bytes: 0, rang: false });
+                Some(Outgoing { queue, waiting: VecDeque::new(), waiting_bytes: 0 });
         }
     }
     ports
@@ -177,7 +204,12 @@ impl MeshPort {
     /// Queues a parcel; it leaves at the next [`MeshPort::flush`].
     pub fn send(&mut self, to: usize, parcel: Parcel) {
         let outgoing = self.outgoing[to].as_mut().expect("one of every pair is a host");
+        if outgoing.waiting.is_empty() {
+            self.unflushed.push(to);
+        }
+        let was_behind = outgoing.is_behind();
         outgoing.waiting_bytes += parcel.bytes();
+        self.behind += usize::from(outgoing.is_behind() && !was_behind);
         let parcel = match outgoing.waiting.back_mut() {
             Some(last) => last.join(parcel),
             None => Err(parcel),
@@ -189,9 +221,11 @@ impl MeshPort {
 
     /// Moves what waits into the queues and wakes who sleeps.
     pub fn flush<R: Ring>(&mut self, ring: &mut R) {
-        for (to, outgoing) in self.outgoing.iter_mut().enumerate() {
-            let Some(outgoing) = outgoing else { continue };
-            let mut pushed = false;
+        let (own, board) = (self.own, &self.board);
+        let (outgoing, behind) = (&mut self.outgoing, &mut self.behind);
+        self.unflushed.retain(|&to| {
+            let Some(outgoing) = &mut outgoing[to] else { return false };
+            let was_behind = outgoing.is_behind();
             while let Some(parcel) = outgoing.waiting.pop_front() {
                 let bytes = parcel.bytes();
                 if let Err(parcel) = outgoing.queue.push(parcel) {
@@ -199,29 +233,43 @@ impl MeshPort {
                     break;
                 }
                 outgoing.waiting_bytes -= bytes;
-                pushed = true;
             }
-            if !pushed && !outgoing.rang {
-                continue;
-            }
+            *behind -= usize::from(was_behind && !outgoing.is_behind());
+            // The flag after the push: whoever sees it finds the parcel.
+            board.pushed[to][own / 64].fetch_or(1 << (own % 64), Ordering::Release);
             fence(Ordering::SeqCst);
-            if self.board.parked[to].swap(false, Ordering::AcqRel)
-                && let Some(address) = self.board.addresses[to].get()
+            if board.parked[to].swap(false, Ordering::AcqRel)
+                && let Some(address) = board.addresses[to].get()
             {
                 ring.wake(*address);
             }
-            // A queue that was full is looked at again when the receiver has slept since.
-            outgoing.rang = !outgoing.waiting.is_empty();
-        }
+            !outgoing.waiting.is_empty()
+        });
     }
 
-    /// Takes one parcel from each pair in turn until all are empty or `limit` are taken.
+    /// Takes parcels of those who have pushed, sender by sender, until none is left or `limit`
+    /// are taken.
     pub fn receive(&mut self, limit: usize, into: &mut Vec<(u16, Parcel)>) {
-        for (from, queue) in &self.incoming {
-            while into.len() < limit
-                && let Some(parcel) = queue.pop()
-            {
-                into.push((*from, parcel));
+        let pushed = &self.board.pushed[self.own];
+        for (word, unread) in self.unread.iter_mut().enumerate() {
+            // A plain look first: most turns bring nothing, and a swap would take the cache line
+            // from its writers.
+            if pushed[word].load(Ordering::Relaxed) != 0 {
+                *unread |= pushed[word].swap(0, Ordering::Acquire);
+            }
+            while *unread != 0 {
+                let from = word * 64 + unread.trailing_zeros() as usize;
+                if let Some(queue) = &self.incoming[from] {
+                    while into.len() < limit
+                        && let Some(parcel) = queue.pop()
+                    {
+                        into.push((from as u16, parcel));
+                    }
+                }
+                if into.len() >= limit {
+                    return;
+                }
+                *unread &= *unread - 1;
             }
         }
     }
@@ -230,7 +278,9 @@ impl MeshPort {
     pub fn park(&self) -> bool {
         self.board.parked[self.own].store(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        let quiet = self.incoming.iter().all(|(_, queue)| queue.is_empty());
+        let pushed = &self.board.pushed[self.own];
+        let quiet = pushed.iter().all(|word| word.load(Ordering::Acquire) == 0)
+            && self.unread.iter().all(|word| *word == 0);
         if !quiet {
             self.unpark();
         }
@@ -244,18 +294,33 @@ impl MeshPort {
 
     /// Some receiver is behind by more than its bound.
     pub fn is_behind(&self) -> bool {
-        self.outgoing.iter().flatten().any(|o| o.waiting_bytes >= WAITING_BYTES_MAX)
+        self.behind > 0
     }
 
     /// Parcels wait on this side for a full queue.
     pub fn has_waiting(&self) -> bool {
-        self.outgoing.iter().flatten().any(|o| !o.waiting.is_empty())
+        !self.unflushed.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hawser_ring::{
+        RingSettings,
+        sim::{Faults, SimDisk, SimRing, World},
+    };
+
+    fn sim_ring(world: &World) -> SimRing {
+        let settings = RingSettings {
+            descriptors: 8,
+            completion_entries: 64,
+            submission_entries: 64,
+            buffers: 4,
+            buffer_bytes: 64,
+        };
+        SimRing::new(world, &SimDisk::new(world), settings)
+    }
 
     fn uplink(byte: u8) -> Parcel {
         Parcel::Uplink(vec![byte; 100])
@@ -290,13 +355,39 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_with_something_in_its_queue_does_not_sleep() {
-        let ports = mesh(3, 1);
+    fn a_receiver_takes_what_was_pushed_and_then_sleeps() {
+        let mut ports = mesh(3, 1);
         assert!(ports[0].park());
-        let queue = &ports[2].outgoing[0].as_ref().unwrap().queue;
-        assert!(queue.push(uplink(1)).is_ok());
-        assert!(!ports[0].park());
+        let world = World::new(1, Faults::none());
+        let mut ring = sim_ring(&world);
+        ports[2].send(0, uplink(7));
+        ports[2].flush(&mut ring);
+        assert!(!ports[2].has_waiting());
+        assert!(!ports[0].park(), "something has come");
+        let mut taken = Vec::new();
+        ports[0].receive(10, &mut taken);
+        assert!(matches!(&taken[..], [(2, Parcel::Uplink(batch))] if batch[0] == 7));
+        assert!(ports[0].park());
         // Workers that only hold connections have no queue between them.
         assert!(ports[1].outgoing[2].is_none());
+    }
+
+    #[test]
+    fn what_the_limit_of_a_turn_leaves_is_taken_in_the_next() {
+        let mut ports = mesh(2, 1);
+        let world = World::new(1, Faults::none());
+        let mut ring = sim_ring(&world);
+        for run in 0..5 {
+            let parcel = Parcel::Run { life: 1, run, urgent: false, records: vec![0] };
+            ports[1].send(0, parcel);
+        }
+        ports[1].flush(&mut ring);
+        let mut taken = Vec::new();
+        ports[0].receive(3, &mut taken);
+        assert_eq!(taken.len(), 3);
+        assert!(!ports[0].park());
+        ports[0].receive(10, &mut taken);
+        assert_eq!(taken.len(), 5);
+        assert!(ports[0].park());
     }
 }

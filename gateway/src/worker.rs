@@ -405,7 +405,8 @@ impl<R: Ring> Worker<R> {
         }
         // Beyond it the backlog waits: those already here would time out behind newcomers, come
         // back, and make it worse.
-        if self.levels.greeting >= limits::GREETINGS_MAX {
+        let workers = self.fleet.loads.len() as u32;
+        if self.levels.greeting >= (limits::GREETINGS_MAX / workers).max(limits::GREETINGS_MIN) {
             return;
         }
         let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();

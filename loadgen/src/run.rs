@@ -27,6 +27,9 @@ use crate::{
 };
 
 /// Time between two looks at the workers.
+/// First logins unfinished at once, over all workers: a tenth of a second at the default rate.
+const LOGINS_UNFINISHED_MAX: u32 = 2048;
+
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Connecting is given up when no login succeeded for so long.
@@ -187,6 +190,7 @@ fn hire<M: MakeRing>(
             users: users.clone(),
             target: arguments.target,
             connect_rate: arguments.connect_rate / shares.len() as f64,
+            logins_unfinished_max: (LOGINS_UNFINISHED_MAX / shares.len() as u32).max(8),
             work: work(arguments, users),
             ground: Arc::clone(ground),
             control: Arc::clone(&control),

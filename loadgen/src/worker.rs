@@ -149,6 +149,8 @@ pub struct Assignment {
     pub target: SocketAddr,
     /// Connects per second.
     pub connect_rate: f64,
+    /// First logins this worker may have unfinished; the ramp waits for the server beyond it.
+    pub logins_unfinished_max: u32,
     /// What its users do.
     pub work: Work,
     /// What all share.
@@ -253,12 +255,18 @@ impl<R: Ring> Worker<R> {
         let count = self.slots.len() as u32;
         let elapsed_us = now.monotonic_us - self.ramp.began_us;
         let due = (elapsed_us as f64 * self.assignment.connect_rate / 1e6) as u32 + 1;
+        // A ramp that runs ahead of the server only fills its backlog until clients time out and
+        // come back: that is the storm scenario, not the way to a held million.
+        let logged_in = self.world.tally.counters.logged_in.min(u64::from(count)) as u32;
+        let allowed = logged_in.saturating_add(self.assignment.logins_unfinished_max);
+        let due = due.min(allowed);
         while self.ramp.next_slot < due.min(count) && self.ramp.in_flight < CONNECTS_IN_FLIGHT {
             let slot = self.ramp.next_slot;
             self.ramp.next_slot += 1;
             self.connect(slot);
         }
-        if self.ramp.next_slot == count || self.ramp.in_flight >= CONNECTS_IN_FLIGHT {
+        let waits = self.ramp.next_slot >= allowed;
+        if self.ramp.next_slot == count || self.ramp.in_flight >= CONNECTS_IN_FLIGHT || waits {
             return u64::MAX;
         }
         let next = f64::from(self.ramp.next_slot) * 1e6 / self.assignment.connect_rate;

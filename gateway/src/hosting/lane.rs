@@ -19,6 +19,8 @@ pub(super) struct LaneShell {
     file: Option<(u32, File)>,
     in_flight: bool,
     started_us: u64,
+    /// The next write waits for company until then.
+    paced_until_us: Option<u64>,
     was_available: bool,
     open_failure: bool,
 }
@@ -32,6 +34,7 @@ impl LaneShell {
             file: None,
             in_flight: false,
             started_us: 0,
+            paced_until_us: None,
             was_available: true,
             open_failure: false,
         }
@@ -62,7 +65,8 @@ impl LaneShell {
     }
 
     pub fn next_deadline(&self) -> Option<u64> {
-        self.writer.next_deadline()
+        let deadline = self.writer.next_deadline()?;
+        Some(self.paced_until_us.map_or(deadline, |paced| deadline.min(paced)))
     }
 
     pub fn queue(&mut self, host: u16, run: u64, records: Vec<u8>, urgent: bool) {
@@ -202,8 +206,13 @@ impl Hosting {
     pub(super) fn drive_lane<R: Ring>(&mut self, now: Now, ring: &mut R, mesh: &mut MeshPort) {
         let Some(lane) = &mut self.lane else { return };
         lane.feed(now);
+        // After a pause a write starts at once; while they follow one another, each waits a little
+        // for company, because a write costs the same for one run or a hundred.
+        let pace_us = lane.started_us + limits::LANE_PACE_US;
+        let paced = now.monotonic_us < pace_us;
+        lane.paced_until_us = paced.then_some(pace_us);
         while !lane.in_flight
-            && let Some(action) = lane.writer.poll(now, true)
+            && let Some(action) = lane.writer.poll(now, !paced)
         {
             if let LaneAction::PrepareSegment { segment } = action {
                 let lane = lane.number();

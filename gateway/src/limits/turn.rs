@@ -71,6 +71,12 @@ pub const KEEPALIVE_S: u32 = 300;
 pub const ANSWERS_MAX: usize = 128;
 
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
-/// kernel's backlog waits. A core logs in 10,000 a second and more, so this is a tenth of the
-/// handshake time; slow or silent ones leave by that time-out.
-pub const GREETINGS_MAX: u32 = 1024;
+/// kernel's backlog waits; slow or silent ones leave by the handshake time-out. Shared out among
+/// the workers, but for a least number each.
+pub const GREETINGS_MAX: u32 = 4096;
+/// Least number of unfinished logins a worker takes.
+pub const GREETINGS_MIN: u32 = 64;
+
+/// Least time from the start of one lane write to the start of the next, unless bytes enough wait,
+/// microseconds. A write costs about as much CPU as ten messages.
+pub const LANE_PACE_US: u64 = 150;
