@@ -383,6 +383,13 @@ impl Hosting {
     }
 }
 
+/// Whether an entry may leave for another host before its message is durable, because it will
+/// stand behind it in the lane. With three hosts and one lane a run and the batch that rests on
+/// it travel through different queues, and the entry could reach the lane first.
+pub fn rests_on_one_lane(hosts: u16, lanes: u16) -> bool {
+    lanes == 1 && hosts <= 2
+}
+
 /// Length of the longest prefix of whole frames within `bytes_max`, at least one frame.
 fn cut_at_frame(batch: &[u8], bytes_max: usize) -> usize {
     if batch.len() <= bytes_max {

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, ConfigError, WritePolicy},
     disk_thread::{DiskThread, Replies},
     disk_work::DiskWorkSettings,
-    hosting::Hosting,
+    hosting::{Hosting, rests_on_one_lane},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
@@ -192,9 +192,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     for (index, port) in mesh(usize::from(workers), usize::from(hosts)).into_iter().enumerate() {
         let part = host_parts.next().map(|(rebuilt, (jobs, replies))| {
             let mut settings = HostSettings::new(index as u16, hosts, workers);
-            // Three hosts and one lane: a run and the batch that rests on it would travel through
-            // different queues, and an entry could reach the lane before its message.
-            settings.same_lane = lanes == 1 && hosts <= 2;
+            settings.same_lane = rests_on_one_lane(hosts, lanes);
             settings.retention_ms = retention_ms;
             settings.answers_max = answers_max;
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;

@@ -3,12 +3,15 @@
 use hawser_ring::sim::{Conditions, Fault, Faults, Random};
 use hawser_router::store::log::LanePolicy;
 
+/// Most shard hosts of a process: with three, hosts that own no lane talk to one another.
+pub const HOSTS_MAX: usize = 3;
+
 /// How many of what a process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Workers, 1 to 4.
     pub workers: u16,
-    /// Shard hosts, 1 or 2, at most as many as workers.
+    /// Shard hosts, 1 to 3, at most as many as workers.
     pub hosts: u16,
     /// Lanes, 1 or 2, at most as many as hosts.
     pub lanes: u16,
@@ -135,7 +138,7 @@ impl Plan {
     /// Draws the counts of the next process.
     pub fn next_counts(&mut self) -> Counts {
         let workers = self.random.between(1, 4) as u16;
-        let hosts = (self.random.between(1, 2) as u16).min(workers);
+        let hosts = (self.random.between(1, HOSTS_MAX as u64) as u16).min(workers);
         let lanes = (self.random.between(1, 2) as u16).min(hosts);
         Counts { workers, hosts, lanes }
     }

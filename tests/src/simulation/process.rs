@@ -11,7 +11,7 @@ use hawser_gateway::{
     auth::Authenticator,
     config::{AuthConfig, AuthKind},
     disk_work::DiskWorkSettings,
-    hosting::Hosting,
+    hosting::{Hosting, rests_on_one_lane},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
@@ -274,7 +274,7 @@ fn worker_settings(plan: &Plan, index: usize, hosts: u16) -> WorkerSettings {
 
 fn host_settings(plan: &Plan, index: u16, counts: Counts, plants: Plants) -> HostSettings {
     let mut settings = HostSettings::new(index, counts.hosts, counts.workers);
-    settings.same_lane = counts.lanes == 1 || plants.same_lane;
+    settings.same_lane = rests_on_one_lane(counts.hosts, counts.lanes) || plants.same_lane;
     settings.retention_ms = RETENTION_MS;
     settings.answers_max = limits::ANSWERS_MAX;
     settings.dedup_bytes_max = plan.dedup_bytes_max;

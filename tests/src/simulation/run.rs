@@ -3,7 +3,7 @@
 use super::{
     device::Device,
     oracle::{Oracle, Violation},
-    plan::{Moment, Plan, Trouble},
+    plan::{HOSTS_MAX, Moment, Plan, Trouble},
     plant::Plants,
     process::{Machine, Process},
     report::Marks,
@@ -139,7 +139,7 @@ impl Run {
             start_at_us: began_us,
             began_us,
             marks: Marks::default(),
-            seen: vec![None; 2],
+            seen: vec![None; HOSTS_MAX],
             seen_hot: (0, 0),
             rounds: 0,
             full_until_us: 0,
@@ -315,7 +315,7 @@ impl Run {
             Ok(process) => {
                 self.marks.add("torn tail cut", process.torn as u64);
                 self.marks.add("checkpoint used", u64::from(process.from_checkpoint));
-                self.seen = vec![None; 2];
+                self.seen = vec![None; HOSTS_MAX];
                 self.process = Some(process);
                 Ok(())
             }
@@ -331,7 +331,7 @@ impl Run {
     /// Counters die with a host's life, so they are looked at often, and added when a life ends.
     fn collect_marks(&mut self, ends: bool) {
         let Some(process) = &self.process else { return };
-        let mut now: Vec<Option<HostCounters>> = vec![None; 2];
+        let mut now: Vec<Option<HostCounters>> = vec![None; HOSTS_MAX];
         for (index, counters) in process.host_counters() {
             now[index] = Some(counters);
         }
