@@ -49,8 +49,8 @@ pub fn address() -> SocketAddr {
 
 /// A process that serves.
 pub struct Process {
-    workers: Vec<Worker<Seam>>,
-    running: Vec<bool>,
+    /// A worker that has ended is gone, and its ring with it.
+    workers: Vec<Option<Worker<Seam>>>,
     fleet: Arc<Fleet>,
     queue: DiskQueue,
     /// Its metrics.
@@ -136,10 +136,9 @@ impl Process {
                 sessions.clone(),
                 counters,
             );
-            built.push(worker.map_err(|error| error.to_string())?);
+            built.push(Some(worker.map_err(|error| error.to_string())?));
         }
-        let running = vec![true; built.len()];
-        Ok(Self { workers: built, running, fleet, queue, metrics, torn, from_checkpoint })
+        Ok(Self { workers: built, fleet, queue, metrics, torn, from_checkpoint })
     }
 
     /// A turn of worker `index`. True if there may be more to do at once.
@@ -148,17 +147,23 @@ impl Process {
     /// The ring is broken, or a buffer was kept.
     pub fn turn(&mut self, index: usize, now_us: u64) -> Result<bool, String> {
         let index = index % self.workers.len();
-        if !self.running[index] {
-            return Ok(false);
-        }
-        let worker = &mut self.workers[index];
-        self.running[index] = worker.turn().map_err(|error| error.to_string())?;
+        let Some(worker) = &mut self.workers[index] else { return Ok(false) };
+        let goes_on = worker.turn().map_err(|error| error.to_string())?;
         let lent = worker.ring().lent();
         if lent != 0 {
             return Err(format!("worker {index} kept {lent} buffers beyond its turn"));
         }
         let is_due = worker.ring().until_us().is_some_and(|until| until <= now_us);
-        Ok(is_due || worker.ring().completions() > 0)
+        let busy = is_due || worker.ring().completions() > 0;
+        if !goes_on {
+            self.workers[index] = None;
+        }
+        Ok(busy)
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &Worker<Seam>)> {
+        let all = self.workers.iter().enumerate();
+        all.filter_map(|(index, worker)| Some((index, worker.as_ref()?)))
     }
 
     /// Number of workers.
@@ -173,18 +178,16 @@ impl Process {
 
     /// When something is due without anything happening first, microseconds.
     pub fn next_us(&self) -> Option<u64> {
-        let running = self.workers.iter().zip(&self.running).filter(|(_, running)| **running);
-        let workers = running.filter_map(|(worker, _)| worker.ring().until_us());
+        let workers = self.running().filter_map(|(_, worker)| worker.ring().until_us());
         workers.chain(self.queue.next_us()).min()
     }
 
     /// What each worker waits for, for people.
     pub fn describe(&self) -> String {
-        let each = self.workers.iter().zip(&self.running).enumerate();
-        let texts = each.map(|(index, (worker, running))| {
+        let texts = self.running().map(|(index, worker)| {
             let host = worker.hosting().map(|hosting| (hosting.next_deadline(), hosting.is_busy()));
             format!(
-                "worker {index} (running {running}): {} connections, until {:?}, host {host:?}",
+                "worker {index}: {} connections, until {:?}, host {host:?}",
                 worker.connections(),
                 worker.ring().until_us()
             )
@@ -194,7 +197,7 @@ impl Process {
 
     /// Some write of some lane is in flight.
     pub fn is_writing(&self) -> bool {
-        self.workers.iter().any(|worker| worker.ring().is_writing())
+        self.running().any(|(_, worker)| worker.ring().is_writing())
     }
 
     /// Connections held, and those of them that are hot.
@@ -207,17 +210,17 @@ impl Process {
     /// Asks all workers for something.
     pub fn set_phase(&self, phase: Phase) {
         self.fleet.set_phase(phase);
-        self.workers.iter().for_each(|worker| worker.waker().wake());
+        self.running().for_each(|(_, worker)| worker.waker().wake());
     }
 
     /// All workers have ended.
     pub fn is_over(&self) -> bool {
-        self.running.iter().all(|running| !running)
+        self.running().next().is_none()
     }
 
     /// Counters of the hosts that live, by index.
     pub fn host_counters(&self) -> impl Iterator<Item = (usize, HostCounters)> + '_ {
-        self.workers.iter().enumerate().filter_map(|(index, worker)| {
+        self.running().filter_map(|(index, worker)| {
             let counters = worker.hosting()?.host()?.counters();
             Some((index, counters))
         })
@@ -225,7 +228,7 @@ impl Process {
 
     /// What should have been given back and was not, once every client has left.
     pub fn leftovers(&self) -> Option<String> {
-        for (index, worker) in self.workers.iter().enumerate() {
+        for (index, worker) in self.running() {
             let (connections, in_flight) = (worker.connections(), worker.ring().in_flight());
             if connections > 0 || in_flight > limits::ACCEPTS_IN_FLIGHT as usize {
                 return Some(format!(
