@@ -172,6 +172,8 @@ pub struct Worker<R: Ring> {
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
     leaving: Option<u32>,
+    /// When the end was first asked for, monotonic microseconds.
+    stopping_us: Option<u64>,
     metrics: Arc<WorkerMetrics>,
     completions: Vec<Completion>,
     parcels: Vec<(u16, Parcel)>,
@@ -221,6 +223,7 @@ impl<R: Ring> Worker<R> {
             dirty: Vec::new(),
             starved: VecDeque::new(),
             leaving: None,
+            stopping_us: None,
             metrics,
             completions: Vec::new(),
             parcels: Vec::new(),
@@ -318,7 +321,11 @@ impl<R: Ring> Worker<R> {
                 self.leave_some();
                 self.connections.occupied() > 0 || self.has_unfinished_work()
             }
-            Phase::Stopping => self.has_unfinished_work(),
+            Phase::Stopping => {
+                let since_us = *self.stopping_us.get_or_insert(self.now.monotonic_us);
+                let is_late = self.now.monotonic_us >= since_us + limits::STOP_US;
+                self.has_unfinished_work() && !is_late
+            }
         };
         // Nobody leaves before all can: one worker may own the lane that another one's records,
         // still on their way, have to reach.

@@ -23,6 +23,10 @@ const FAIR_US: u64 = 120_000_000;
 const QUIET_US: u64 = 12_000_000;
 /// Time in which the process has to notice that all clients have left.
 const LEAVE_US: u64 = 60_000_000;
+/// Time a process gets to drain, and then to stop, microseconds.
+const DRAIN_US: u64 = 25_000_000;
+/// See [`DRAIN_US`].
+const STOP_US: u64 = 10_000_000;
 /// Longest time between the end of a process and the start of the next.
 const DOWN_US: u64 = 500_000;
 
@@ -234,7 +238,14 @@ impl Run {
             process.set_phase(Phase::Draining);
         }
         let over = |run: &Self| run.process.as_ref().is_none_or(Process::is_over);
-        self.until(self.now_us() + LEAVE_US, self.readers, over)?;
+        self.until(self.now_us() + DRAIN_US, self.readers, over)?;
+        if let Some(process) = &self.process {
+            process.set_phase(Phase::Stopping);
+        }
+        self.until(self.now_us() + STOP_US, self.readers, over)?;
+        if let Some(process) = self.process.as_ref().filter(|process| !process.is_over()) {
+            return Err(Violation::Restless(format!("does not stop: {}", process.describe())));
+        }
         self.crash(Crash::Process);
         Ok(())
     }
