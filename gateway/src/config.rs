@@ -144,6 +144,14 @@ impl From<ConfigError> for Stop {
 /// Reads a file whole; `std::fs::read_to_string` in the program.
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
+fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
 /// Keys of all settings outside `[[listener]]` and `[auth.tokens]`, as `section.name`.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     settings::SETTINGS.iter().map(|setting| setting.key)
@@ -162,7 +170,10 @@ pub fn load(
     read: ReadFile<'_>,
 ) -> Result<Invocation, Stop> {
     let line = CommandLine::try_parse_from(arguments).map_err(|error| {
-        let text = error.render().to_string();
+        let mut text = error.render().to_string();
+        if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+            text.push_str("\nTo serve, give no command: hawser-gateway [OPTIONS]\n");
+        }
         if error.use_stderr() { Stop::Usage(text) } else { Stop::Shown(text) }
     })?;
     if let Some(command) = line.command {
@@ -174,7 +185,7 @@ pub fn load(
     if let Some(path) = line.config.clone().or(named) {
         let name = path.display().to_string();
         let text = read(&path)
-            .map_err(|error| ConfigError::refused("config", &name, error.to_string()))?;
+            .map_err(|error| ConfigError::refused("config", &name, unreadable(&error)))?;
         layers.file(&text, &name)?;
     }
     layers.environment(&variables)?;

@@ -45,6 +45,17 @@ pub enum Receiving {
     Ended,
 }
 
+/// Whether its bytes are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// As they come.
+    Open,
+    /// It has had its share of this turn; the rest waits for the next.
+    Yielding,
+    /// It does not read its answers: nothing more is taken until they have gone.
+    Paused,
+}
+
 /// Operations of one connection that the kernel has not finished, a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlight(u8);
@@ -90,6 +101,10 @@ pub struct Connection {
     pub state: State,
     /// How bytes are awaited.
     pub receiving: Receiving,
+    /// Whether its bytes are taken.
+    pub flow: Flow,
+    /// Bytes may wait in the socket that nothing armed will report.
+    pub missed: bool,
     /// What the kernel holds.
     pub in_flight: InFlight,
     /// Class of the client ([`hawser_codec::message::Class`] as number).
@@ -108,6 +123,10 @@ pub struct Connection {
     pub requests: u16,
     /// Silence allowed, ticks.
     pub silence: u16,
+    /// Bytes taken in this turn.
+    pub spent: u16,
+    /// When a page was asked for that has not come: low bits of the tick, 0 for none.
+    pub page_since: u16,
     /// Last byte heard.
     pub heard: Tick,
     /// When the unfinished frame began, or the state was entered.
@@ -140,6 +159,8 @@ impl Connection {
         Self {
             state: State::Opening,
             receiving: Receiving::Ended,
+            flow: Flow::Open,
+            missed: false,
             in_flight: InFlight::default(),
             class: 0,
             cancelled: InFlight::default(),
@@ -149,6 +170,8 @@ impl Connection {
             busy: 0,
             requests: 0,
             silence,
+            spent: 0,
+            page_since: 0,
             heard: now,
             since: now,
             queued: Queue::NONE,

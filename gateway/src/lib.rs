@@ -18,6 +18,7 @@ pub mod log_tools;
 pub mod mesh;
 pub mod metrics;
 pub mod outbound;
+pub mod pressure;
 pub mod resume;
 pub mod session;
 pub mod slab;

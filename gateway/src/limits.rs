@@ -61,9 +61,14 @@ pub const REQUESTS_IN_FLIGHT_MAX: u16 = 1024;
 pub const OUTBOUND_BYTES_HIGH: u32 = 64 * 1024;
 /// Share of the high mark, in percent, under which pushing starts again.
 pub const OUTBOUND_LOW_PERCENT: u32 = 25;
-/// Room above the high mark for answers, which may not be dropped: errors, acknowledges and
-/// pages stop at this many bytes, then nothing is read from the connection.
+/// Room above the high mark for answers, which may not be dropped. A client with more than both
+/// waiting does not read: nothing more is taken from it until no more than the low mark is left.
+/// 16 KiB are the acknowledges of 256 requests; a page asked for before may still come on top.
 pub const OUTBOUND_ANSWER_BYTES: u32 = 16 * 1024;
+/// Bytes waiting to go out, and received bytes waiting to be taken, of all connections of the
+/// process, at most: the cost of a million clients of which one in fifteen does not read. Shared
+/// evenly by the workers; what a worker does near its share stands in [`crate::pressure`].
+pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
@@ -73,15 +78,13 @@ pub const CLOSE_TIMEOUT_MS: u32 = 2_000;
 /// Default time from SIGTERM to exit, s: under the 30 s that orchestrators give.
 pub const DRAIN_TIMEOUT_S: u32 = 25;
 /// Bytes taken from one connection in one turn; the rest waits for the next, so that one flood
-/// does not delay its neighbours.
-pub const RECEIVE_BYTES_PER_TURN: u32 = 64 * 1024;
-/// Frames taken from one connection in one turn, for floods of tiny frames.
-pub const FRAMES_PER_TURN: u32 = 256;
+/// does not delay its neighbours: eight receive buffers, some 150 chat messages.
+pub const RECEIVE_BYTES_PER_TURN: u32 = 32 * 1024;
+/// Bytes taken from all connections in one turn; what is left waits for the next, in order. Of the
+/// smallest frames these are some 16,000, which is 2 ms; of chat messages it is more than the
+/// completions of a turn bring.
+pub const RECEIVE_BYTES_PER_TURN_IN_ALL: u32 = 384 * 1024;
 
-/// Longest turn of a worker, µs. Loops are cut to stay below; the turn histogram proves it.
-pub const TURN_US_MAX: u32 = 2_000;
-/// Completions handled per turn: 512 at 3.7 µs each stay under [`TURN_US_MAX`].
-pub const COMPLETIONS_PER_TURN: u32 = 512;
 /// Completion queue entries: a whole table turning readable at once fits with its sends cut off
 /// by the turn; an overflow is counted as a sizing fault.
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 16_384;
@@ -95,20 +98,15 @@ pub const RECEIVE_POOL_BYTES_MAX: u64 = 2 * MIB;
 /// And at least, with [`WORKERS_MAX`] workers: 16 connections in one turn, the rest starves and
 /// is armed again when buffers return.
 pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
-/// Frames encoded in one turn before they are given to sends, bytes.
-pub const ENCODE_SCRATCH_BYTES: u64 = 64 * KIB;
-/// Batches waiting in one queue between a worker and a shard host: at the bound the worker stops
-/// reading from clients, the host stops taking from its log.
-pub const MESH_BATCHES_MAX: u32 = 256;
-/// A batch is handed over when it holds so many bytes or the turn ends; one frame may pass it.
-pub const MESH_BATCH_BYTES: u32 = 32 * 1024;
-/// Bytes waiting in all queues of one worker towards hosts before clients are refused with a
-/// retry-after.
-pub const MESH_BYTES_MAX: u64 = 2 * MIB;
-/// Slots of the timing wheel of one worker, bytes in all: 4 levels of 256 lists of 8 B.
-pub const TIMER_WHEEL_BYTES: u64 = 8 * KIB;
-/// Reused buffers for completions and actions of one turn.
-pub const TURN_SCRATCH_BYTES: u64 = 32 * KIB;
+/// Empty buffers kept for the next sends of one worker, bytes, at most: 2,000 sends of 512 B in
+/// flight at once allocate nothing.
+pub const SPARE_BUFFERS_BYTES_MAX: u64 = MIB;
+/// A buffer that grew beyond this is not kept for reuse.
+pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Heads of the timing wheel of one worker; its links are part of each connection's budget.
+pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
+/// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
+pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 
 /// Fixed pools of one worker, at most.
 pub const POOL_BYTES_PER_WORKER_MAX: u64 = 4 * MIB;
@@ -127,19 +125,18 @@ pub const KERNEL_POLL_BYTES: u64 = 266;
 /// Entries of a worker's descriptor table: 8 B for the file, 8 B for its tag.
 pub const KERNEL_TABLE_SLOT_BYTES: u64 = 16;
 
-const WORKER_FIXED_BYTES: u64 = ENCODE_SCRATCH_BYTES + TIMER_WHEEL_BYTES + TURN_SCRATCH_BYTES;
+const WORKER_FIXED_BYTES: u64 = TIMER_WHEEL_BYTES + TURN_SCRATCH_BYTES;
 
 const _: () = assert!(ACCEPT_SLOTS_LOW < TABLE_SLOTS_RESERVED);
 const _: () = assert!(OUTBOUND_ANSWER_BYTES < OUTBOUND_BYTES_HIGH);
 const _: () = assert!(FRAME_BODY_BYTES <= FRAME_BODY_BYTES_MAX);
-const _: () = assert!(COMPLETIONS_PER_TURN * 37 / 10 <= TURN_US_MAX);
+const _: () = assert!(RECEIVE_BYTES_PER_TURN <= u16::MAX as u32);
 const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
-const _: () = assert!(RECEIVE_POOL_BYTES_MAX + WORKER_FIXED_BYTES <= POOL_BYTES_PER_WORKER_MAX);
 const _: () = assert!(
-    POOL_BYTES_SHARED + WORKERS_MAX as u64 * (RECEIVE_POOL_BYTES_MIN + WORKER_FIXED_BYTES)
-        <= POOL_BYTES_PER_PROCESS_MAX
+    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + WORKER_FIXED_BYTES
+        <= POOL_BYTES_PER_WORKER_MAX
 );
 const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
 
@@ -150,12 +147,36 @@ const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 
 /// When `workers` is 0 or above [`WORKERS_MAX`]; the configuration refuses both.
 #[must_use]
 pub fn receive_buffers_per_worker(workers: u32) -> u16 {
-    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
-    let share = (POOL_BYTES_PER_PROCESS_MAX - POOL_BYTES_SHARED) / u64::from(workers);
-    let bytes = (share - WORKER_FIXED_BYTES).min(RECEIVE_POOL_BYTES_MAX);
+    let rest = pool_share(workers) - WORKER_FIXED_BYTES - spare_bytes_per_worker(workers);
+    let bytes = rest.min(RECEIVE_POOL_BYTES_MAX);
     let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
     // Largest power of two not above; the const assertions keep it within u16.
     1 << count.ilog2()
+}
+
+/// What the pools of one worker may take of those of the process.
+fn pool_share(workers: u32) -> u64 {
+    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
+    (POOL_BYTES_PER_PROCESS_MAX - POOL_BYTES_SHARED) / u64::from(workers)
+}
+
+/// Bytes of empty buffers each worker keeps for reuse.
+///
+/// # Panics
+/// As [`receive_buffers_per_worker`].
+#[must_use]
+pub fn spare_bytes_per_worker(workers: u32) -> u64 {
+    (pool_share(workers) / 4).min(SPARE_BUFFERS_BYTES_MAX)
+}
+
+/// Bytes that may wait on each worker for clients that do not read or have not finished a frame.
+///
+/// # Panics
+/// As [`receive_buffers_per_worker`].
+#[must_use]
+pub fn held_bytes_per_worker(workers: u32) -> u64 {
+    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
+    HELD_BYTES_PER_PROCESS / u64::from(workers)
 }
 
 /// One line of the budget.
@@ -201,6 +222,7 @@ impl MemoryBudget {
             items: vec![
                 user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
                 user("receive buffers", threads * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
+                user("buffers for sends", threads, spare_bytes_per_worker(workers)),
                 user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
                 user("shared pools", 1, POOL_BYTES_SHARED),
                 kernel("sockets", connections, KERNEL_SOCKET_BYTES),
@@ -271,13 +293,14 @@ impl fmt::Display for MemoryBudget {
                 Bytes(item.bytes()),
             )?;
         }
-        write!(
+        writeln!(
             f,
             "  user {}, kernel {}, in all {}",
             Bytes(self.user_bytes()),
             Bytes(self.kernel_bytes()),
             Bytes(self.total_bytes()),
-        )
+        )?;
+        write!(f, "  and for clients that do not read, at most {}", Bytes(HELD_BYTES_PER_PROCESS))
     }
 }
 
@@ -308,7 +331,7 @@ mod tests {
     #[test]
     fn budget_prints_every_item_and_the_sum() {
         let text = MemoryBudget::for_config(2, 39_800).to_string();
-        assert_eq!(text.lines().count(), 1 + 8 + 1, "{text}");
+        assert_eq!(text.lines().count(), 1 + 9 + 2, "{text}");
         assert!(text.contains("sockets") && text.contains("in all"), "{text}");
     }
 }

@@ -1,8 +1,9 @@
 //! The gateway: holds connections and, unless told otherwise, embeds the router tier.
 
 use hawser_gateway::{
-    config::{self, Config, Invocation, Stop},
+    config::{self, Config, Invocation, LogFormat, Machine, Stop},
     environment::{Environment, judge},
+    limits::MemoryBudget,
     log, log_tools,
     start::{Running, StartError, start},
     worker::Phase,
@@ -25,10 +26,8 @@ fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let environment = Environment::read(Path::new("/"));
     let machine = environment.machine(cores);
-    let read = |path: &Path| std::fs::read_to_string(path);
-    let invocation = config::load(std::env::args_os(), std::env::vars(), machine, &read);
-    match invocation {
-        Ok(Invocation::Run(config)) => run(&config, &environment),
+    match load(machine) {
+        Ok(Invocation::Run(config)) => run(&config, &environment, machine),
         Ok(Invocation::Check(config)) => {
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             println!("configuration is valid");
@@ -50,8 +49,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Config, environment: &Environment) -> ExitCode {
-    log::start(config.log);
+/// The configuration as it stands now, in all its layers.
+fn load(machine: Machine) -> Result<Invocation, Stop> {
+    let read = |path: &Path| std::fs::read_to_string(path);
+    // A name that is not UTF-8 is none of ours.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    config::load(std::env::args_os(), variables, machine, &read)
+}
+
+fn run(config: &Config, environment: &Environment, machine: Machine) -> ExitCode {
+    let level = log::start(config.log);
     let findings = judge(config, environment);
     for warning in config.warnings.iter().chain(&findings.warnings) {
         tracing::warn!("{warning}");
@@ -62,7 +70,7 @@ fn run(config: &Config, environment: &Environment) -> ExitCode {
     }
     raise_descriptor_limit();
     match start(config) {
-        Ok(running) => serve(config, running),
+        Ok(running) => serve(Reload { config, machine, level }, running),
         Err(error) => {
             eprintln!("hawser-gateway: {error}");
             ExitCode::from(match error {
@@ -81,19 +89,81 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Waits for signals until the workers have ended.
-fn serve(config: &Config, running: Running) -> ExitCode {
-    let budget = hawser_gateway::limits::MemoryBudget::for_config(
-        config.limits.workers,
-        config.limits.max_connections,
-    );
-    eprintln!("{budget}");
-    for listener in &config.listeners {
-        tracing::info!(address = %listener.address, "listening");
+/// What a reload starts from.
+struct Reload<'a> {
+    config: &'a Config,
+    machine: Machine,
+    level: log::Level,
+}
+
+impl Reload<'_> {
+    /// Takes over what may change: who may log in, the keys of tokens, the level of the log. A bad
+    /// configuration changes nothing.
+    fn run(&self, running: &Running) {
+        let refused = match load(self.machine) {
+            Ok(Invocation::Run(new)) => match self.take_over(*new, running) {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            },
+            Ok(_) => return,
+            Err(Stop::Shown(text) | Stop::Usage(text)) => text,
+            Err(Stop::Config(error)) => error.to_string(),
+        };
+        tracing::error!("reload refused, the configuration in force stays: {refused}");
     }
+
+    fn take_over(&self, new: Config, running: &Running) -> Result<(), StartError> {
+        let mut config = self.config.clone();
+        config.auth = new.auth.clone();
+        running.reload(&config)?;
+        config.log.level = new.log.level;
+        config.warnings.clone_from(&new.warnings);
+        self.level.set("info");
+        tracing::info!(log_level = new.log.level, "configuration reloaded");
+        if config != new {
+            tracing::warn!(
+                "settings other than [auth] and log.level differ from those in force: they need a restart"
+            );
+        }
+        self.level.set(new.log.level);
+        Ok(())
+    }
+}
+
+/// Says with what the process has started, in the form the log has.
+fn introduce(config: &Config) {
+    let limits = &config.limits;
+    let budget = MemoryBudget::for_config(limits.workers, limits.max_connections);
+    match config.log.format {
+        LogFormat::Text => eprintln!("{budget}"),
+        LogFormat::Json => {
+            for item in &budget.items {
+                let (bytes, bytes_each) = (item.bytes(), item.bytes_each);
+                let (what, count, kernel) = (item.what, item.count, item.kernel);
+                tracing::info!(what, count, bytes_each, bytes, kernel, "memory budget");
+            }
+        }
+    }
+    for listener in &config.listeners {
+        tracing::info!(protocol = "native", address = %listener.address, "listening");
+    }
+    if let Some(address) = config.admin.address {
+        tracing::info!(protocol = "admin", %address, "listening");
+    }
+    tracing::info!(
+        workers = limits.workers,
+        max_connections = limits.max_connections,
+        data_dir = %config.store.data_dir.display(),
+        "ready"
+    );
+}
+
+/// Waits for signals until the workers have ended.
+fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
+    introduce(reload.config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(watch(config, &running)),
+        Ok(runtime) => runtime.block_on(watch(&reload, &running)),
         Err(error) => Err(error.to_string()),
     };
     let interrupted = matches!(outcome, Ok(true));
@@ -109,15 +179,18 @@ fn serve(config: &Config, running: Running) -> ExitCode {
 }
 
 /// True: interrupted, end at once. False: drained.
-async fn watch(config: &Config, running: &Running) -> Result<bool, String> {
+async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
+    let config = reload.config;
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let mut interrupt = on(SignalKind::interrupt())?;
     let mut terminate = on(SignalKind::terminate())?;
+    let mut hangup = on(SignalKind::hangup())?;
     let mut tick = tokio::time::interval(WATCH);
     loop {
         tokio::select! {
             _ = interrupt.recv() => return Ok(true),
             _ = terminate.recv() => break,
+            _ = hangup.recv() => reload.run(running),
             _ = tick.tick() => if running.has_ended() { return Err("a worker has ended".into()) },
         }
     }

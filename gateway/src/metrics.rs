@@ -273,9 +273,9 @@ pub struct WorkerMetrics {
     pub sessions: Cell,
     /// Level: requests armed or in flight in the ring.
     pub armed: Cell,
-    /// Level: bytes queued towards clients.
+    /// Level: bytes queued towards clients, and received ones not yet taken.
     pub outbound_bytes: Cell,
-    /// Level: connections that are not pushed to because they read too slowly.
+    /// Level: connections that are not read from because they do not read.
     pub connections_slow: Cell,
     /// Connections accepted.
     pub accepted: Cell,
@@ -307,6 +307,8 @@ pub struct WorkerMetrics {
     pub stale_completions: Cell,
     /// Times a connection's queue went over its high mark.
     pub outbound_stalls: Cell,
+    /// Times a connection was not read from because it did not read.
+    pub pauses: Cell,
     /// Times the mesh was full and reading stopped.
     pub mesh_stalls: Cell,
     /// Calls of `io_uring_enter`.

@@ -9,6 +9,7 @@ use crate::{
     limits,
     metrics::{FrameKind, WorkerMetrics},
     outbound::Pool,
+    pressure::Marks,
     resume::{ResumeClaims, ResumeKeys},
     slab::Handle,
     timers::{TICK_US, Tick},
@@ -95,6 +96,26 @@ pub struct Sessions {
     page: Option<PageUnderWay>,
 }
 
+/// How far the bytes given were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes done with.
+    pub bytes: usize,
+    /// Why the rest was not.
+    pub stop: Stop,
+}
+
+/// Why [`Sessions::on_bytes`] took no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The rest is no whole frame.
+    NeedMore,
+    /// The budget of this turn is used up.
+    Budget,
+    /// The client does not read what it is answered.
+    Pressure,
+}
+
 /// What the session logic writes to, lent by the worker for one call.
 pub struct Outlet<'a> {
     /// Time of this turn.
@@ -107,6 +128,15 @@ pub struct Outlet<'a> {
     pub uplinks: &'a mut Uplinks,
     /// Counters.
     pub metrics: &'a WorkerMetrics,
+    /// How much may wait for the connection.
+    pub marks: Marks,
+}
+
+impl Outlet<'_> {
+    /// Bytes on their way to the connection.
+    fn waiting(&self, connection: &Connection) -> usize {
+        self.pool.waiting_bytes(connection.queued)
+    }
 }
 
 impl Sessions {
@@ -115,13 +145,18 @@ impl Sessions {
         Self { settings, encoder: Encoder::new(), page: None }
     }
 
+    /// New settings, for logins from now on.
+    pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
+        self.settings = settings;
+    }
+
     /// Settings in force.
     pub fn settings(&self) -> &SessionSettings {
         &self.settings
     }
 
-    /// Takes whole frames off `bytes`; gives how many bytes are done with. What remains is an
-    /// unfinished frame that the caller keeps.
+    /// Takes whole frames off `bytes`, until no whole one is left, `budget` bytes are used or too
+    /// much waits for the client. What remains the caller keeps.
     ///
     /// # Errors
     /// The farewell to say before closing.
@@ -130,8 +165,9 @@ impl Sessions {
         connection: &mut Connection,
         handle: Handle,
         bytes: &[u8],
+        budget: usize,
         outlet: &mut Outlet<'_>,
-    ) -> Result<usize, Farewell> {
+    ) -> Result<Taken, Farewell> {
         let mut done = 0;
         if connection.state == State::Opening {
             match frame::preface(bytes)? {
@@ -139,19 +175,29 @@ impl Sessions {
                     done = length;
                     connection.state = State::Greeting;
                 }
-                None => return Ok(0),
+                None => return Ok(Taken { bytes: 0, stop: Stop::NeedMore }),
             }
         }
         loop {
             if matches!(connection.state, State::Leaving | State::Closing) {
-                return Ok(bytes.len());
+                return Ok(Taken { bytes: bytes.len(), stop: Stop::NeedMore });
+            }
+            if done < bytes.len() {
+                if outlet.waiting(connection) > outlet.marks.read {
+                    return Ok(Taken { bytes: done, stop: Stop::Pressure });
+                }
+                if done >= budget {
+                    return Ok(Taken { bytes: done, stop: Stop::Budget });
+                }
             }
             match frame::step(&self.settings.frames, &bytes[done..])? {
                 Step::Frame { frame, consumed } => {
                     self.on_frame(connection, handle, frame, outlet)?;
                     done += consumed;
                 }
-                Step::NeedMore { .. } => return Ok(done),
+                Step::NeedMore { .. } => {
+                    return Ok(Taken { bytes: done, stop: Stop::NeedMore });
+                }
             }
         }
     }
@@ -278,7 +324,7 @@ impl Sessions {
         }
         check_name("user", identity.user.as_bytes())?;
         check_name("device", identity.device.as_bytes())?;
-        if !outlet.uplinks.has_room() {
+        if outlet.marks.crowded || !outlet.uplinks.has_room() {
             return Err(Farewell {
                 code: code::OVERLOADED,
                 text: "too many logins at once".into(),
@@ -348,7 +394,7 @@ impl Sessions {
             Some((code::BAD_REQUEST, 0))
         } else if connection.requests >= self.settings.requests_max {
             Some((code::RATE_LIMITED, limits::RATE_LIMITED_RETRY_MS))
-        } else if !outlet.uplinks.has_room() {
+        } else if outlet.marks.crowded || !outlet.uplinks.has_room() {
             Some((code::OVERLOADED, limits::OVERLOADED_RETRY_MS))
         } else {
             None
@@ -420,6 +466,20 @@ impl Sessions {
             self.refuse(connection, channel, 0, code::BAD_REQUEST, 0, outlet);
             return;
         }
+        if connection.page_since != 0
+            && page_mark(outlet.tick).wrapping_sub(connection.page_since)
+                < limits::PAGE_LOST_TICKS as u16
+        {
+            let retry_ms = limits::RATE_LIMITED_RETRY_MS;
+            self.refuse(connection, channel, 0, code::RATE_LIMITED, retry_ms, outlet);
+            return;
+        }
+        if outlet.marks.crowded || !outlet.uplinks.has_room() {
+            let retry_ms = limits::OVERLOADED_RETRY_MS;
+            self.refuse(connection, channel, 0, code::OVERLOADED, retry_ms, outlet);
+            return;
+        }
+        connection.page_since = page_mark(outlet.tick);
         link::Read {
             connection: handle.to_u64(),
             user: connection.user,
@@ -440,6 +500,10 @@ impl Sessions {
         receipt: &Receipt<'_>,
         outlet: &mut Outlet<'_>,
     ) {
+        // Receipts are not repeated; a lost one is made good by the next.
+        if !outlet.uplinks.has_room() {
+            return;
+        }
         let keys = &self.settings.keys;
         let (peer, _) = keys.user(connection.realm, receipt.conversation.as_bytes());
         link::Receipt {
@@ -542,6 +606,8 @@ impl Sessions {
                 Ok(())
             }
             Downlink::Kick(kick) => Err(Farewell::of(kick.code)),
+            // To a slow reader it is not worth its memory: the next one makes it good.
+            Downlink::PeerReceipt(_) if outlet.waiting(connection) > outlet.marks.push => Ok(()),
             Downlink::PeerReceipt(receipt) => {
                 let queue = outlet.pool.open(&mut connection.queued);
                 let receipt = Receipt {
@@ -604,8 +670,7 @@ impl Sessions {
         deliver: &link::Deliver<'_>,
         outlet: &mut Outlet<'_>,
     ) {
-        let queued = outlet.pool.queued_bytes(connection.queued);
-        if !deliver.page && queued > self.settings.outbound_bytes_high {
+        if !deliver.page && outlet.waiting(connection) > outlet.marks.push {
             // The entry stays in the mailbox; the client will be told the head and read it there.
             if !connection.stalled {
                 connection.stalled = true;
@@ -651,6 +716,7 @@ impl Sessions {
         end: &link::PageEnd,
         outlet: &mut Outlet<'_>,
     ) {
+        connection.page_since = 0;
         let Some(page) = self.page.take() else { return };
         if end.code != 0 {
             self.refuse(connection, page.channel, 0, end.code, end.retry_after_ms, outlet);
@@ -702,6 +768,11 @@ impl Sessions {
         };
         self.encoder.go_away(pool.open(&mut connection.queued), 0, 0, &go_away);
     }
+}
+
+/// When a page was asked for, in 16 bits of which 0 means never.
+fn page_mark(tick: Tick) -> u16 {
+    (tick as u16).max(1)
 }
 
 /// Names travel the link as bytes; they entered as `&str`.

@@ -1,11 +1,9 @@
 //! Connections by descriptor slot, with generations.
 //!
 //! The slot *is* the socket's index in the ring's descriptor table, so no second table maps one
-//! to the other. Slots are allocated in chunks when first used: a table of 20,000 costs nothing
-//! until connections come, and no growth copies what is held.
-
-/// Slots allocated at once: small enough for a turn, large enough to be one allocation in 256.
-const CHUNK_SLOTS: usize = 256;
+//! to the other. Address space for the whole table is reserved at start and memory is touched only
+//! where connections come: a table of 20,000 costs nothing until then, and no growth copies what
+//! is held.
 
 /// A slot in one of its lives. Late completions name an earlier life and find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,15 +33,14 @@ struct Slot<T> {
 
 /// See the module.
 pub struct Slab<T> {
-    chunks: Vec<Option<Box<[Slot<T>]>>>,
+    slots: Vec<Slot<T>>,
     occupied: u32,
 }
 
 impl<T> Slab<T> {
-    /// Room for `slots` slots, none allocated yet.
+    /// Room for `slots` slots, none touched yet.
     pub fn new(slots: u32) -> Self {
-        let chunks = (slots as usize).div_ceil(CHUNK_SLOTS);
-        Self { chunks: (0..chunks).map(|_| None).collect(), occupied: 0 }
+        Self { slots: Vec::with_capacity(slots as usize), occupied: 0 }
     }
 
     /// Slots in use.
@@ -53,35 +50,26 @@ impl<T> Slab<T> {
 
     /// Puts `value` into `slot`, which must be free (the kernel hands a slot out once).
     pub fn insert(&mut self, slot: u32, value: T) -> Handle {
-        let chunk = self.chunks[slot as usize / CHUNK_SLOTS].get_or_insert_with(|| {
-            (0..CHUNK_SLOTS).map(|_| Slot { generation: 0, value: None }).collect()
-        });
-        let entry = &mut chunk[slot as usize % CHUNK_SLOTS];
+        let index = slot as usize;
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, || Slot { generation: 0, value: None });
+        }
+        let entry = &mut self.slots[index];
         assert!(entry.value.is_none(), "the descriptor table gave out slot {slot} twice");
         entry.value = Some(value);
         self.occupied += 1;
         Handle { slot, generation: entry.generation }
     }
 
-    fn slot(&self, slot: u32) -> Option<&Slot<T>> {
-        let chunk = self.chunks.get(slot as usize / CHUNK_SLOTS)?.as_ref()?;
-        Some(&chunk[slot as usize % CHUNK_SLOTS])
-    }
-
-    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot<T>> {
-        let chunk = self.chunks.get_mut(slot as usize / CHUNK_SLOTS)?.as_mut()?;
-        Some(&mut chunk[slot as usize % CHUNK_SLOTS])
-    }
-
     /// The value, if this life of the slot is still the present one.
     pub fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
-        let entry = self.slot_mut(handle.slot)?;
+        let entry = self.slots.get_mut(handle.slot as usize)?;
         if entry.generation == handle.generation { entry.value.as_mut() } else { None }
     }
 
     /// Ends this life of the slot: the next one has another generation.
     pub fn remove(&mut self, handle: Handle) -> Option<T> {
-        let entry = self.slot_mut(handle.slot)?;
+        let entry = self.slots.get_mut(handle.slot as usize)?;
         if entry.generation != handle.generation {
             return None;
         }
@@ -93,14 +81,14 @@ impl<T> Slab<T> {
 
     /// Present handle of an occupied slot.
     pub fn handle(&self, slot: u32) -> Option<Handle> {
-        let entry = self.slot(slot)?;
+        let entry = self.slots.get(slot as usize)?;
         entry.value.as_ref()?;
         Some(Handle { slot, generation: entry.generation })
     }
 
-    /// Slots there can be.
-    pub fn capacity(&self) -> u32 {
-        (self.chunks.len() * CHUNK_SLOTS) as u32
+    /// Slots up to the highest ever used.
+    pub fn end(&self) -> u32 {
+        self.slots.len() as u32
     }
 }
 

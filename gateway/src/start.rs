@@ -72,6 +72,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), String>>>,
     metrics: Arc<ProcessMetrics>,
     admin: Option<Admin>,
+    keys: KeySpace,
 }
 
 impl Running {
@@ -80,6 +81,21 @@ impl Running {
         self.metrics.set_ready(phase == Phase::Serving);
         self.fleet.set_phase(phase);
         self.wakers.iter().for_each(|waker| waker.wake());
+    }
+
+    /// New logins are checked against the keys, tokens and resume keys as they are now. `config` is
+    /// the one in force, but for its `[auth]`.
+    ///
+    /// # Errors
+    /// A key file that cannot be read; everything stays as it was.
+    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let read = |path: &std::path::Path| std::fs::read_to_string(path);
+        let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
+        let resume = ResumeKeys::open_or_create(&config.store.data_dir).map_err(environment)?;
+        let sessions = session_settings(config, authenticator, resume, self.keys.clone());
+        self.fleet.offer(Arc::new(sessions));
+        self.wakers.iter().for_each(|waker| waker.wake());
+        Ok(())
     }
 
     /// A worker has ended by itself.
@@ -232,7 +248,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     drop(ready);
     let mut running =
-        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin };
+        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, keys };
     let mut failure = None;
     for outcome in readiness {
         match outcome {

@@ -10,16 +10,18 @@
 //! bound cut off. The worker runs unchanged on the real and on the simulated ring.
 
 mod close;
+mod flow;
 mod receive;
 mod timeout;
 
 use crate::{
-    connection::{Connection, Receiving, State},
+    connection::{Connection, Flow, Receiving, State},
     hosting::Hosting,
     limits,
     mesh::{MeshPort, Parcel},
     metrics::{CloseReason, WorkerMetrics},
     outbound::{Pool, Queue},
+    pressure::Pressure,
     session::{Farewell, Outlet, SessionSettings, Sessions},
     slab::{Handle, Slab},
     timers::{TICK_US, Tick, Wheel},
@@ -35,15 +37,16 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
 };
 
-/// `ENOBUFS`, `EAGAIN`, `ECANCELED`, `ENFILE` and `EMFILE` as every Linux has them.
+/// `ENOBUFS`, `EAGAIN`, `ECANCELED` and `EINTR` as every Linux has them.
 const ENOBUFS: Errno = Errno(105);
 const EAGAIN: Errno = Errno(11);
 const ECANCELED: Errno = Errno(125);
+const EINTR: Errno = Errno(4);
 
 /// What the process wants of its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,9 @@ pub struct Fleet {
     pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
     /// Workers with something left to do before the process may end.
     busy: Box<[AtomicBool]>,
+    /// Settings to be taken over, and how often there were new ones.
+    offered: Mutex<Option<Arc<SessionSettings>>>,
+    edition: AtomicU32,
 }
 
 impl Fleet {
@@ -76,7 +82,16 @@ impl Fleet {
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
             busy: (0..workers).map(|_| AtomicBool::new(true)).collect(),
+            offered: Mutex::new(None),
+            edition: AtomicU32::new(0),
         }
+    }
+
+    /// Gives all workers new settings for sessions; they take them over at their next turn (wake
+    /// them). Who is logged in stays so.
+    pub fn offer(&self, settings: Arc<SessionSettings>) {
+        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
+        self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// What the process wants.
@@ -142,6 +157,8 @@ struct Levels {
     closing: u32,
     /// Connections accepted and not yet logged in.
     greeting: u32,
+    /// Connections whose bytes are not taken until they read.
+    paused: u32,
 }
 
 struct Door {
@@ -169,6 +186,15 @@ pub struct Worker<R: Ring> {
     doors: Vec<Door>,
     dirty: Vec<Handle>,
     starved: VecDeque<Handle>,
+    /// Those with bytes left over from a turn whose budget was used up, oldest first.
+    yielding: VecDeque<Handle>,
+    /// Those whose bytes were taken in this turn.
+    spenders: Vec<Handle>,
+    /// Bytes that may still be taken in this turn, of all connections.
+    budget: usize,
+    pressure: Pressure,
+    /// Edition of the settings in force.
+    edition: u32,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
     leaving: Option<u32>,
@@ -205,10 +231,16 @@ impl<R: Ring> Worker<R> {
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
             doors.push(Door { listener, accepts: 0, asked: 0 });
         }
+        let workers = fleet.loads.len() as u32;
         Ok(Self {
             connections: Slab::new(settings.slots),
             wheel: Wheel::new(settings.slots),
-            pool: Pool::default(),
+            pool: Pool::new(limits::spare_bytes_per_worker(workers) as usize),
+            pressure: Pressure::new(
+                sessions.outbound_bytes_high,
+                limits::held_bytes_per_worker(workers) as usize,
+            ),
+            edition: 0,
             sessions: Sessions::new(sessions),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
@@ -222,6 +254,9 @@ impl<R: Ring> Worker<R> {
             doors,
             dirty: Vec::new(),
             starved: VecDeque::new(),
+            yielding: VecDeque::new(),
+            spenders: Vec::new(),
+            budget: 0,
             leaving: None,
             stopping_us: None,
             metrics,
@@ -270,11 +305,9 @@ impl<R: Ring> Worker<R> {
         self.mesh.unpark();
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
-        if tick != self.tick {
-            self.tick = tick;
-            // A walk over all queues: often enough for a gauge, too dear for every turn.
-            self.metrics.outbound_bytes.set(self.pool.collecting_bytes() as u64);
-        }
+        self.tick = tick;
+        self.take_over_settings();
+        self.begin_budget();
         self.batch = completions.len() as u32;
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
@@ -292,6 +325,18 @@ impl<R: Ring> Worker<R> {
         self.go_on()
     }
 
+    /// One load a turn; the lock is taken only when there is something new.
+    fn take_over_settings(&mut self) {
+        let edition = self.fleet.edition.load(Ordering::Acquire);
+        if edition != self.edition {
+            self.edition = edition;
+            let offered = self.fleet.offered.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(settings) = offered.as_ref() {
+                self.sessions.take_over(settings.clone());
+            }
+        }
+    }
+
     /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
     fn export(&mut self, started: Now) {
         let metrics = &self.metrics;
@@ -302,6 +347,8 @@ impl<R: Ring> Worker<R> {
         let cold = held.saturating_sub(levels.hot + levels.closing);
         metrics.connections_cold.set(u64::from(cold));
         metrics.sessions.set(u64::from(levels.sessions));
+        metrics.connections_slow.set(u64::from(levels.paused));
+        metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
@@ -351,6 +398,7 @@ impl<R: Ring> Worker<R> {
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
             || !self.dirty.is_empty()
+            || !self.yielding.is_empty()
             || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
@@ -398,7 +446,7 @@ impl<R: Ring> Worker<R> {
             Event::Received(result) => self.on_received(handle, result, more),
             Event::Readable(result) => self.on_readable(handle, result),
             Event::Sent(result, bytes) => self.on_sent(handle, result, bytes),
-            Event::Cancelled(_) => {}
+            Event::Cancelled(_) => self.quieten(handle),
             Event::Closed(_) => return self.forget(handle),
             _ => {}
         }
@@ -505,7 +553,8 @@ impl<R: Ring> Worker<R> {
     /// Encoded frames wait: remember to send them this turn.
     fn mark_dirty(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        if !connection.dirty && connection.queued != Queue::NONE {
+        self.pool.count(connection.queued);
+        if !connection.dirty && self.pool.queued_bytes(connection.queued) > 0 {
             connection.dirty = true;
             self.dirty.push(handle);
         }
@@ -554,7 +603,9 @@ impl<R: Ring> Worker<R> {
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let was_logging_in = connection.state == State::LoggingIn;
+        let marks = self.pressure.marks(self.pool.held_bytes());
         let mut outlet = Outlet {
+            marks,
             now: self.now,
             tick: self.tick,
             pool: &mut self.pool,
@@ -610,7 +661,7 @@ impl<R: Ring> Worker<R> {
             if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
                 continue;
             }
-            let bytes = self.pool.take(&mut connection.queued);
+            let bytes = self.pool.take_to_send(connection.queued);
             if bytes.is_empty() {
                 continue;
             }
@@ -624,6 +675,11 @@ impl<R: Ring> Worker<R> {
 
     fn on_sent(&mut self, handle: Handle, result: Result<usize, Errno>, mut bytes: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        let unsent = match result {
+            Ok(sent) if connection.state != State::Closing => bytes.len().saturating_sub(sent),
+            _ => 0,
+        };
+        self.pool.sent(&mut connection.queued, unsent);
         match result {
             Ok(sent) if sent < bytes.len() && connection.state != State::Closing => {
                 self.metrics.bytes_out.add(sent as u64);
@@ -640,9 +696,10 @@ impl<R: Ring> Worker<R> {
             }
             Err(_) => {
                 self.pool.recycle(bytes);
-                self.begin_close(handle, true, CloseReason::Reset);
+                return self.begin_close(handle, true, CloseReason::Reset);
             }
         }
+        self.resume_if_read(handle);
     }
 }
 

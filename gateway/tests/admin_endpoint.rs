@@ -16,7 +16,11 @@ use hawser_gateway::{
 
 /// A listener on a free port below those of clients, as the tests of this project do.
 fn start(key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
-    for port in 17_000..17_200 {
+    start_from(17_000, key, metrics)
+}
+
+fn start_from(first: u16, key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
+    for port in first..first + 200 {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if let Ok(admin) = Admin::start(address, key, Arc::clone(metrics)) {
             return admin;
@@ -145,7 +149,8 @@ fn with_a_key_metrics_want_it_and_probes_do_not() {
 #[test]
 fn a_port_in_use_is_refused_by_name_and_a_stopped_one_is_free_again() {
     let metrics = ProcessMetrics::new(1, 1);
-    let admin = start(None, &metrics);
+    // Ports of its own: a test beside it would take the one that has become free.
+    let admin = start_from(18_000, None, &metrics);
     let at = admin.address();
     let error = Admin::start(at, None, Arc::clone(&metrics)).unwrap_err();
     assert!(error.to_string().contains(&format!("admin.address {at}")), "{error}");

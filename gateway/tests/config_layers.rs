@@ -58,6 +58,7 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
     assert_eq!(config.store.data_dir, Path::new("./hawser-data"));
     assert_eq!(config.auth.kind, AuthKind::None);
+    assert_eq!(config.store.retention_hours, 72);
     assert_eq!((config.limits.workers, config.limits.max_connections), (2, 39_800));
     assert_eq!((config.router.hosts, config.store.lanes), (2, 1));
     assert_eq!(config.limits.connections_per_worker(), limits::TABLE_SLOTS_USABLE);
@@ -231,6 +232,28 @@ fn kinds_of_authentication_want_their_keys() {
     let variable = [("HAWSER_AUTH_JWT_AUDIENCE", "x, y")];
     let AuthKind::Jwt(jwt) = good(file, &variable, &["--auth", "jwt"]).auth.kind else { panic!() };
     assert_eq!(jwt.audience, ["x", "y"]);
+}
+
+#[test]
+fn what_a_new_user_types_wrong_is_answered_with_what_to_type() {
+    for (address, meant) in [
+        ("7900", "maybe 127.0.0.1:7900"),
+        (":7900", "maybe 127.0.0.1:7900"),
+        ("localhost:7900", "maybe 127.0.0.1:7900"),
+        ("example.org:7900", "IP:PORT"),
+        ("127.0.0.1", "IP:PORT"),
+    ] {
+        let text = refused("", &[], &["--native", address]);
+        assert_parts(&text, &["listener.address", address, "--native", meant]);
+    }
+    let text = refused("", &[], &["--native", "127.0.0.1:9000", "--admin", "127.0.0.1:9000"]);
+    assert_parts(&text, &["admin.address", "127.0.0.1:9000", "--admin", "a listener has"]);
+    assert_parts(&refused("", &[], &["--config", "missing.toml"]), &["there is no such file"]);
+    for flags in [&["start"][..], &["serve"]] {
+        let Err(Stop::Usage(text)) = invoke("", &[], flags) else { panic!("{flags:?}") };
+        assert_parts(&text, &["give no command"]);
+    }
+    assert!(matches!(invoke("", &[], &["help"]), Err(Stop::Shown(_))));
 }
 
 #[test]

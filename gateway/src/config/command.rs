@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Hawser's gateway: holds connections and, unless told otherwise, the router tier and its store.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "hawser-gateway", version, disable_help_subcommand = true)]
+#[command(name = "hawser-gateway", version)]
 pub(super) struct CommandLine {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]

@@ -133,7 +133,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("store.write", Kind::Choice(&["auto", "direct", "sync"]), Some("auto")),
     integer("store.commit_bytes", 4096, 4 * MIB, "bytes", "65536"),
     integer("store.commit_wait_us", 0, 100_000, "us", "500"),
-    integer("store.retention_hours", 2, 10 * 365 * 24, "h", "168"),
+    integer("store.retention_hours", 2, 10 * 365 * 24, "h", "72"),
     integer("store.lanes", 1, limits::LANES_MAX as u64, "", "1"),
     setting("router.endpoints", Kind::Choice(&["embedded"]), Some("embedded")).flag("router"),
     integer("router.hosts", 1, limits::HOSTS_MAX as u64, "", "").decided_later(),

@@ -48,6 +48,13 @@ pub(super) fn validate(
         );
         return Err(ConfigError::refused("store.lanes", config.store.lanes.to_string(), reason));
     }
+    if let Some(address) = config.admin.address
+        && address.port() != 0
+        && config.listeners.iter().any(|listener| listener.address == address)
+    {
+        let reason = "a listener has this address; allowed: another, or off";
+        return Err(ConfigError::refused("admin.address", address.to_string(), reason));
+    }
     if !layers.insecure {
         refuse_exposed(&config)?;
     }
@@ -63,8 +70,8 @@ fn refuse_exposed(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::refused(
             "listener.address",
             listener.address.to_string(),
-            "reachable from other machines with `auth.kind` = \"none\": allowed: a loopback \
-             address, auth token or jwt, or --insecure",
+            "reachable from other machines, and `auth.kind` = \"none\" asks nobody who they are; \
+             allowed: a loopback address, --auth token or jwt, or --insecure",
         ));
     }
     if let Some(address) = config.admin.address
@@ -74,8 +81,8 @@ fn refuse_exposed(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::refused(
             "admin.address",
             address.to_string(),
-            "reachable from other machines without `admin.key_file`: allowed: a loopback \
-             address, a key file, or --insecure",
+            "reachable from other machines, and without `admin.key_file` it tells everybody; \
+             allowed: a loopback address, a key file, or --insecure",
         ));
     }
     Ok(())
@@ -153,8 +160,17 @@ fn address(key: &str, given: &Given) -> Result<Option<SocketAddr>, ConfigError> 
         return Ok(None);
     }
     given.text.parse().map(Some).map_err(|_| {
-        ConfigError::new(key, &given.text, "IP:PORT, [IPv6]:PORT or off").at(&given.from)
+        let allowed = "IP:PORT, [IPv6]:PORT or off";
+        let meant = meant(&given.text).map_or(String::new(), |text| format!("; maybe {text}"));
+        ConfigError::new(key, &given.text, format!("{allowed}{meant}")).at(&given.from)
     })
+}
+
+/// The address of this machine that a port, `:port` or `localhost:port` stands for elsewhere.
+fn meant(text: &str) -> Option<String> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port: u16 = port.strip_prefix(':').unwrap_or(port).parse().ok()?;
+    Some(format!("127.0.0.1:{port}"))
 }
 
 fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {

@@ -48,6 +48,9 @@ pub const SPARE_BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Entries of a page, at most.
 pub const PAGE_ENTRIES_MAX: u16 = 100;
+/// A client has one page under way; one that has not come after so many ticks (10 s) was lost with
+/// its host, and the client may ask again.
+pub const PAGE_LOST_TICKS: Tick = 40;
 
 /// When a client refused for overload should come back, milliseconds.
 pub const OVERLOADED_RETRY_MS: u32 = 1_000;

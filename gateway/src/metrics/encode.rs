@@ -38,12 +38,14 @@ const WORKER_LEVELS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("connections_closing", "Connections waiting for their last completions", |m| {
         m.connections_closing.get()
     }),
-    ("connections_slow", "Connections that read too slowly to be pushed to", |m| {
+    ("connections_slow", "Connections not read from because they do not read", |m| {
         m.connections_slow.get()
     }),
     ("sessions", "Connections logged in", |m| m.sessions.get()),
     ("armed_requests", "Ring requests armed or in flight", |m| m.armed.get()),
-    ("outbound_bytes", "Bytes queued towards clients", |m| m.outbound_bytes.get()),
+    ("outbound_bytes", "Bytes queued towards clients, or received and not yet taken", |m| {
+        m.outbound_bytes.get()
+    }),
 ];
 
 const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
@@ -63,6 +65,9 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     }),
     ("outbound_stalls", "Times a connection's queue went over its high mark", |m| {
         m.outbound_stalls.get()
+    }),
+    ("read_pauses", "Times a connection was not read from because it did not read", |m| {
+        m.pauses.get()
     }),
     ("mesh_stalls", "Times the mesh was full", |m| m.mesh_stalls.get()),
     ("ring_enters", "Calls of io_uring_enter", |m| m.enters.get()),

@@ -52,6 +52,10 @@ impl<R: Ring> Worker<R> {
             self.levels.hot -= 1;
         }
         connection.receiving = Receiving::Ended;
+        if connection.flow == Flow::Paused {
+            self.levels.paused -= 1;
+        }
+        connection.flow = Flow::Open;
         if matches!(connection.state, State::LoggingIn | State::Open) && connection.is_announced() {
             let logout = hawser_codec::link::Logout {
                 connection: handle.to_u64(),
@@ -125,7 +129,7 @@ impl<R: Ring> Worker<R> {
             if !self.uplinks.has_room() {
                 continue;
             }
-            let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.capacity());
+            let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.end());
             for slot in from..to {
                 let Some(handle) = self.connections.handle(slot) else { continue };
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
@@ -137,14 +141,14 @@ impl<R: Ring> Worker<R> {
                     self.sessions.announce(connection, handle, &mut self.uplinks);
                 }
             }
-            self.announcing[host] = (to < self.connections.capacity()).then_some(to);
+            self.announcing[host] = (to < self.connections.end()).then_some(to);
         }
     }
 
     /// Drain: asks connections to leave, a bounded number a turn, and closes them.
     pub(super) fn leave_some(&mut self) {
         let from = self.leaving.unwrap_or(0);
-        let to = (from + limits::LEAVE_PER_TURN).min(self.connections.capacity());
+        let to = (from + limits::LEAVE_PER_TURN).min(self.connections.end());
         for slot in from..to {
             let Some(handle) = self.connections.handle(slot) else { continue };
             let Some(connection) = self.connections.get_mut(handle) else { continue };
@@ -156,6 +160,6 @@ impl<R: Ring> Worker<R> {
             self.leave(handle, CloseReason::Shutdown);
         }
         // Those accepted meanwhile are met on the next round.
-        self.leaving = Some(if to < self.connections.capacity() { to } else { 0 });
+        self.leaving = Some(if to < self.connections.end() { to } else { 0 });
     }
 }

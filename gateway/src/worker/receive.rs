@@ -1,6 +1,8 @@
 //! How bytes come in: cold and hot connections, leases, unfinished frames.
 
 use super::*;
+use crate::session::Stop;
+use hawser_codec::code;
 
 impl<R: Ring> Worker<R> {
     /// Arms what the connection's mode asks for, if it is not armed.
@@ -36,6 +38,10 @@ impl<R: Ring> Worker<R> {
             return;
         }
         match (result, connection.receiving) {
+            // Answered when its bytes are taken again.
+            (Ok(()), Receiving::Cold) if connection.flow != Flow::Open => {
+                connection.missed = true;
+            }
             (Ok(()), Receiving::Cold) => self.receive_once(handle),
             // Cancelled because the connection has become hot, or a late edge: the armed receive
             // has it all.
@@ -49,8 +55,10 @@ impl<R: Ring> Worker<R> {
     pub(super) fn receive_once(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if connection.in_flight.has(Operation::Receive) {
+            connection.missed = true;
             return;
         }
+        connection.missed = false;
         connection.in_flight.set(Operation::Receive);
         self.levels.armed += 1;
         let token = Token::new(Operation::Receive, handle.slot, handle.generation);
@@ -75,6 +83,8 @@ impl<R: Ring> Worker<R> {
                 self.mark_dirty(handle);
                 self.after_bytes(handle, filled, more);
             }
+            // What it said before is still to be taken: the end is met again after that.
+            Ok(None) if self.has_left_over(handle) => self.cool(handle),
             Ok(None) => self.begin_close(handle, false, CloseReason::Peer),
             Err(ENOBUFS) => {
                 self.metrics.starved.add(1);
@@ -85,19 +95,35 @@ impl<R: Ring> Worker<R> {
                     self.starved.push_back(handle);
                 }
             }
-            Err(EAGAIN) => {}
-            Err(ECANCELED) => self.arm(handle),
+            Err(EAGAIN) => self.look_again(handle),
+            Err(ECANCELED) => {
+                self.arm(handle);
+                self.look_again(handle);
+            }
+            // It has looked at nothing.
+            Err(EINTR) => {
+                if let Some(connection) = self.connections.get_mut(handle) {
+                    connection.missed = true;
+                }
+                self.arm(handle);
+                self.look_again(handle);
+            }
             Err(_) => self.begin_close(handle, true, CloseReason::Reset),
         }
     }
 
     /// Decides what is armed next after bytes came.
     fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool) {
+        self.quieten(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.flow != Flow::Open {
+            connection.missed |= filled;
+            return;
+        }
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
             // The watch is edge-like: a buffer that came back full may have left bytes behind.
-            Receiving::Cold if filled => self.receive_once(handle),
+            Receiving::Cold if filled || (connection.missed && !more) => self.receive_once(handle),
             Receiving::Hot if !more => self.arm(handle),
             _ => {}
         }
@@ -124,7 +150,8 @@ impl<R: Ring> Worker<R> {
     /// From a multishot receive back to a watch: the client has been quiet.
     pub(super) fn cool(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        if connection.in_flight.has(Operation::Cancel) {
+        let is_hot = matches!(connection.receiving, Receiving::Hot | Receiving::Starved);
+        if !is_hot || connection.in_flight.has(Operation::Cancel) {
             return;
         }
         connection.receiving = Receiving::Cold;
@@ -139,40 +166,93 @@ impl<R: Ring> Worker<R> {
         self.arm(handle);
     }
 
-    /// Whole frames go to the session; what is left over waits in a buffer of its own, so the
-    /// ring's buffer can be given back in this turn whatever the sender's pace.
     fn on_lease(&mut self, handle: Handle, lease: &hawser_ring::Lease) -> Result<(), Farewell> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
-        let bytes = self.ring.bytes(lease);
-        self.metrics.bytes_in.add(bytes.len() as u64);
+        self.metrics.bytes_in.add(u64::from(lease.length));
         connection.heard = self.tick;
         connection.busy = connection.busy.saturating_add(1);
+        if connection.flow == Flow::Open {
+            return self.take_bytes(handle, Some(lease));
+        }
+        self.pool.open(&mut connection.partial).extend_from_slice(self.ring.bytes(lease));
+        self.pool.count(connection.partial);
+        Ok(())
+    }
+
+    /// Whole frames go to the session, of what was left over and of what has come; the rest waits
+    /// in a buffer of its own, so the ring's buffer can be given back in this turn whatever the
+    /// sender's pace.
+    pub(super) fn take_bytes(
+        &mut self,
+        handle: Handle,
+        lease: Option<&hawser_ring::Lease>,
+    ) -> Result<(), Farewell> {
+        let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
+        let bytes = lease.map_or(&[][..], |lease| self.ring.bytes(lease));
+        let marks = self.pressure.marks(self.pool.held_bytes());
+        let collected = (connection.partial != Queue::NONE).then(|| {
+            let mut collected = self.pool.take(&mut connection.partial);
+            collected.extend_from_slice(bytes);
+            collected
+        });
+        let bytes = collected.as_deref().unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let spent = usize::from(connection.spent);
+        let share = (limits::RECEIVE_BYTES_PER_TURN as usize).saturating_sub(spent);
+        let budget = share.min(self.budget);
         let mut outlet = Outlet {
             now: self.now,
             tick: self.tick,
             pool: &mut self.pool,
             uplinks: &mut self.uplinks,
             metrics: &self.metrics,
+            marks,
         };
-        if connection.partial == Queue::NONE {
-            let done = self.sessions.on_bytes(connection, handle, bytes, &mut outlet)?;
-            if done < bytes.len() {
-                connection.since = self.tick;
-                self.pool.open(&mut connection.partial).extend_from_slice(&bytes[done..]);
-            }
-            return Ok(());
+        let taken = self.sessions.on_bytes(connection, handle, bytes, budget, &mut outlet)?;
+        if connection.spent == 0 && taken.bytes > 0 {
+            self.spenders.push(handle);
         }
-        let mut collected = outlet.pool.take(&mut connection.partial);
-        collected.extend_from_slice(bytes);
-        let done = self.sessions.on_bytes(connection, handle, &collected, &mut outlet)?;
-        if done < collected.len() {
-            if done > 0 {
+        connection.spent = connection.spent.saturating_add(taken.bytes.min(0xffff) as u16);
+        self.budget = self.budget.saturating_sub(taken.bytes);
+        let rest = bytes.len() - taken.bytes;
+        if rest > 0 {
+            if collected.is_none() || taken.bytes > 0 {
                 connection.since = self.tick;
-                collected.drain(..done);
             }
-            self.pool.put(&mut connection.partial, collected);
-        } else {
-            self.pool.recycle(collected);
+            // The beginning of a frame that fits one buffer is let be even then: it costs no more
+            // than the connection itself.
+            if marks.full
+                && taken.stop == Stop::NeedMore
+                && rest > limits::RECEIVE_BUFFER_BYTES as usize
+            {
+                return Err(Farewell {
+                    code: code::OVERLOADED,
+                    text: "no room for an unfinished frame".into(),
+                    retry_after_ms: limits::OVERLOADED_RETRY_MS,
+                });
+            }
+        }
+        match collected {
+            Some(mut collected) if rest > 0 => {
+                collected.drain(..taken.bytes);
+                self.pool.put(&mut connection.partial, collected);
+            }
+            Some(collected) => self.pool.recycle(collected),
+            None if rest > 0 => {
+                self.pool.open(&mut connection.partial).extend_from_slice(&bytes[taken.bytes..]);
+            }
+            None => {}
+        }
+        self.pool.count(connection.partial);
+        match taken.stop {
+            Stop::NeedMore => {}
+            Stop::Budget => {
+                connection.flow = Flow::Yielding;
+                self.yielding.push_back(handle);
+            }
+            Stop::Pressure => self.pause(handle),
         }
         Ok(())
     }
@@ -183,6 +263,8 @@ impl<R: Ring> Worker<R> {
             let Some(handle) = self.starved.pop_front() else { return };
             let Some(connection) = self.connections.get_mut(handle) else { continue };
             match connection.receiving {
+                // Looks for its bytes when they are taken again.
+                _ if connection.flow == Flow::Paused => connection.missed = true,
                 Receiving::Starved => {
                     connection.receiving = Receiving::Hot;
                     self.arm(handle);
@@ -196,7 +278,7 @@ impl<R: Ring> Worker<R> {
 }
 
 /// Under which reason a connection that said something wrong is counted.
-fn reason_of(farewell: &Farewell) -> CloseReason {
+pub(super) fn reason_of(farewell: &Farewell) -> CloseReason {
     match farewell.code {
         200..=299 => CloseReason::Denied,
         400..=499 => CloseReason::Full,

@@ -29,6 +29,9 @@ impl<R: Ring> Worker<R> {
                 let text = "no complete hello within the handshake time";
                 return self.expire(handle, text, CloseReason::Handshake);
             }
+            // Silent because nothing is taken from it. What bounds it then is its send: one that
+            // does not move ends with the socket's own time-out.
+            State::Open if connection.flow == Flow::Paused => connection.heard = now,
             State::Open if now - connection.heard >= Tick::from(connection.silence) => {
                 self.metrics.heartbeats_expired.add(1);
                 let text = "nothing heard within the announced heartbeat";
@@ -36,7 +39,8 @@ impl<R: Ring> Worker<R> {
             }
             _ => {}
         }
-        if connection.partial != Queue::NONE && now - connection.since >= handshake {
+        let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
+        if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
             return self.expire(handle, text, CloseReason::Protocol);
         }
@@ -67,7 +71,7 @@ impl<R: Ring> Worker<R> {
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
-        if connection.partial != Queue::NONE {
+        if connection.partial != Queue::NONE && connection.flow == Flow::Open {
             next = next.min(connection.since + handshake);
         }
         if connection.expires_s != u32::MAX {
