@@ -90,5 +90,9 @@ fn a_slot_reused_with_an_operation_in_flight_is_found() {
 #[test]
 fn a_cancel_taken_for_the_end_of_its_operation_is_found() {
     let plants = Plants { ring: Some(RingPlant::CancelIsCompletion), ..Plants::default() };
-    find("cancel taken for completion", plants, breaks_a_rule_of_the_ring);
+    // An operation ends twice, which the worker's count of armed ones does not survive; or what
+    // it received in the end is lost, and the stream is torn.
+    find("cancel taken for completion", plants, |found| {
+        matches!(found, Violation::Panicked(_) | Violation::Refused(_))
+    });
 }

@@ -105,6 +105,9 @@ impl Seam {
                 }
                 continue;
             }
+            if !completion.more {
+                self.cancelled.retain(|cancelled| *cancelled != token);
+            }
             let is_cancel = matches!(completion.event, Event::Cancelled(_));
             completions.push(completion);
             if is_cancel && self.plant == Some(RingPlant::CancelIsCompletion) {
