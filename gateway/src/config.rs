@@ -171,9 +171,16 @@ pub fn load(
 ) -> Result<Invocation, Stop> {
     let line = CommandLine::try_parse_from(arguments).map_err(|error| {
         let mut text = error.render().to_string();
-        if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
-            text.push_str("\nTo serve, give no command: hawser-gateway [OPTIONS]\n");
-        }
+        text.push_str(match error.kind() {
+            clap::error::ErrorKind::InvalidSubcommand => {
+                "\nTo serve, give no command; a configuration file is named by --config FILE.\n"
+            }
+            clap::error::ErrorKind::UnknownArgument => {
+                "\nSettings without a flag stand in the file (--config FILE) or in a variable \
+                 (HAWSER_LOG_LEVEL for `level` of `[log]`).\n"
+            }
+            _ => "",
+        });
         if error.use_stderr() { Stop::Usage(text) } else { Stop::Shown(text) }
     })?;
     if let Some(command) = line.command {

@@ -11,7 +11,7 @@
 //!
 //! A slot is freed only after its last completion: [`InFlight`] counts what the kernel holds.
 
-use crate::{outbound::Queue, timers::Tick};
+use crate::{names::NameRef, outbound::Queue, timers::Tick};
 use hawser_codec::link::Key;
 use hawser_ring::Operation;
 
@@ -141,16 +141,19 @@ pub struct Connection {
     pub realm: u32,
     /// Session epoch.
     pub epoch: u32,
-    /// Length of the user's name within `names`.
-    user_bytes: u8,
-    /// Incarnation of the client's outbox.
-    pub incarnation: u64,
+    /// User's and device's name in the worker's [`crate::names::Names`].
+    pub names: NameRef,
+    /// Length of the user's name.
+    pub user_bytes: u8,
+    /// Length of the device's name, which follows it.
+    pub device_bytes: u8,
+    /// Incarnation of the client's outbox, in two halves: a field of 8 bytes would align the whole
+    /// to 8 and cost as much again.
+    incarnation: [u32; 2],
     /// Key of the user.
     pub user: Key,
     /// Key of the device.
     pub device: Key,
-    /// User's and device's name, one allocation.
-    names: Box<[u8]>,
 }
 
 impl Connection {
@@ -179,33 +182,23 @@ impl Connection {
             expires_s: u32::MAX,
             realm: 0,
             epoch: 0,
+            names: NameRef::NONE,
             user_bytes: 0,
-            incarnation: 0,
+            device_bytes: 0,
+            incarnation: [0; 2],
             user: [0; 16],
             device: [0; 16],
-            names: Box::default(),
         }
     }
 
-    /// Keeps the names of who logged in; `user` is at most 64 bytes.
-    pub fn set_names(&mut self, user: &[u8], device: &[u8]) {
-        self.user_bytes = user.len() as u8;
-        self.names = [user, device].concat().into_boxed_slice();
+    /// Incarnation of the client's outbox.
+    pub fn incarnation(&self) -> u64 {
+        u64::from(self.incarnation[0]) << 32 | u64::from(self.incarnation[1])
     }
 
-    /// User's name.
-    pub fn user_name(&self) -> &[u8] {
-        &self.names[..usize::from(self.user_bytes)]
-    }
-
-    /// Device's name.
-    pub fn device_name(&self) -> &[u8] {
-        &self.names[usize::from(self.user_bytes)..]
-    }
-
-    /// The home shard knows of it, so it has to hear of its end.
-    pub fn is_announced(&self) -> bool {
-        !self.names.is_empty()
+    /// Sets it.
+    pub fn set_incarnation(&mut self, incarnation: u64) {
+        self.incarnation = [(incarnation >> 32) as u32, incarnation as u32];
     }
 }
 
@@ -215,8 +208,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_fits_its_budget() {
-        // With the names beside it (36 + 12 bytes) and its timer this is the worker's share.
-        assert!(size_of::<Connection>() <= 104, "{}", size_of::<Connection>());
+        // With its names (36 + 4 bytes) and its timer this is the worker's share.
+        assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
     }
 
     #[test]

@@ -23,6 +23,7 @@ const INTERRUPTED: u8 = 130;
 const WATCH: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
+    hawser_gateway::huge_pages::disable();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let environment = Environment::read(Path::new("/"));
     let machine = environment.machine(cores);

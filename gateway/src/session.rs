@@ -8,6 +8,7 @@ use crate::{
     connection::{Connection, State},
     limits,
     metrics::{FrameKind, WorkerMetrics},
+    names::Names,
     outbound::Pool,
     pressure::Marks,
     resume::{ResumeClaims, ResumeKeys},
@@ -94,6 +95,7 @@ pub struct Sessions {
     settings: Arc<SessionSettings>,
     encoder: Encoder,
     page: Option<PageUnderWay>,
+    names: Names,
 }
 
 /// How far the bytes given were taken.
@@ -142,7 +144,7 @@ impl Outlet<'_> {
 impl Sessions {
     /// Session logic with these settings.
     pub fn new(settings: Arc<SessionSettings>) -> Self {
-        Self { settings, encoder: Encoder::new(), page: None }
+        Self { settings, encoder: Encoder::new(), page: None, names: Names::default() }
     }
 
     /// New settings, for logins from now on.
@@ -336,10 +338,13 @@ impl Sessions {
         connection.device = self.settings.keys.device(&user, identity.device.as_bytes());
         connection.realm = identity.realm;
         connection.epoch = epoch;
-        connection.incarnation = hello.incarnation;
+        connection.set_incarnation(hello.incarnation);
         connection.class = hello.class as u8;
         connection.expires_s = u32::try_from(identity.expires_ms / 1000).unwrap_or(u32::MAX);
-        connection.set_names(identity.user.as_bytes(), identity.device.as_bytes());
+        let (user_name, device_name) = (identity.user.as_bytes(), identity.device.as_bytes());
+        connection.names = self.names.keep(user_name, device_name);
+        connection.user_bytes = user_name.len() as u8;
+        connection.device_bytes = device_name.len() as u8;
         self.expect_within(connection, u32::from(hello.heartbeat_s) * 1000);
         connection.state = State::LoggingIn;
         link::Login {
@@ -414,7 +419,7 @@ impl Sessions {
             peer,
             conversation,
             channel,
-            incarnation: connection.incarnation,
+            incarnation: connection.incarnation(),
             client_seq: request.client_seq,
             after: request.after,
             uuid: request.uuid,
@@ -426,8 +431,8 @@ impl Sessions {
             },
             content: request.content,
             receipts: request.receipts,
-            sender_name: connection.user_name(),
-            device_name: connection.device_name(),
+            sender_name: self.names.user(connection),
+            device_name: self.names.device(connection),
             peer_name: request.to.as_bytes(),
             body: request.body,
         }
@@ -512,14 +517,14 @@ impl Sessions {
             conversation: keys.direct(&connection.user, &peer),
             what: receipt.what,
             sequence: receipt.sequence,
-            user_name: connection.user_name(),
+            user_name: self.names.user(connection),
         }
         .put(outlet.uplinks.to(&peer));
     }
 
     /// Announces a session again to a host that lost its directory.
     pub fn announce(&self, connection: &Connection, handle: Handle, uplinks: &mut Uplinks) {
-        let user_name = connection.user_name();
+        let user_name = self.names.user(connection);
         let (_, check) = self.settings.keys.user(connection.realm, user_name);
         link::Login {
             connection: handle.to_u64(),
@@ -532,7 +537,7 @@ impl Sessions {
             rewind: false,
             announce: true,
             user_name,
-            device_name: connection.device_name(),
+            device_name: self.names.device(connection),
         }
         .put(uplinks.to(&connection.user));
     }
@@ -638,8 +643,8 @@ impl Sessions {
         let settings = &self.settings;
         let identity = Identity {
             realm: connection.realm,
-            user: text(connection.user_name()).to_owned(),
-            device: text(connection.device_name()).to_owned(),
+            user: text(self.names.user(connection)).to_owned(),
+            device: text(self.names.device(connection)).to_owned(),
             expires_ms: login_expires_ms,
         };
         let token = settings.resume.seal(&ResumeClaims::of(
@@ -731,6 +736,11 @@ impl Sessions {
             more: end.more,
         };
         self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, 0, &answer);
+    }
+
+    /// The connection is gone: nothing of it stays here.
+    pub fn forget(&mut self, connection: &mut Connection) {
+        self.names.forget(&mut connection.names);
     }
 
     /// Encodes the farewell.

@@ -30,11 +30,13 @@ use hawser_router::{
         log::{LanePolicy, LaneSettings, retention::RetentionSettings},
     },
 };
+use socket2::{Domain, Protocol, Socket, Type};
 use std::{
-    fmt,
+    fmt, io,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Why the process does not serve. The text says what to do.
@@ -154,7 +156,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let lanes = (config.store.lanes as u16).min(hosts);
     // Fewer than a client may have unanswered, and the repeat of an old request would be refused.
     let answers_max = limits::ANSWERS_MAX.max(usize::from(config.limits.requests_max));
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let recovery =
         storage::recover(&disk, header.salt(), hosts, lanes, answers_max).map_err(environment)?;
     tracing::info!(
@@ -167,6 +169,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         tracing::warn!(file = %torn.file, offset = torn.offset, bytes = torn.bytes, "torn tail cut; nothing in it was acknowledged");
     }
 
+    for listener in &config.listeners {
+        claim(listener.address)?;
+    }
     let metrics = ProcessMetrics::new(config.limits.workers, config.router.hosts);
     let admin = match config.admin.address {
         Some(address) => {
@@ -263,6 +268,34 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     metrics.set_ready(true);
     Ok(running)
+}
+
+/// Makes sure that nobody else listens at `address`.
+///
+/// Workers share it with `SO_REUSEPORT`, and the kernel would let another gateway of the same user
+/// share it, too: clients would be split between two islands without a word.
+fn claim(address: SocketAddr) -> Result<(), StartError> {
+    let bind = || -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())
+    };
+    let refused = |error| environment(format!("cannot listen: {address}: {error}"));
+    let deadline = Instant::now() + limits::PORT_PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if Instant::now() >= deadline {
+                    return Err(refused(error));
+                }
+                std::thread::sleep(limits::PORT_RETRY);
+            }
+            outcome => return outcome.map_err(refused),
+        }
+    }
 }
 
 struct HostPart {

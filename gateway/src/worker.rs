@@ -617,6 +617,9 @@ impl<R: Ring> Worker<R> {
                 if was_logging_in && connection.state == State::Open {
                     self.levels.sessions += 1;
                     self.levels.greeting -= 1;
+                    // The heartbeat or the token may end before the handshake would have.
+                    let next = self.next_timer(handle);
+                    self.wheel.file(handle.slot, next);
                 }
                 self.mark_dirty(handle);
             }

@@ -251,8 +251,10 @@ fn what_a_new_user_types_wrong_is_answered_with_what_to_type() {
     assert_parts(&refused("", &[], &["--config", "missing.toml"]), &["there is no such file"]);
     for flags in [&["start"][..], &["serve"]] {
         let Err(Stop::Usage(text)) = invoke("", &[], flags) else { panic!("{flags:?}") };
-        assert_parts(&text, &["give no command"]);
+        assert_parts(&text, &["give no command", "--config FILE"]);
     }
+    let Err(Stop::Usage(text)) = invoke("", &[], &["--log-level", "debug"]) else { panic!() };
+    assert_parts(&text, &["--log-level", "--config FILE", "HAWSER_LOG_LEVEL"]);
     assert!(matches!(invoke("", &[], &["help"]), Err(Stop::Shown(_))));
 }
 

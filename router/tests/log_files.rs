@@ -24,6 +24,28 @@ use hawser_router::store::{
 use log_disk::{MemoryDisk, SALT, Shell, run_of, settings};
 
 #[test]
+fn opening_waits_for_the_writes_that_a_killed_process_left_in_the_kernel() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    StdDisk::open(&path, true).unwrap().create_filled(&segment::name(0, 1), 4096).unwrap();
+    let written = std::fs::File::open(path.join(segment::name(0, 1))).unwrap();
+    written.lock_shared().unwrap();
+    let inode = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&written.metadata().unwrap()));
+    let opener = std::thread::spawn(move || StdDisk::open(&path, false).map(drop));
+    // The kernel lists a waiter with an arrow.
+    let is_waiting = || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|line| line.contains("->") && line.contains(&inode))
+    };
+    while !is_waiting() {
+        assert!(!opener.is_finished(), "opened while a write was under way");
+        std::thread::yield_now();
+    }
+    drop(written);
+    opener.join().unwrap().expect("the write is over");
+}
+
+#[test]
 fn a_second_process_is_told_who_has_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");

@@ -131,7 +131,11 @@ fn limits(layers: &Layers, machine: Machine) -> Result<LimitsConfig, ConfigError
     if workers < needed || workers > limits::WORKERS_MAX {
         let reason = format!(
             "{max_connections} connections (`limits.max_connections`) need {needed} workers of \
-             {per_worker} connections each; allowed: {needed} to {}",
+             {per_worker} connections each (RLIMIT_NOFILE is {}); allowed: {needed} to {}",
+            match machine.descriptors_max {
+                u64::MAX => "unlimited".to_owned(),
+                most => most.to_string(),
+            },
             limits::WORKERS_MAX
         );
         return Err(ConfigError::refused("limits.workers", workers.to_string(), reason));

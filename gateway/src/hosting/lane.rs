@@ -117,7 +117,9 @@ impl LaneShell {
 
     /// New messages are welcome: runs are taken, and few wait.
     fn is_available(&self) -> bool {
-        !self.writer.is_failed() && self.waiting.len() < limits::LANE_RUNS_WAITING_MAX
+        !self.writer.is_failed()
+            && !self.writer.is_short_of_room()
+            && self.waiting.len() < limits::LANE_RUNS_WAITING_MAX
     }
 
     fn start<R: Ring>(

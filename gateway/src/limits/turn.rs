@@ -1,6 +1,7 @@
 //! Bounds of one turn and of what waits between turns.
 
 use crate::timers::Tick;
+use std::time::Duration;
 
 /// Version of the native protocol spoken.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -86,3 +87,10 @@ pub const GREETINGS_MIN: u32 = 64;
 /// Least time from the start of one lane write to the start of the next, unless bytes enough wait,
 /// microseconds. A write costs about as much CPU as ten messages.
 pub const LANE_PACE_US: u64 = 150;
+
+/// How long a start waits for an address to come free. The kernel takes the ring of a killed
+/// process down after the process is gone, its accepts and with them its listeners last: some
+/// 20 ms with few connections.
+pub const PORT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+pub const PORT_RETRY: Duration = Duration::from_millis(20);

@@ -56,7 +56,7 @@ impl<R: Ring> Worker<R> {
             self.levels.paused -= 1;
         }
         connection.flow = Flow::Open;
-        if matches!(connection.state, State::LoggingIn | State::Open) && connection.is_announced() {
+        if matches!(connection.state, State::LoggingIn | State::Open) {
             let logout = hawser_codec::link::Logout {
                 connection: handle.to_u64(),
                 user: connection.user,
@@ -118,6 +118,7 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.levels.closing -= 1;
+        self.sessions.forget(&mut connection);
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }

@@ -120,12 +120,18 @@ impl<R: Ring> Worker<R> {
             connection.missed |= filled;
             return;
         }
+        let frame_begun = connection.partial != Queue::NONE && connection.since == self.tick;
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
             // The watch is edge-like: a buffer that came back full may have left bytes behind.
             Receiving::Cold if filled || (connection.missed && !more) => self.receive_once(handle),
             Receiving::Hot if !more => self.arm(handle),
             _ => {}
+        }
+        if frame_begun {
+            // Its end is due before the heartbeat that the timer was filed for.
+            let next = self.next_timer(handle);
+            self.wheel.file(handle.slot, next);
         }
     }
 
@@ -143,7 +149,11 @@ impl<R: Ring> Worker<R> {
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
             self.ring.cancel(target, token);
         }
-        self.wheel.file(handle.slot, self.tick + limits::COOL_TICKS);
+        if !matches!(connection.state, State::Leaving | State::Closing) {
+            // Cooling is one more deadline: a handshake or heartbeat that ends sooner still does.
+            let next = self.next_timer(handle);
+            self.wheel.file(handle.slot, next);
+        }
         self.arm(handle);
     }
 

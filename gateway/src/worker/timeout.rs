@@ -61,7 +61,7 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn next_timer(&mut self, handle: Handle) -> Tick {
+    pub(super) fn next_timer(&mut self, handle: Handle) -> Tick {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return self.tick + 1 };
         let mut next = match connection.state {

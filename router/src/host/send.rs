@@ -68,6 +68,10 @@ impl Host {
             Verdict::New(window) => self.append(now, worker, send, &sender, asked, window),
             Verdict::Repeat(answer) => {
                 let waiting = self.commit.is_waiting();
+                if waiting && !self.storage {
+                    // Its first answer may be held until there is room again: better told now.
+                    return Err(Refusal(code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
+                }
                 let mark = if waiting { Mark::RepeatBeforeDurable } else { Mark::RepeatAnswered };
                 self.counters.hit(mark);
                 self.counters.repeats += 1;

@@ -14,7 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{AtomicFile, Disk, DiskFile, log::batch::BLOCK_BYTES};
+use super::{
+    AtomicFile, Disk, DiskFile,
+    log::{batch::BLOCK_BYTES, segment},
+};
 
 const LOCK_NAME: &str = "LOCK";
 const TEMPORARY_PREFIX: &str = "tmp-";
@@ -105,8 +108,22 @@ impl StdDisk {
         }
         let mut disk = Self::attach(directory)?;
         disk._lock = Some(disk.lock()?);
+        disk.await_writes().map_err(failed)?;
         disk.remove_temporary().map_err(failed)?;
         Ok(disk)
+    }
+
+    /// Waits until no write of a killed process is under way any more: the kernel may carry one
+    /// out after the process is gone, over what its successor has written at the same place.
+    /// Whoever writes a segment through a ring holds a shared lock on it.
+    fn await_writes(&self) -> io::Result<()> {
+        for file in self.list()? {
+            if segment::parse_name(&file.name).is_some() {
+                // A file system without locks leaves nothing to wait for.
+                let _ = File::open(self.path(&file.name))?.lock();
+            }
+        }
+        Ok(())
     }
 
     /// Opens the directory beside a process that may be using it; only to read.

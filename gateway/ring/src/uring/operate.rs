@@ -217,6 +217,12 @@ impl Ring for UringRing {
             FileMode::ReadOnly => options.read(true),
         };
         let file = options.open(path)?;
+        if mode != FileMode::ReadOnly {
+            // The kernel may still be writing for a ring whose process was killed; a write in
+            // flight keeps the file open and with it this lock, so that a successor can wait for
+            // it. Where a file system has no locks there is nothing to be done about that.
+            let _ = file.try_lock_shared();
+        }
         Ok(File(place(&mut self.files, file)))
     }
 

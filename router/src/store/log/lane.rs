@@ -41,6 +41,9 @@ const EMPTY_WRITES_MAX: u32 = 16;
 /// Pause before a segment that could not be made is asked for again, microseconds. A full disk
 /// is looked at once a second, not in every turn.
 const PREPARE_RETRY_US: u64 = 1_000_000;
+/// Share of a segment that is kept for what was accepted before it was known that there will be no
+/// next one: of the shortest segment a setting allows it is the longest batch.
+const ROOM_KEPT_SHARE: u64 = 4;
 /// Errno of a lane that was given up without an error of the system: `EIO`.
 const EIO: i32 = libc::EIO;
 
@@ -112,6 +115,8 @@ pub struct LaneWriter {
     current: Option<Current>,
     /// Number of the segment after the current one, and how far it is.
     next: (u32, Next),
+    /// The latest attempt at the next segment failed; true also while it is being tried again.
+    next_failed: bool,
     waiting: VecDeque<Gathering>,
     waiting_bytes: usize,
     runs: VecDeque<RunMark>,
@@ -155,6 +160,7 @@ impl LaneWriter {
             position,
             current,
             next,
+            next_failed: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             runs: VecDeque::new(),
@@ -373,6 +379,7 @@ impl LaneWriter {
         if segment != self.next.0 {
             return;
         }
+        self.next_failed = result.is_err();
         self.next.1 = match result {
             Ok(()) => Next::Ready,
             Err(errno) => Next::Failed { errno, again_us: now.monotonic_us + PREPARE_RETRY_US },
@@ -457,6 +464,17 @@ impl LaneWriter {
             Next::Failed { errno, .. } => Some(errno),
             Next::Unasked | Next::Asked | Next::Ready => None,
         }
+    }
+
+    /// No next segment can be made and the current one is nearly full. Whoever asks this before it
+    /// accepts a message can refuse it in time; what was accepted before still finds room.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        let room_kept = self.settings.segment_bytes / ROOM_KEPT_SHARE;
+        let is_nearly_full = |current: &Current| {
+            current.offset + self.waiting_bytes as u64 + room_kept > current.bytes
+        };
+        self.next_failed && self.current.as_ref().is_none_or(is_nearly_full)
     }
 
     /// What was done since the lane was opened.
