@@ -9,6 +9,7 @@ pub mod auth;
 pub mod config;
 pub mod connection;
 pub mod disk_thread;
+pub mod disk_work;
 pub mod environment;
 pub mod hosting;
 pub mod huge_pages;

@@ -321,6 +321,9 @@ impl Sessions {
             });
         }
         let (identity, epoch) = self.identify(hello, outlet.now)?;
+        if !hello.resume_token.is_empty() {
+            outlet.metrics.resumes.add(1);
+        }
         check_name("user", identity.user.as_bytes())?;
         check_name("device", identity.device.as_bytes())?;
         if outlet.marks.crowded || !outlet.uplinks.has_room() {

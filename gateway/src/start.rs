@@ -8,7 +8,8 @@ use crate::{
     auth::Authenticator,
     config::{Config, ConfigError, WritePolicy},
     disk_thread::{DiskThread, Replies},
-    hosting::Hosting,
+    disk_work::DiskWorkSettings,
+    hosting::{Hosting, rests_on_one_lane},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
@@ -33,11 +34,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -187,21 +184,16 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     lane.segment_bytes = config.store.segment_bytes;
     lane.gather_bytes = config.store.commit_bytes as usize;
     lane.gather_us = u64::from(config.store.commit_wait_us);
-    let highest_lane = recovery.lanes_found.max(u32::from(lanes)) as usize;
-    let segments: Arc<[AtomicU32]> = (0..highest_lane).map(|_| AtomicU32::new(0)).collect();
-    for (lane, segment) in &recovery.segments {
-        segments[usize::from(*lane)].store(*segment, Ordering::Relaxed);
-    }
-    let storage = Arc::new(StorageSettings {
-        directory: data_dir.clone(),
+    let storage = Arc::new(StorageSettings::new(
+        data_dir.clone(),
         lane,
         lanes,
-        checkpoint_bytes: limits::CHECKPOINT_BYTES,
-        segments,
-    });
+        limits::CHECKPOINT_BYTES,
+        &recovery,
+    ));
     let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
-    let disk_thread = DiskThread {
-        disk: Box::new(disk),
+    let settings = DiskWorkSettings {
+        disk,
         salt: header.salt(),
         answers_max,
         hosts,
@@ -209,8 +201,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         segment_bytes: config.store.segment_bytes,
         retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
         segments: storage.segments.clone(),
-        wall_ms,
     };
+    let disk_thread = DiskThread { settings, wall_ms };
     let ends = disk_thread.start().map_err(environment)?;
 
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
@@ -221,9 +213,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     for (index, port) in mesh(usize::from(workers), usize::from(hosts)).into_iter().enumerate() {
         let part = host_parts.next().map(|(rebuilt, (jobs, replies))| {
             let mut settings = HostSettings::new(index as u16, hosts, workers);
-            // Three hosts and one lane: a run and the batch that rests on it would travel through
-            // different queues, and an entry could reach the lane before its message.
-            settings.same_lane = lanes == 1 && hosts <= 2;
+            settings.same_lane = rests_on_one_lane(hosts, lanes);
             settings.retention_ms = retention_ms;
             settings.answers_max = answers_max;
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;

@@ -6,10 +6,13 @@ use hawser_router::{
     record::Framed,
     store::{
         Disk,
-        log::{Checkpoints, LaneTail, RecordView, Torn, segment},
+        log::{Checkpoints, LaneSettings, LaneTail, RecordView, Torn, segment},
     },
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 /// Work that blocks.
 pub enum Job {
@@ -90,7 +93,7 @@ pub struct OpenedLane {
 }
 
 /// Does jobs of one host in order, somewhere else.
-pub trait Background: Send {
+pub trait Background {
     /// Takes a job.
     fn submit(&mut self, job: Job);
     /// What has been done since, if anything. The worker is woken when there is.
@@ -102,13 +105,31 @@ pub struct StorageSettings {
     /// The data directory.
     pub directory: std::path::PathBuf,
     /// When a write is durable, sizes, waits.
-    pub lane: hawser_router::store::log::LaneSettings,
+    pub lane: LaneSettings,
     /// Lanes written.
     pub lanes: u16,
     /// Bytes of records after which a host makes a checkpoint.
     pub checkpoint_bytes: u64,
     /// Segment each lane is writing, for the start of a replay.
-    pub segments: Arc<[std::sync::atomic::AtomicU32]>,
+    pub segments: Arc<[AtomicU32]>,
+}
+
+impl StorageSettings {
+    /// Settings of a process that begins with `recovery`.
+    pub fn new(
+        directory: std::path::PathBuf,
+        lane: LaneSettings,
+        lanes: u16,
+        checkpoint_bytes: u64,
+        recovery: &WholeRecovery,
+    ) -> Self {
+        let highest_lane = recovery.lanes_found.max(u32::from(lanes)) as usize;
+        let segments: Arc<[AtomicU32]> = (0..highest_lane).map(|_| AtomicU32::new(0)).collect();
+        for (lane, segment) in &recovery.segments {
+            segments[usize::from(*lane)].store(*segment, Ordering::Relaxed);
+        }
+        Self { directory, lane, lanes, checkpoint_bytes, segments }
+    }
 }
 
 /// Why the log cannot be read back.

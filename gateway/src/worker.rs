@@ -38,7 +38,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
 };
 
@@ -67,6 +67,8 @@ pub struct Fleet {
     pub loads: Box<[AtomicU32]>,
     /// Ring of each worker, 0 until known.
     pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
+    /// Workers with something left to do before the process may end.
+    busy: Box<[AtomicBool]>,
     /// Settings to be taken over, and how often there were new ones.
     offered: Mutex<Option<Arc<SessionSettings>>>,
     edition: AtomicU32,
@@ -79,6 +81,7 @@ impl Fleet {
             phase: AtomicU8::new(Phase::Serving as u8),
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
+            busy: (0..workers).map(|_| AtomicBool::new(true)).collect(),
             offered: Mutex::new(None),
             edition: AtomicU32::new(0),
         }
@@ -103,6 +106,12 @@ impl Fleet {
     /// Changes it; workers see it at their next turn (wake them).
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Notes whether `worker` has something left to do. True if any worker has.
+    fn report(&self, worker: usize, busy: bool) -> bool {
+        self.busy[worker].store(busy, Ordering::Release);
+        self.busy.iter().any(|busy| busy.load(Ordering::Acquire))
     }
 
     /// The worker with the fewest connections.
@@ -189,6 +198,8 @@ pub struct Worker<R: Ring> {
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
     leaving: Option<u32>,
+    /// When the end was first asked for, monotonic microseconds.
+    stopping_us: Option<u64>,
     metrics: Arc<WorkerMetrics>,
     completions: Vec<Completion>,
     parcels: Vec<(u16, Parcel)>,
@@ -247,6 +258,7 @@ impl<R: Ring> Worker<R> {
             spenders: Vec::new(),
             budget: 0,
             leaving: None,
+            stopping_us: None,
             metrics,
             completions: Vec::new(),
             parcels: Vec::new(),
@@ -350,18 +362,25 @@ impl<R: Ring> Worker<R> {
     }
 
     fn go_on(&mut self) -> io::Result<bool> {
-        match self.fleet.phase() {
-            Phase::Serving => Ok(true),
+        let busy = match self.fleet.phase() {
+            Phase::Serving => return Ok(true),
             Phase::Draining => {
                 self.leave_some();
-                Ok(self.connections.occupied() > 0 || self.has_unfinished_work())
+                self.connections.occupied() > 0 || self.has_unfinished_work()
             }
-            Phase::Stopping => Ok(self.has_unfinished_work()),
-        }
+            Phase::Stopping => {
+                let since_us = *self.stopping_us.get_or_insert(self.now.monotonic_us);
+                let is_late = self.now.monotonic_us >= since_us + limits::STOP_US;
+                self.has_unfinished_work() && !is_late
+            }
+        };
+        // Nobody leaves before all can: one worker may own the lane that another one's records,
+        // still on their way, have to reach.
+        Ok(self.fleet.report(self.settings.index, busy))
     }
 
     fn has_unfinished_work(&self) -> bool {
-        self.hosting.as_ref().is_some_and(Hosting::is_busy)
+        self.mesh.has_waiting() || self.hosting.as_ref().is_some_and(Hosting::is_busy)
     }
 
     /// How long the next turn may sleep.
@@ -373,6 +392,9 @@ impl<R: Ring> Worker<R> {
         }
         if self.mesh.has_waiting() {
             sooner(self.now.monotonic_us + limits::MESH_RETRY_US);
+        }
+        if self.fleet.phase() != Phase::Serving {
+            sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
             || !self.dirty.is_empty()
@@ -687,6 +709,13 @@ impl<R: Ring> Worker<R> {
             }
         }
         self.resume_if_read(handle);
+    }
+}
+
+impl<R: Ring> Drop for Worker<R> {
+    fn drop(&mut self) {
+        // A worker that broke must not keep the others.
+        self.fleet.report(self.settings.index, false);
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Recovery {
     late_entries: BTreeMap<(Key, u64), Place>,
     /// Likewise index pages.
     late_pages: BTreeMap<(Key, u64), Location>,
+    /// Positions of the window records found so far for windows whose place a section did not
+    /// know yet, by shard and fingerprint.
+    found_windows: BTreeMap<(u8, u64), u64>,
     lanes: Vec<(u8, u32)>,
 }
 
@@ -135,6 +138,7 @@ impl Recovery {
             spare: Vec::new(),
             late_entries: BTreeMap::new(),
             late_pages: BTreeMap::new(),
+            found_windows: BTreeMap::new(),
             lanes: Vec::new(),
         }
     }
@@ -324,10 +328,14 @@ impl Recovery {
                 let window = record::Window::take(framed.payload)?;
                 let sender = Sender { device: window.device, incarnation: window.incarnation };
                 let fingerprint = fingerprint(&window.conversation, &sender);
+                let found = self.found_windows.entry((framed.shard, fingerprint)).or_default();
                 if let Some(spilled) = shard.conversations.spilled(fingerprint)
                     && spilled.looking
+                    && framed.position > *found
                 {
-                    // An older record of the same window may be replayed first: the last counts.
+                    // The latest record of the window counts, and an older one may be replayed
+                    // after it: the shard may have written another lane in an earlier life.
+                    *found = framed.position;
                     (spilled.location, spilled.bytes) = (location, length as u32);
                 }
             }

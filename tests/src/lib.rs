@@ -1,12 +1,14 @@
 //! Whole-system tests of Hawser: what they share. No product code.
 //!
-//! `process` runs the real gateway as a child, `raw` speaks to it byte by byte, `company` chats
-//! through the real client library, `ledger` judges what was acknowledged and
-//! delivered, `torture` does all of it under kills.
+//! `simulation` runs the gateway, its shards, its store and many clients in one thread on virtual
+//! time, network and disk, all from one seed. `process` runs the real gateway as a child, `raw`
+//! speaks to it byte by byte, `company` chats through the real client library, `ledger` judges
+//! what was acknowledged and delivered, `torture` does all of it under kills.
 
 pub mod company;
 pub mod confine;
 pub mod ledger;
 pub mod process;
 pub mod raw;
+pub mod simulation;
 pub mod torture;

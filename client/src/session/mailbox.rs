@@ -166,8 +166,15 @@ impl ClientSession {
         }
     }
 
-    pub(super) fn on_head(&mut self, head: u64) {
-        self.mailbox.seen = self.mailbox.seen.max(head);
+    pub(super) fn on_head(&mut self, now: Now, head: u64) {
+        let mailbox = &mut self.mailbox;
+        mailbox.seen = mailbox.seen.max(head);
+        if head <= mailbox.acknowledged && mailbox.unsent == 0 {
+            // The server has forgotten how far this device is (it recovered from its log, where
+            // the last cursors are missing) and waits to hear of it before it pushes again.
+            let number = mailbox.acknowledged;
+            self.put(now, &Wire::NotifyAcknowledge(NotifyAcknowledge { number }));
+        }
     }
 
     pub(super) fn on_page(&mut self, now: Now, page: &Page) {

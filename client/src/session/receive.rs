@@ -70,7 +70,7 @@ impl ClientSession {
             (Link::Online(_), Wire::Pong(_)) => {}
             (Link::Online(_), Wire::Acknowledge(answer)) => self.on_acknowledge(answer),
             (Link::Online(_), Wire::Notify(notify)) => self.on_notify(now, notify),
-            (Link::Online(_), Wire::Head(head)) => self.on_head(head.head),
+            (Link::Online(_), Wire::Head(head)) => self.on_head(now, head.head),
             (Link::Online(_), Wire::Page(page)) => self.on_page(now, page),
             (Link::Online(_), Wire::Receipt(receipt)) => {
                 self.events.push_back(Event::Receipt {

@@ -61,6 +61,11 @@ pub const RATE_LIMITED_RETRY_MS: u32 = 100;
 pub const STORAGE_RETRY_MS: u32 = 1_000;
 /// When a client asked to leave by a drain should come back, milliseconds.
 pub const DRAIN_RETRY_MS: u32 = 1_000;
+/// Time records that wait get to become durable once the process has to end, microseconds. They
+/// are not acknowledged, and a full disk would keep the process for ever.
+pub const STOP_US: u64 = 5_000_000;
+/// A worker that is done looks this often whether all others are, microseconds.
+pub const LEAVE_POLL_US: u64 = 20_000;
 
 /// Bytes of records after which a host makes a checkpoint: some seconds of the busiest host, and
 /// less than a second of replay.

@@ -136,6 +136,9 @@ impl<R: Ring> Worker<R> {
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
                 let home = usize::from(connection.user[0]) % self.announcing.len();
                 if home == host && connection.state == State::Open {
+                    // What was unanswered when the hosts lost their state never will be: counted on,
+                    // it would shut the client out for good.
+                    connection.requests = 0;
                     self.sessions.announce(connection, handle, &mut self.uplinks);
                 }
             }

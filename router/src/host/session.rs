@@ -230,6 +230,25 @@ impl Host {
         let user = &mut shard.users.all[index];
         if let Some(slot) = session_slot(user, &confirm.device, worker, confirm.connection) {
             self.move_cursor(now, number, index, slot, confirm.number);
+            self.settle_mode(worker, number, index, slot);
+        }
+    }
+
+    /// A device in cursor mode has acknowledged something. It may have been shown all up to the
+    /// head before pushing stopped, and then has no reason to read a page: pushing goes on. If
+    /// there is more meanwhile, it may not know: it is told.
+    fn settle_mode(&mut self, worker: u16, number: u8, index: u32, slot: usize) {
+        let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
+        let user = &mut shard.users.all[index];
+        let head = user.head;
+        let device = user.device(slot);
+        if device.mode != Mode::Syncing {
+            return;
+        }
+        if device.cursor == head {
+            device.mode = Mode::Live;
+        } else {
+            Head { connection: device.connection, head }.put(self.commit.down(worker));
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct LookUp {
     /// Reads made so far.
     depth: u8,
     location: Location,
+    /// Where the look-up began: the window as it was spilled then.
+    began: Location,
 }
 
 impl Host {
@@ -88,7 +90,7 @@ impl Host {
         let (location, bytes) = (spilled.location, spilled.bytes);
         spilled.looking = true;
         let (conversation, sender) = (*conversation, *sender);
-        let look = LookUp { conversation, sender, depth: 1, location };
+        let look = LookUp { conversation, sender, depth: 1, location, began: location };
         self.reading.lookups += 1;
         self.reading.ask(location, bytes, ReadFor::Window(look));
     }
@@ -96,6 +98,13 @@ impl Host {
     /// The log answered.
     pub(super) fn take_window(&mut self, look: LookUp, bytes: Result<&[u8], i32>) {
         self.reading.lookups -= 1;
+        let shard = own(&mut self.shards, &look.conversation);
+        let spilled = shard.conversations.spilled(fingerprint(&look.conversation, &look.sender));
+        if spilled.is_none_or(|spilled| !spilled.looking || spilled.location != look.began) {
+            // The window was spilled anew meanwhile, with answers that this record does not have:
+            // taken for the whole, it would let their requests in again. The next one looks there.
+            return;
+        }
         let gone = self.is_gone(look.location);
         let read = bytes.ok().and_then(|bytes| Framed::take(bytes).ok());
         let window = read

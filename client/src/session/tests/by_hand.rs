@@ -232,3 +232,32 @@ fn garbage_costs_the_connection_and_nothing_else() {
     session.on_disconnected(at(1), 0);
     assert_eq!(session.state(), ConnectionState::Offline);
 }
+
+#[test]
+fn a_head_that_is_acknowledged_already_is_acknowledged_again() {
+    let mut session = online(at(0));
+    let notify = |number| wire::Notify {
+        number,
+        conversation: "bob",
+        sequence: number,
+        sender: "bob",
+        device: "d",
+        incarnation: 1,
+        client_seq: number,
+        uuid: [1; 16],
+        time_ms: 1,
+        content: 0,
+        receipts: 0,
+        own: false,
+        body: b"x",
+    };
+    hear(&mut session, at(1), &Wire::Notify(notify(1)));
+    assert_eq!(said(&mut session), ["NotifyAcknowledge(NotifyAcknowledge { number: 1 })"]);
+    // The server recovered and has lost the cursor.
+    hear(&mut session, at(1000), &Wire::Head(wire::Head { head: 1 }));
+    assert_eq!(said(&mut session), ["NotifyAcknowledge(NotifyAcknowledge { number: 1 })"]);
+    // One that is news is read.
+    hear(&mut session, at(2000), &Wire::Head(wire::Head { head: 2 }));
+    let said = said(&mut session);
+    assert!(said.len() == 1 && said[0].starts_with("Sync("), "{said:?}");
+}

@@ -187,6 +187,24 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Makes a file's completed writes durable and shows what the medium holds: bytes whose sync
+    /// had failed before are gone from the cache.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn settle(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        let inode = state.names.get(path).copied().ok_or_else(not_found)?;
+        let inode = state.inodes.get_mut(&inode).expect("names point to inodes");
+        for doubt in std::mem::take(&mut inode.doubts) {
+            if !doubt.abandoned {
+                put(&mut inode.durable, doubt.offset, &doubt.bytes);
+            }
+        }
+        inode.cached = inode.durable.clone();
+        Ok(())
+    }
+
     /// Removes a file's name; an open handle still reads and writes what it had.
     ///
     /// # Errors

@@ -77,11 +77,12 @@ impl SimRing {
                     state.close_end(end, abort);
                 }
                 let event = Event::Closed(end.map(|_| ()).ok_or(Errno(libc::EBADF)));
-                self.complete(state, None, token, false, event);
+                // The completion queue is in order: a slot's end stands before its next socket.
+                self.complete(state, Some(socket.0), token, false, event);
             }
             Submission::Pass { socket, to, there, token } => {
                 let event = Event::Passed(self.hand_over(state, socket, to, there));
-                self.complete(state, None, token, false, event);
+                self.complete(state, Some(socket.0), token, false, event);
             }
             Submission::Wake { to } => {
                 let woken = Completion { token: NO_TOKEN, more: false, event: Event::Woken };

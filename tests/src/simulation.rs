@@ -1,0 +1,34 @@
+//! The whole system from one seed.
+//!
+//! ```text
+//!  plan (what this seed does) ──▶ run ──▶ verdict (what went wrong, how often each fault was hit)
+//!
+//!  devices ◀── virtual TCP ──▶ workers ◀── mesh ──▶ hosts ──▶ lanes ──▶ virtual disk
+//!     │ events                                        └── disk jobs, late and failing
+//!     ▼
+//!  oracle: what each application sent, heard acknowledged, and was shown
+//! ```
+//!
+//! Everything between the devices' applications and the disk is the product's own code: sessions
+//! of the client library, workers, hosts, shards, lane writers, checkpoints, recovery. What is
+//! simulated is below ([`hawser_ring::sim`]) and around them: processes that are killed, machines
+//! that lose power, disks that fill up. A run has two phases: trouble, then fair weather in which
+//! everything owed has to arrive within a bound.
+//!
+//! Same seed, same run, bit for bit; [`Verdict::trace`] proves it.
+
+mod device;
+mod disk;
+mod oracle;
+mod plan;
+mod plant;
+mod process;
+mod report;
+mod run;
+mod seam;
+
+pub use oracle::Violation;
+pub use plan::Plan;
+pub use plant::{EntryPlant, Plants, RingPlant, lose_windows};
+pub use report::Totals;
+pub use run::{Tell, Verdict, run};

@@ -1,0 +1,85 @@
+//! How often what was met, over all seeds of a run of the simulator.
+
+use super::run::Verdict;
+use hawser_ring::sim::{Fault, FaultCounts};
+use hawser_router::host::Mark;
+use std::{collections::BTreeMap, fmt};
+
+/// Marks that well-behaved clients of one process whose log keeps everything never reach. Clients
+/// that break the rules, retention, and streams between processes have tests of their own.
+const OUT_OF_REACH: [Mark; 7] = [
+    Mark::StreamRepeated,
+    Mark::ConfirmBeyondHead,
+    Mark::NumberReused,
+    Mark::Superseded,
+    Mark::TooOld,
+    Mark::FloorRaised,
+    Mark::WindowExpired,
+];
+/// Marks of faults of our own: a hit is a violation.
+pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];
+
+/// Sums over seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    seeds: u64,
+    messages: u64,
+    faults: FaultCounts,
+    marks: BTreeMap<String, u64>,
+}
+
+/// Marks hit by name, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(BTreeMap<String, u64>);
+
+impl Marks {
+    /// Adds to a mark, so that it is listed even if never hit.
+    pub fn add(&mut self, name: &str, count: u64) {
+        *self.0.entry(name.to_owned()).or_default() += count;
+    }
+
+    /// Adds one of a shard host.
+    pub fn add_host(&mut self, mark: Mark, count: u64) {
+        if !OUT_OF_REACH.contains(&mark) && !FORBIDDEN.contains(&mark) {
+            self.add(&format!("{mark:?}"), count);
+        }
+    }
+}
+
+impl Totals {
+    /// Adds one run.
+    pub fn add(&mut self, verdict: &Verdict) {
+        self.seeds += 1;
+        self.messages += verdict.messages as u64;
+        self.faults.add(&verdict.faults);
+        for (name, count) in &verdict.marks.0 {
+            *self.marks.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// Faults and marks that were never hit.
+    pub fn never(&self) -> Vec<String> {
+        let faults = self.faults.iter().filter(|(_, count)| *count == 0);
+        let faults = faults.map(|(fault, _)| format!("{fault:?}"));
+        let marks = self.marks.iter().filter(|(_, count)| **count == 0);
+        faults.chain(marks.map(|(name, _)| name.clone())).collect()
+    }
+
+    /// Times a fault was hit.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.faults.of(fault)
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{} seeds, {} messages", self.seeds, self.messages)?;
+        for (fault, count) in self.faults.iter() {
+            writeln!(out, "{count:>10}  fault {fault:?}")?;
+        }
+        for (name, count) in &self.marks {
+            writeln!(out, "{count:>10}  {name}")?;
+        }
+        Ok(())
+    }
+}
