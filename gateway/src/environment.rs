@@ -14,8 +14,8 @@ use crate::{
     limits::{self, MemoryBudget},
 };
 
-/// Oldest kernel with the ring set-up flags in use (`IORING_SETUP_DEFER_TASKRUN`, 6.1).
-const KERNEL_NEEDED: (u32, u32) = (6, 1);
+/// Oldest kernel the ring's probe accepts.
+const KERNEL_NEEDED: (u32, u32) = hawser_ring::setup::KERNEL_MIN;
 /// Oldest kernel the ring's conformance list has run on.
 const KERNEL_TESTED: (u32, u32) = (6, 18);
 /// Ordinary descriptors beside rings and listeners: standard streams, log segments being written

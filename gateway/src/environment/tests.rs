@@ -91,8 +91,8 @@ fn forbidden_io_uring_and_an_old_kernel_refuse_by_name() {
     assert_one(&findings(&[], path, "2\n").errors, &["kernel.io_uring_disabled is 2"]);
     assert_one(&findings(&[], path, "1\n").warnings, &["kernel.io_uring_disabled is 1"]);
     let path = "proc/sys/kernel/osrelease";
-    assert_one(&findings(&[], path, "5.15.0-91-generic\n").errors, &["5.15", "6.1"]);
-    assert_one(&findings(&[], path, "6.8.0\n").warnings, &["6.8", "6.18"]);
+    assert_one(&findings(&[], path, "5.15.0-91-generic\n").errors, &["5.15", "6.12"]);
+    assert_one(&findings(&[], path, "6.14.0\n").warnings, &["6.14", "6.18"]);
 }
 
 #[test]
