@@ -2,7 +2,7 @@
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
 use hawser_router::{
-    Location, Recovered, Recovery,
+    Recovered, Recovery,
     record::Framed,
     store::{
         Disk,
@@ -188,7 +188,7 @@ pub fn recover(
         if refused.is_none() {
             let RecordView { kind, shard, position, payload, .. } = record;
             let framed = Framed { kind, shard, position, payload };
-            refused = recovery.apply(&framed, Location(location.0)).err();
+            refused = recovery.apply(&framed, location).err();
         }
     })
     .map_err(|damage| failed(&damage))?;

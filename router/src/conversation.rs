@@ -7,8 +7,9 @@
 //!
 //! Invariant: a request number at or below `highest` is never given a second sequence.
 
-use crate::record::{ANSWER_BYTES, Location};
+use crate::record::ANSWER_BYTES;
 use crate::slab::Slab;
+use crate::store::log::Location;
 use hashbrown::HashTable;
 use hawser_codec::link::Key;
 use std::collections::VecDeque;

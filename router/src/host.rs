@@ -27,9 +27,9 @@ pub use counters::{HostCounters, Mark};
 pub use settings::HostSettings;
 
 use crate::key::shard_of;
-use crate::record::Location;
 use crate::recovery::Recovered;
 use crate::shard::{SHARDS, Shard};
+use crate::store::log::Location;
 use commit::Commit;
 use entry::Pending;
 use hawser_codec::link::{Announce, Damaged, Downlink, Key, Peer, Uplink};

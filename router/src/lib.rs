@@ -15,5 +15,5 @@ pub mod store;
 
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;
-pub use record::Location;
 pub use recovery::{Recovered, Recovery};
+pub use store::log::Location;

@@ -28,30 +28,6 @@ pub const ANSWER_BYTES: usize = 48;
 /// Version of every payload written.
 const VERSION: u8 = 1;
 
-/// A place in the log: lane (6 bits), segment (30), offset (28). 0 is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Location(pub u64);
-
-impl Location {
-    /// No place.
-    pub const NONE: Location = Location(0);
-
-    /// Lane it is in.
-    pub fn lane(self) -> u8 {
-        (self.0 >> 58) as u8
-    }
-
-    /// Segment of the lane.
-    pub fn segment(self) -> u32 {
-        (self.0 >> 28) as u32 & 0x3fff_ffff
-    }
-
-    /// The place `bytes` further on in the same segment.
-    pub fn plus(self, bytes: u64) -> Location {
-        Location(self.0 + bytes)
-    }
-}
-
 /// Bytes that are no record of a known version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;

@@ -12,8 +12,9 @@ use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
 use crate::directory::{Device, Place};
 use crate::host::{SectionDamaged, restore};
 use crate::key::shard_of;
-use crate::record::{self, Framed, INDEX_ENTRIES, Location, Unreadable};
+use crate::record::{self, Framed, INDEX_ENTRIES, Unreadable};
 use crate::shard::{SHARDS, Shard};
+use crate::store::log::Location;
 use hawser_codec::link::Key;
 use std::collections::BTreeMap;
 

@@ -195,10 +195,10 @@ impl Hosting {
     pub(super) fn collect_durable(&mut self, now: Now, mesh: &mut MeshPort) {
         while let Some(durable) = self.lane.as_mut().and_then(|lane| lane.writer.pop_durable()) {
             if durable.host == self.index {
-                self.on_durable(now, durable.run, Location(durable.base.0));
+                self.on_durable(now, durable.run, durable.base);
             } else {
                 let life = self.life_number;
-                let (run, base): (u64, Location) = (durable.run, Location(durable.base.0));
+                let (run, base) = (durable.run, durable.base);
                 mesh.send(usize::from(durable.host), Parcel::Durable { life, run, base });
             }
         }

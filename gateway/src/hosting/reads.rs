@@ -73,12 +73,7 @@ impl SegmentReader {
             });
             self.reads[slot as usize] = Some(InFlight { life, id: read.id, open });
             let token = Token::new(Operation::Read, slot, 0);
-            ring.read(
-                entry.file,
-                hawser_router::store::log::Location(read.location.0).offset(),
-                read.length,
-                token,
-            );
+            ring.read(entry.file, read.location.offset(), read.length, token);
         }
     }
 

@@ -8,8 +8,9 @@
 use super::Host;
 use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, Place, User};
-use crate::record::{Field, Location, Unreadable};
+use crate::record::{Field, Unreadable};
 use crate::shard::Shard;
+use crate::store::log::Location;
 use hawser_codec::link::Key;
 
 /// Version of sections written.

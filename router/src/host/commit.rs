@@ -9,7 +9,7 @@
 use super::counters::{HostCounters, Mark};
 use super::settings::{HostSettings, RUN_CUT_BYTES, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
 use super::{Outputs, RunOutput};
-use crate::record::Location;
+use crate::store::log::Location;
 use std::collections::VecDeque;
 
 /// A place in a frame where the location of a message is wanted that has none yet.

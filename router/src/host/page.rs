@@ -17,7 +17,8 @@ use super::settings::{
 };
 use super::{Host, own};
 use crate::directory::{Mode, User};
-use crate::record::{self, Framed, INDEX_BYTES, INDEX_ENTRIES, INDEX_LEVELS, Location};
+use crate::record::{self, Framed, INDEX_BYTES, INDEX_ENTRIES, INDEX_LEVELS};
+use crate::store::log::Location;
 use hawser_codec::code;
 use hawser_codec::link::{PageEnd, PageStart, Read};
 use hawser_codec::time::Now;

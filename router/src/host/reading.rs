@@ -3,7 +3,8 @@
 use super::ReadRequest;
 use super::window::LookUp;
 use crate::key::shard_of;
-use crate::record::{self, Framed, HEADER_BYTES, Location};
+use crate::record::{self, Framed, HEADER_BYTES};
+use crate::store::log::Location;
 use hawser_codec::link::{Connection, Deliver, Key};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -6,7 +6,8 @@ use super::reading::ReadFor;
 use super::settings::{LOOKUP_DEPTH_MAX, LOOKUPS_MAX};
 use super::{Host, own};
 use crate::conversation::{Sender, Spilled, decode_answers, fingerprint};
-use crate::record::{self, Framed, Location};
+use crate::record::{self, Framed};
+use crate::store::log::Location;
 use hawser_codec::link::Key;
 use hawser_codec::time::Now;
 

@@ -45,6 +45,13 @@ impl Location {
         Self::new(base.lane(), base.segment(), base.offset() + offset_in_run as u64)
     }
 
+    /// The place `bytes` further on in the same segment file.
+    #[must_use]
+    pub fn plus(self, bytes: u64) -> Self {
+        debug_assert!(self.offset() + bytes < SEGMENT_BYTES_MAX);
+        Self(self.0 + bytes)
+    }
+
     /// Whether this is [`Location::NONE`].
     #[must_use]
     pub fn is_none(self) -> bool {
