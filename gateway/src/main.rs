@@ -161,7 +161,6 @@ fn introduce(config: &Config) {
 
 /// Waits for signals until the workers have ended.
 fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
-    introduce(reload.config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(watch(&reload, &running)),
@@ -186,6 +185,8 @@ async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
     let mut interrupt = on(SignalKind::interrupt())?;
     let mut terminate = on(SignalKind::terminate())?;
     let mut hangup = on(SignalKind::hangup())?;
+    // Who reads "ready" may send a signal at once, so it is said only now.
+    introduce(config);
     let mut tick = tokio::time::interval(WATCH);
     loop {
         tokio::select! {

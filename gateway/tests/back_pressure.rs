@@ -601,3 +601,20 @@ fn one_page_is_under_way_at_a_time_until_it_counts_as_lost() {
     client.peer.send(&question);
     gateway.run("the next question", |gateway| gateway.heard.reads == 2);
 }
+
+#[test]
+fn a_shorter_heartbeat_counts_from_its_announcement() {
+    let world = tight(Faults::none());
+    let mut gateway = Gateway::new(&world, 2);
+    let mut client = gateway.client("anna");
+    let mut soon = Vec::new();
+    client.encoder.ping(&mut soon, 0, 0, &Beat { next_ms: 5_000 });
+    client.peer.send(&soon);
+    gateway.run("the pong", |_| client.read().contains(&Said::Pong));
+    // 5 s and the grace of 10 s: well before the 40 s that the login had filed.
+    let mut said = Vec::new();
+    gateway.pass(14, |_| said.extend(client.read()));
+    assert_eq!(said, []);
+    gateway.pass(3, |_| said.extend(client.read()));
+    assert_eq!(said, [Said::Fatal(code::TIMEOUT)]);
+}

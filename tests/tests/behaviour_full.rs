@@ -10,9 +10,8 @@ use hawser_tests::{
 #[test]
 fn beyond_the_limit_a_newcomer_is_told_and_finds_room_once_somebody_leaves() {
     let gateway = Setup::new().setting("limits.max_connections", 4).workers(2).start();
-    let mut held: Vec<RawClient> = (0..4)
-        .map(|_| RawClient::login(gateway.native(), &random_name(), "phone").0)
-        .collect();
+    let mut held: Vec<RawClient> =
+        (0..4).map(|_| RawClient::login(gateway.native(), &random_name(), "phone").0).collect();
 
     let mut newcomer = RawClient::connect(gateway.native());
     let farewell = newcomer.farewell();

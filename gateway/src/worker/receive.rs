@@ -74,6 +74,7 @@ impl<R: Ring> Worker<R> {
         match result {
             Ok(Some(lease)) => {
                 let filled = lease.length >= self.settings.buffer_bytes;
+                let silence = self.connections.get_mut(handle).map_or(0, |held| held.silence);
                 let flow = self.on_lease(handle, &lease);
                 self.ring.give_back(lease);
                 if let Err(farewell) = flow {
@@ -81,7 +82,7 @@ impl<R: Ring> Worker<R> {
                     return self.dismiss(handle, &farewell, reason);
                 }
                 self.mark_dirty(handle);
-                self.after_bytes(handle, filled, more);
+                self.after_bytes(handle, filled, more, silence);
             }
             // What it said before is still to be taken: the end is met again after that.
             Ok(None) if self.has_left_over(handle) => self.cool(handle),
@@ -112,8 +113,9 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Decides what is armed next after bytes came.
-    fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool) {
+    /// Decides what is armed next after bytes came, and whether a deadline has moved forward;
+    /// `silence` is what was allowed before them.
+    fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool, silence: u16) {
         self.quieten(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if connection.flow != Flow::Open {
@@ -121,6 +123,7 @@ impl<R: Ring> Worker<R> {
             return;
         }
         let frame_begun = connection.partial != Queue::NONE && connection.since == self.tick;
+        let is_sooner = frame_begun || connection.silence < silence;
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
             // The watch is edge-like: a buffer that came back full may have left bytes behind.
@@ -128,8 +131,9 @@ impl<R: Ring> Worker<R> {
             Receiving::Hot if !more => self.arm(handle),
             _ => {}
         }
-        if frame_begun {
-            // Its end is due before the heartbeat that the timer was filed for.
+        if is_sooner {
+            // The end of a frame, or a shorter heartbeat just announced, is due before what the
+            // timer was filed for.
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
         }
