@@ -9,10 +9,14 @@
 //! A turn ends with everything it produced handed on: nothing waits for the next one but what a
 //! bound cut off. The worker runs unchanged on the real and on the simulated ring.
 
+mod accept;
 mod close;
+mod fleet;
 mod flow;
 mod receive;
 mod timeout;
+
+pub use fleet::{Fleet, Phase};
 
 use crate::{
     connection::{Connection, Flow, Receiving, State},
@@ -29,17 +33,13 @@ use crate::{
 };
 use hawser_codec::{code, link::Downlink, time::Now};
 use hawser_ring::{
-    Completion, Errno, Event, Listener, Operation, Ring, RingAddress, Socket, SocketOptions, Token,
-    Wait,
+    Completion, Errno, Event, Listener, Operation, Ring, Socket, SocketOptions, Token, Wait,
 };
 use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 /// `ENOBUFS`, `EAGAIN`, `ECANCELED` and `EINTR` as every Linux has them.
@@ -47,79 +47,6 @@ const ENOBUFS: Errno = Errno(105);
 const EAGAIN: Errno = Errno(11);
 const ECANCELED: Errno = Errno(125);
 const EINTR: Errno = Errno(4);
-
-/// What the process wants of its workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Serve.
-    Serving = 0,
-    /// Take nobody new, ask all to leave.
-    Draining = 1,
-    /// End now.
-    Stopping = 2,
-}
-
-/// What all workers of a process share, besides the mesh.
-pub struct Fleet {
-    phase: AtomicU8,
-    /// Connections each worker holds or is about to get.
-    pub loads: Box<[AtomicU32]>,
-    /// Ring of each worker, 0 until known.
-    pub addresses: Box<[std::sync::OnceLock<RingAddress>]>,
-    /// Workers with something left to do before the process may end.
-    busy: Box<[AtomicBool]>,
-    /// Settings to be taken over, and how often there were new ones.
-    offered: Mutex<Option<Arc<SessionSettings>>>,
-    edition: AtomicU32,
-}
-
-impl Fleet {
-    /// A fleet of `workers` workers, serving.
-    pub fn new(workers: usize) -> Self {
-        Self {
-            phase: AtomicU8::new(Phase::Serving as u8),
-            loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
-            addresses: (0..workers).map(|_| std::sync::OnceLock::new()).collect(),
-            busy: (0..workers).map(|_| AtomicBool::new(true)).collect(),
-            offered: Mutex::new(None),
-            edition: AtomicU32::new(0),
-        }
-    }
-
-    /// Gives all workers new settings for sessions; they take them over at their next turn (wake
-    /// them). Who is logged in stays so.
-    pub fn offer(&self, settings: Arc<SessionSettings>) {
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
-        self.edition.fetch_add(1, Ordering::Release);
-    }
-
-    /// What the process wants.
-    pub fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Serving,
-            1 => Phase::Draining,
-            _ => Phase::Stopping,
-        }
-    }
-
-    /// Changes it; workers see it at their next turn (wake them).
-    pub fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
-    }
-
-    /// Notes whether `worker` has something left to do. True if any worker has.
-    fn report(&self, worker: usize, busy: bool) -> bool {
-        self.busy[worker].store(busy, Ordering::Release);
-        self.busy.iter().any(|busy| busy.load(Ordering::Acquire))
-    }
-
-    /// The worker with the fewest connections.
-    pub fn emptiest(&self) -> usize {
-        let loads = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).enumerate();
-        loads.min_by_key(|(_, load)| *load).map_or(0, |(index, _)| index)
-    }
-}
 
 /// Settings of one worker.
 #[derive(Clone)]
@@ -325,15 +252,9 @@ impl<R: Ring> Worker<R> {
         self.go_on()
     }
 
-    /// One load a turn; the lock is taken only when there is something new.
     fn take_over_settings(&mut self) {
-        let edition = self.fleet.edition.load(Ordering::Acquire);
-        if edition != self.edition {
-            self.edition = edition;
-            let offered = self.fleet.offered.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(settings) = offered.as_ref() {
-                self.sessions.take_over(settings.clone());
-            }
+        if let Some(settings) = self.fleet.newer_than(&mut self.edition) {
+            self.sessions.take_over(settings);
         }
     }
 
@@ -451,105 +372,6 @@ impl<R: Ring> Worker<R> {
             _ => {}
         }
         self.advance_close(handle);
-    }
-
-    /// Keeps accepts in flight as long as slots are free beyond the reserve.
-    fn accept_more(&mut self) {
-        if self.fleet.phase() != Phase::Serving {
-            return;
-        }
-        // Beyond it the backlog waits: those already here would time out behind newcomers, come
-        // back, and make it worse.
-        let workers = self.fleet.loads.len() as u32;
-        if self.levels.greeting >= (limits::GREETINGS_MAX / workers).max(limits::GREETINGS_MIN) {
-            return;
-        }
-        let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
-        for (index, door) in self.doors.iter_mut().enumerate() {
-            while door.accepts < limits::ACCEPTS_IN_FLIGHT
-                && self.ring.free_slots() > in_flight + limits::ACCEPT_SLOTS_LOW
-            {
-                door.asked = door.asked.wrapping_add(1);
-                let token = Token::new(Operation::Accept, index as u32, door.asked);
-                self.ring.accept(door.listener, token);
-                door.accepts += 1;
-                in_flight += 1;
-            }
-        }
-    }
-
-    fn on_accepted(&mut self, token: Token, result: Result<(Socket, SocketAddr), Errno>) {
-        if let Some(door) = self.doors.get_mut(token.slot as usize) {
-            door.accepts -= 1;
-        }
-        match result {
-            Ok((socket, _peer)) => {
-                self.metrics.accepted.add(1);
-                self.admit(socket);
-            }
-            // The peer left before it was accepted, or the table was full after all.
-            Err(_) => self.metrics.closed.at(CloseReason::Full).add(1),
-        }
-    }
-
-    fn on_arrived(&mut self, result: Result<Socket, Errno>) {
-        if let Ok(socket) = result {
-            self.hold(socket);
-        }
-    }
-
-    /// Keeps a new connection, passes it to the emptiest worker when this one has its share, or
-    /// tells it that the process is full.
-    fn admit(&mut self, socket: Socket) {
-        let own = &self.fleet.loads[self.settings.index];
-        if own.load(Ordering::Relaxed) < self.settings.share {
-            own.fetch_add(1, Ordering::Relaxed);
-            self.hold(socket);
-            return;
-        }
-        let to = self.fleet.emptiest();
-        let has_room = self.fleet.loads[to].load(Ordering::Relaxed) < self.settings.share;
-        match self.fleet.addresses[to].get().copied().filter(|_| has_room) {
-            Some(address) => {
-                self.fleet.loads[to].fetch_add(1, Ordering::Relaxed);
-                let there = Token::new(Operation::Arrive, to as u32, 0);
-                // The generation says to whom it was counted, should it come back.
-                let token = Token::new(Operation::Pass, socket.0, to as u32);
-                self.ring.pass(socket, address, there, token);
-            }
-            None => {
-                own.fetch_add(1, Ordering::Relaxed);
-                let handle = self.hold(socket);
-                let farewell = Farewell {
-                    code: code::CONNECTIONS_FULL,
-                    text: String::new(),
-                    retry_after_ms: limits::FULL_RETRY_MS,
-                };
-                self.dismiss(handle, &farewell, CloseReason::Full);
-            }
-        }
-    }
-
-    fn on_passed(&mut self, token: Token, result: Result<(), Errno>) {
-        if result.is_err() {
-            // The other table was full after all: the connection stays here.
-            self.fleet.loads[token.generation as usize].fetch_sub(1, Ordering::Relaxed);
-            self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
-            self.hold(Socket(token.slot));
-        } else {
-            self.metrics.passed.add(1);
-        }
-    }
-
-    /// Begins a connection that is already counted in this worker's load.
-    fn hold(&mut self, socket: Socket) -> Handle {
-        let silence = self.handshake_ticks() as u16;
-        let connection = Connection::new(self.tick, silence);
-        let handle = self.connections.insert(socket.0, connection);
-        self.levels.greeting += 1;
-        self.wheel.file(handle.slot, self.tick + Tick::from(silence));
-        self.arm(handle);
-        handle
     }
 
     fn handshake_ticks(&self) -> Tick {

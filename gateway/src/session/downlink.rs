@@ -1,0 +1,201 @@
+//! From the hosts to the client: link frames in, native frames out.
+
+use super::*;
+
+impl Sessions {
+    /// A link frame for one connection. `Announce` is the worker's affair and never comes here.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_downlink(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        downlink: &Downlink<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        if matches!(connection.state, State::Leaving | State::Closing) {
+            return Ok(());
+        }
+        match downlink {
+            Downlink::LoggedIn(logged_in) if logged_in.announced => Ok(()),
+            Downlink::LoggedIn(logged_in) => {
+                self.welcome(connection, logged_in, outlet);
+                Ok(())
+            }
+            Downlink::LoginRefused(refused) => Err(Farewell {
+                retry_after_ms: refused.retry_after_ms,
+                ..Farewell::of(refused.code)
+            }),
+            Downlink::Accepted(accepted) => {
+                connection.requests = connection.requests.saturating_sub(1);
+                outlet.metrics.frames_out.at(FrameKind::Acknowledge).add(1);
+                let queue = outlet.pool.open(&mut connection.queued);
+                let acknowledge = Acknowledge {
+                    client_seq: accepted.client_seq,
+                    sequence: accepted.sequence,
+                    time_ms: accepted.time_ms,
+                };
+                self.encoder.acknowledge(queue, accepted.channel, 0, &acknowledge);
+                Ok(())
+            }
+            Downlink::Refused(refused) => {
+                connection.requests = connection.requests.saturating_sub(1);
+                let (code, retry_after_ms) = (refused.code, refused.retry_after_ms);
+                self.refuse(
+                    connection,
+                    refused.channel,
+                    refused.client_seq,
+                    code,
+                    retry_after_ms,
+                    outlet,
+                );
+                Ok(())
+            }
+            Downlink::Deliver(deliver) => {
+                self.deliver(connection, handle, deliver, outlet);
+                Ok(())
+            }
+            Downlink::Head(head) => {
+                connection.stalled = false;
+                let queue = outlet.pool.open(&mut connection.queued);
+                self.encoder.head(queue, 0, 0, &Head { head: head.head });
+                Ok(())
+            }
+            Downlink::PageStart(start) => {
+                self.page =
+                    Some(PageUnderWay { channel: start.channel, request: start.request, count: 0 });
+                Ok(())
+            }
+            Downlink::PageEnd(end) => {
+                self.end_page(connection, end, outlet);
+                Ok(())
+            }
+            Downlink::Kick(kick) => Err(Farewell::of(kick.code)),
+            // To a slow reader it is not worth its memory: the next one makes it good.
+            Downlink::PeerReceipt(_) if outlet.waiting(connection) > outlet.marks.push => Ok(()),
+            Downlink::PeerReceipt(receipt) => {
+                let queue = outlet.pool.open(&mut connection.queued);
+                let receipt = Receipt {
+                    conversation: text(receipt.peer_name),
+                    what: receipt.what,
+                    sequence: receipt.sequence,
+                };
+                self.encoder.receipt(queue, 0, 0, &receipt);
+                Ok(())
+            }
+            Downlink::Announce(_) => Ok(()),
+        }
+    }
+
+    fn welcome(
+        &mut self,
+        connection: &mut Connection,
+        logged_in: &link::LoggedIn,
+        outlet: &mut Outlet<'_>,
+    ) {
+        connection.state = State::Open;
+        connection.epoch = logged_in.epoch;
+        outlet.metrics.logins.add(1);
+        let login_expires_ms = match connection.expires_s {
+            u32::MAX => u64::MAX,
+            seconds => u64::from(seconds) * 1000,
+        };
+        let settings = &self.settings;
+        let identity = Identity {
+            realm: connection.realm,
+            user: text(self.names.user(connection)).to_owned(),
+            device: text(self.names.device(connection)).to_owned(),
+            expires_ms: login_expires_ms,
+        };
+        let token = settings.resume.seal(&ResumeClaims::of(
+            &identity,
+            connection.epoch,
+            outlet.now.wall_ms,
+            settings.resume_lifetime_s,
+        ));
+        let welcome = Welcome {
+            version: limits::PROTOCOL_VERSION,
+            server_time_ms: outlet.now.wall_ms,
+            heartbeat_s: self.heartbeat_of(connection),
+            resume_token: &token,
+            head: logged_in.head,
+            cursor: logged_in.cursor,
+            floor: logged_in.floor,
+            frame_bytes_max: settings.frames.body_bytes_max,
+            requests_max: settings.requests_max,
+            compression: 0,
+        };
+        self.encoder.welcome(outlet.pool.open(&mut connection.queued), 0, 0, &welcome);
+    }
+
+    fn deliver(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        deliver: &link::Deliver<'_>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        if !deliver.page && outlet.waiting(connection) > outlet.marks.push {
+            // The entry stays in the mailbox; the client will be told the head and read it there.
+            if !connection.stalled {
+                connection.stalled = true;
+                outlet.metrics.outbound_stalls.add(1);
+                link::Stall {
+                    connection: handle.to_u64(),
+                    user: connection.user,
+                    device: connection.device,
+                }
+                .put(outlet.uplinks.to(&connection.user));
+            }
+            return;
+        }
+        let (channel, flags) = match (&mut self.page, deliver.page) {
+            (Some(page), true) => {
+                page.count += 1;
+                (page.channel, FLAG_PAGE)
+            }
+            _ => (0, 0),
+        };
+        outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
+        let notify = Notify {
+            number: deliver.number,
+            conversation: text(deliver.peer_name),
+            sequence: deliver.sequence,
+            sender: text(deliver.sender_name),
+            device: text(deliver.device_name),
+            incarnation: deliver.incarnation,
+            client_seq: deliver.client_seq,
+            uuid: deliver.uuid,
+            time_ms: deliver.time_ms,
+            content: deliver.content,
+            receipts: deliver.receipts,
+            own: deliver.own,
+            body: deliver.body,
+        };
+        self.encoder.notify(outlet.pool.open(&mut connection.queued), channel, flags, &notify);
+    }
+
+    fn end_page(
+        &mut self,
+        connection: &mut Connection,
+        end: &link::PageEnd,
+        outlet: &mut Outlet<'_>,
+    ) {
+        connection.page_since = 0;
+        let Some(page) = self.page.take() else { return };
+        if end.code != 0 {
+            self.refuse(connection, page.channel, 0, end.code, end.retry_after_ms, outlet);
+            return;
+        }
+        let answer = Page {
+            request: page.request,
+            count: page.count,
+            head: end.head,
+            cursor: end.cursor,
+            floor: end.floor,
+            more: end.more,
+        };
+        self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, 0, &answer);
+    }
+}

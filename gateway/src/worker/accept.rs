@@ -1,0 +1,108 @@
+//! How connections come: accepted, kept or passed on, refused when the process is full.
+
+use super::*;
+
+impl<R: Ring> Worker<R> {
+    /// Keeps accepts in flight as long as slots are free beyond the reserve.
+    pub(super) fn accept_more(&mut self) {
+        if self.fleet.phase() != Phase::Serving {
+            return;
+        }
+        // Beyond it the backlog waits: those already here would time out behind newcomers, come
+        // back, and make it worse.
+        let workers = self.fleet.loads.len() as u32;
+        if self.levels.greeting >= (limits::GREETINGS_MAX / workers).max(limits::GREETINGS_MIN) {
+            return;
+        }
+        let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            while door.accepts < limits::ACCEPTS_IN_FLIGHT
+                && self.ring.free_slots() > in_flight + limits::ACCEPT_SLOTS_LOW
+            {
+                door.asked = door.asked.wrapping_add(1);
+                let token = Token::new(Operation::Accept, index as u32, door.asked);
+                self.ring.accept(door.listener, token);
+                door.accepts += 1;
+                in_flight += 1;
+            }
+        }
+    }
+
+    pub(super) fn on_accepted(
+        &mut self,
+        token: Token,
+        result: Result<(Socket, SocketAddr), Errno>,
+    ) {
+        if let Some(door) = self.doors.get_mut(token.slot as usize) {
+            door.accepts -= 1;
+        }
+        match result {
+            Ok((socket, _peer)) => {
+                self.metrics.accepted.add(1);
+                self.admit(socket);
+            }
+            // The peer left before it was accepted, or the table was full after all.
+            Err(_) => self.metrics.closed.at(CloseReason::Full).add(1),
+        }
+    }
+
+    pub(super) fn on_arrived(&mut self, result: Result<Socket, Errno>) {
+        if let Ok(socket) = result {
+            self.hold(socket);
+        }
+    }
+
+    /// Keeps a new connection, passes it to the emptiest worker when this one has its share, or
+    /// tells it that the process is full.
+    fn admit(&mut self, socket: Socket) {
+        let own = &self.fleet.loads[self.settings.index];
+        if own.load(Ordering::Relaxed) < self.settings.share {
+            own.fetch_add(1, Ordering::Relaxed);
+            self.hold(socket);
+            return;
+        }
+        let to = self.fleet.emptiest();
+        let has_room = self.fleet.loads[to].load(Ordering::Relaxed) < self.settings.share;
+        match self.fleet.addresses[to].get().copied().filter(|_| has_room) {
+            Some(address) => {
+                self.fleet.loads[to].fetch_add(1, Ordering::Relaxed);
+                let there = Token::new(Operation::Arrive, to as u32, 0);
+                // The generation says to whom it was counted, should it come back.
+                let token = Token::new(Operation::Pass, socket.0, to as u32);
+                self.ring.pass(socket, address, there, token);
+            }
+            None => {
+                own.fetch_add(1, Ordering::Relaxed);
+                let handle = self.hold(socket);
+                let farewell = Farewell {
+                    code: code::CONNECTIONS_FULL,
+                    text: String::new(),
+                    retry_after_ms: limits::FULL_RETRY_MS,
+                };
+                self.dismiss(handle, &farewell, CloseReason::Full);
+            }
+        }
+    }
+
+    pub(super) fn on_passed(&mut self, token: Token, result: Result<(), Errno>) {
+        if result.is_err() {
+            // The other table was full after all: the connection stays here.
+            self.fleet.loads[token.generation as usize].fetch_sub(1, Ordering::Relaxed);
+            self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
+            self.hold(Socket(token.slot));
+        } else {
+            self.metrics.passed.add(1);
+        }
+    }
+
+    /// Begins a connection that is already counted in this worker's load.
+    fn hold(&mut self, socket: Socket) -> Handle {
+        let silence = self.handshake_ticks() as u16;
+        let connection = Connection::new(self.tick, silence);
+        let handle = self.connections.insert(socket.0, connection);
+        self.levels.greeting += 1;
+        self.wheel.file(handle.slot, self.tick + Tick::from(silence));
+        self.arm(handle);
+        handle
+    }
+}
