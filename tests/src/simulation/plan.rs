@@ -88,7 +88,8 @@ pub struct Plan {
     pub notify_timeout_us: u64,
     /// Heartbeat of all classes, seconds.
     pub heartbeat_s: u16,
-    /// Connections a worker holds before it passes new ones on.
+    /// Connections a worker holds before it passes new ones on; more where all workers together
+    /// would not hold the devices.
     pub share: u32,
     random: Random,
 }

@@ -125,7 +125,7 @@ impl Process {
                 let now = machine.world.now();
                 Hosting::new(settings, now, storage.clone(), Box::new(end), counters, rebuilt)
             });
-            let settings = worker_settings(plan, index, hosts);
+            let settings = worker_settings(plan, index, workers, hosts);
             let counters = metrics.workers[index].clone();
             let worker = Worker::new(
                 settings,
@@ -255,13 +255,17 @@ fn ring_settings(plan: &Plan) -> RingSettings {
     }
 }
 
-fn worker_settings(plan: &Plan, index: usize, hosts: u16) -> WorkerSettings {
+fn worker_settings(plan: &Plan, index: usize, workers: u16, hosts: u16) -> WorkerSettings {
+    // Room for every device and the reader of each mailbox at the end, twice: a connection that was
+    // left behind takes a place until the server has noticed.
+    let (devices, users) = (plan.devices.iter().sum::<usize>(), plan.devices.len());
+    let needed = 2 * (devices + users) as u32;
     WorkerSettings {
         index,
         hosts,
         listeners: vec![address()],
         slots: SLOTS,
-        share: plan.share,
+        share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,
         close_ms: 1_000,
         options: SocketOptions {
