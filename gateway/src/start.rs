@@ -320,7 +320,8 @@ fn build(
     let ring = UringRing::new(ring_settings(config)).map_err(|refusal| refusal.to_string())?;
     let index = settings.index;
     let hosting = part.map(|part| {
-        part.replies.set_waker(ring.waker());
+        let waker = ring.waker();
+        part.replies.set_wake(move || waker.wake());
         let counters = part.metrics.hosts[index].clone();
         Hosting::new(
             part.settings,

@@ -1,12 +1,15 @@
 //! The router tier: numbers messages, keeps them, and brings them to every device once.
 //!
 //! [`Host`] is the pure core: no IO, no clock, no thread, no randomness. [`Recovery`] rebuilds it
-//! from checkpoint sections and log records. [`record`] says what the log holds.
+//! from checkpoint sections and log records. [`record`] says what the log holds. [`hosting`] feeds a
+//! host and carries out what it asks.
 
 mod conversation;
 mod directory;
 pub mod host;
+pub mod hosting;
 pub mod key;
+pub mod metrics;
 pub mod record;
 pub mod recovery;
 mod shard;

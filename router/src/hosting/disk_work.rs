@@ -2,8 +2,8 @@
 //! dropped, the log read back. No thread and no clock of its own, so that the simulator runs the
 //! same work on a virtual disk.
 
-use crate::storage::{Done, Job, recover};
-use hawser_router::store::{
+use super::storage::{Done, Job, recover};
+use crate::store::{
     Disk,
     log::{
         CheckpointWriter, Checkpoints,

@@ -1,13 +1,12 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
-use crate::{
+use super::{
     disk_work::{DiskWork, DiskWorkSettings},
     storage::{Background, Done, Job},
 };
+use crate::store::Disk;
 use crossbeam::queue::SegQueue;
-use hawser_ring::Waker;
-use hawser_router::store::Disk;
 use std::{
     io,
     sync::{Arc, OnceLock, mpsc},
@@ -24,19 +23,19 @@ const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Replies {
     done: SegQueue<Done>,
-    waker: OnceLock<Arc<dyn Waker>>,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Replies {
     /// Whom to wake when something is done.
-    pub fn set_waker(&self, waker: Arc<dyn Waker>) {
-        self.waker.get_or_init(|| waker);
+    pub fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake.get_or_init(|| Box::new(wake));
     }
 
     fn push(&self, done: Done) {
         self.done.push(done);
-        if let Some(waker) = self.waker.get() {
-            waker.wake();
+        if let Some(wake) = self.wake.get() {
+            wake();
         }
     }
 }

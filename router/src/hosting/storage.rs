@@ -1,7 +1,7 @@
 //! What a shard host asks of the disk besides appends and reads of records: segments to be made,
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
-use hawser_router::{
+use crate::{
     Recovered, Recovery,
     record::Framed,
     store::{
@@ -184,7 +184,7 @@ pub fn recover(
             recovery.lane_begins(lane, lowest.segment);
         }
     }
-    let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
+    let read = crate::store::log::recover(disk, salt, starts, &mut |record, location| {
         if refused.is_none() {
             let RecordView { kind, shard, position, payload, .. } = record;
             let framed = Framed { kind, shard, position, payload };
