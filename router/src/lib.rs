@@ -10,6 +10,7 @@ pub mod host;
 pub mod hosting;
 pub mod key;
 pub mod metrics;
+pub mod process;
 pub mod record;
 pub mod recovery;
 mod shard;
