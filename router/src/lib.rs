@@ -1,12 +1,14 @@
 //! The router tier: numbers messages, keeps them, and brings them to every device once.
 //!
 //! [`Host`] is the pure core: no IO, no clock, no thread, no randomness. [`Recovery`] rebuilds it
-//! from checkpoint sections and log records. [`record`] says what the log holds.
+//! from checkpoint sections and log records. [`record`] says what the log holds. [`link`] carries
+//! the tiers' frames between processes.
 
 mod conversation;
 mod directory;
 pub mod host;
 pub mod key;
+pub mod link;
 pub mod record;
 pub mod recovery;
 mod shard;
