@@ -196,7 +196,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         disk,
         salt: header.salt(),
         answers_max,
-        hosts,
+        hosts: hosts.into(),
         lanes,
         segment_bytes: config.store.segment_bytes,
         retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },

@@ -61,6 +61,8 @@ pub struct Hosting {
     life_number: u32,
     lane: Option<LaneShell>,
     lane_owner: u16,
+    /// Worker whose thread this is.
+    local_worker: Option<u16>,
     reader: SegmentReader,
     outputs: Outputs,
     local: VecDeque<Vec<u8>>,
@@ -90,7 +92,8 @@ impl Hosting {
         let index = settings.host;
         let mut hosting = Self {
             index,
-            lane_owner: index % storage.lanes,
+            lane_owner: if rebuilt.lane.is_some() { index } else { index % storage.lanes },
+            local_worker: Some(index),
             reader: SegmentReader::new(storage.directory.clone()),
             settings,
             storage,
@@ -112,6 +115,18 @@ impl Hosting {
         };
         hosting.begin_life(now, rebuilt);
         hosting
+    }
+
+    /// A host without a worker on its thread: all it says leaves as parcels.
+    #[must_use]
+    pub fn without_worker(mut self) -> Self {
+        self.local_worker = None;
+        self
+    }
+
+    /// Counts from 1 how often the host has begun anew.
+    pub fn life(&self) -> u32 {
+        self.life_number
     }
 
     /// The pure host, unless it is being rebuilt.
@@ -175,13 +190,8 @@ impl Hosting {
                 self.recycle(batch);
             }
             Parcel::Peer { batch, .. } => {
-                if let Life::Host(host) = &mut self.life
-                    && host.on_peer(now, from, &batch).is_err()
-                {
-                    self.metrics.link_damaged.add(1);
-                }
+                self.on_peer_batch(now, from, &batch);
                 self.recycle(batch);
-                self.seal(now);
             }
             Parcel::Run { run, urgent, records, .. } => {
                 if let Some(lane) = &mut self.lane {
@@ -195,8 +205,27 @@ impl Hosting {
         }
     }
 
-    /// Feeds a batch in slices, so that no run grows beyond what a lane takes.
-    fn on_uplinks(&mut self, now: Now, worker: u16, batch: &[u8]) {
+    /// Tells the host something that is no batch; one that is being rebuilt does not hear it.
+    pub fn tell(&mut self, now: Now, what: impl FnOnce(&mut Host)) {
+        if let Life::Host(host) = &mut self.life {
+            what(host);
+            self.seal(now);
+        }
+    }
+
+    /// A batch of another process's host, for this life of this one.
+    pub fn on_peer_batch(&mut self, now: Now, from: u16, batch: &[u8]) {
+        if let Life::Host(host) = &mut self.life
+            && host.on_peer(now, from, batch).is_err()
+        {
+            self.metrics.link_damaged.add(1);
+        }
+        self.seal(now);
+    }
+
+    /// Feeds a batch of a worker or origin in slices, so that no run grows beyond what a lane
+    /// takes.
+    pub fn on_uplinks(&mut self, now: Now, worker: u16, batch: &[u8]) {
         if !matches!(self.life, Life::Host(_)) {
             return self.refuse_all(worker, batch);
         }
@@ -239,7 +268,7 @@ impl Hosting {
             self.outgoing.push((usize::from(host), Parcel::Peer { life, batch }));
         }
         for (worker, batch) in outputs.downlinks.drain(..) {
-            if worker == self.index {
+            if self.local_worker == Some(worker) {
                 self.local.push_back(batch);
             } else {
                 self.outgoing.push((usize::from(worker), Parcel::Downlink(batch)));

@@ -73,9 +73,10 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
     /// As `pthread_create`.
     pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
         let (jobs, queue) = mpsc::channel();
-        let replies: Vec<Arc<Replies>> = (0..self.settings.hosts).map(|_| Arc::default()).collect();
-        let ends = replies.iter().enumerate().map(|(host, replies)| {
-            let jobs = DiskJobs { host: host as u16, jobs: jobs.clone(), replies: replies.clone() };
+        let hosts = self.settings.hosts.numbers();
+        let replies: Vec<Arc<Replies>> = hosts.clone().map(|_| Arc::default()).collect();
+        let ends = hosts.zip(&replies).map(|(host, replies)| {
+            let jobs = DiskJobs { host, jobs: jobs.clone(), replies: replies.clone() };
             (jobs, replies.clone())
         });
         let ends = ends.collect();
@@ -87,6 +88,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
 
     fn run(self, queue: &mpsc::Receiver<(u16, Job)>, replies: &[Arc<Replies>]) {
         let wall_ms = self.wall_ms;
+        let first = self.settings.hosts.numbers().start;
         let mut work = DiskWork::new(self.settings);
         let mut done = Vec::new();
         loop {
@@ -100,7 +102,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             for (host, done) in done.drain(..) {
-                replies[usize::from(host)].push(done);
+                replies[usize::from(host - first)].push(done);
             }
         }
     }

@@ -95,7 +95,7 @@ impl Hosting {
                 _ => {}
             }
         }
-        if worker == self.index {
+        if self.local_worker == Some(worker) {
             self.local.push_back(answers);
         } else {
             self.outgoing.push((usize::from(worker), Parcel::Downlink(answers)));

@@ -6,15 +6,8 @@
 
 use crate::hosting::{FileEvent, FileMode, LogFile, LogFiles};
 use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    fs::OpenOptions,
-    future::Future,
-    io,
-    ops::Range,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    rc::Rc,
+    cell::RefCell, collections::VecDeque, fs::OpenOptions, future::Future, io, ops::Range,
+    os::unix::fs::OpenOptionsExt, path::Path, rc::Rc,
 };
 use tokio_uring::{buf::BoundedBuf, fs::File};
 
