@@ -4,7 +4,7 @@
 //! workers listen before `/readyz` says yes.
 
 use crate::{
-    admin::{Admin, AdminKey},
+    admin::{self, Admin},
     auth::Authenticator,
     config::{Config, ConfigError, WritePolicy},
     disk_thread::{DiskThread, Replies},
@@ -143,7 +143,7 @@ fn random() -> Result<[u8; 32], StartError> {
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let read = |path: &std::path::Path| std::fs::read_to_string(path);
     let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
-    let admin_key = AdminKey::read(&config.admin, &read)?;
+    let admin_key = admin::read_key(&config.admin, &read)?;
 
     let data_dir = &config.store.data_dir;
     let disk = StdDisk::open(data_dir, true).map_err(environment)?;

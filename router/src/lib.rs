@@ -5,6 +5,7 @@
 //! host and carries out what it asks, [`link`] carries the tiers' frames between processes, and
 //! [`process`] is the tier as a process of its own.
 
+pub mod admin;
 mod conversation;
 mod directory;
 pub mod host;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod process;
 pub mod record;
 pub mod recovery;
+pub mod settings;
 mod shard;
 mod slab;
 pub mod store;
