@@ -12,6 +12,7 @@ pub mod host;
 pub mod hosting;
 pub mod key;
 pub mod link;
+pub mod log_tools;
 pub mod metrics;
 pub mod process;
 pub mod record;
