@@ -8,6 +8,7 @@
 
 use super::metrics::LinkMetrics;
 use crate::{
+    host::ORIGINS_MAX,
     hosting::{Parcel, Parcels},
     link::{
         BatchQueue, Family, LinkEnd, LinkEvent, LinkSession, PeerIdentity, Refusal, Role, Taken,
@@ -23,8 +24,6 @@ pub const LINKS_MAX: usize = 512;
 /// Of these, links that have not yet proved who they are: a handshake takes a round trip or two,
 /// and those who never finish it are gone after five seconds.
 pub const GREETINGS_MAX: usize = 64;
-/// Workers of all gateways together; the host's own bound.
-pub const ORIGINS_MAX: u16 = 1024;
 /// Bytes that may wait for one link beyond what its socket takes: a second of 50 MB/s. A gateway
 /// that is paused is noticed as silent before a busy router comes near it.
 pub const LINK_QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -230,7 +229,10 @@ impl Board {
             }
             _ => {
                 let text = format!("no room for {workers} more workers of gateways");
-                self.end(id, Refusal { retry_after_ms: 1000, ..Refusal::of(refusal_code::FULL, text) });
+                self.end(
+                    id,
+                    Refusal { retry_after_ms: 1000, ..Refusal::of(refusal_code::FULL, text) },
+                );
             }
         }
         self.count();

@@ -6,8 +6,9 @@ use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use std::{io, os::fd::OwnedFd};
-use tokio::io::unix::AsyncFd;
+use std::{cell::Cell, fs, io, os::fd::OwnedFd, rc::Rc, sync::Arc};
+use tokio::sync::Notify;
+use tokio_uring::fs::File;
 
 /// Both clocks, now.
 pub fn now() -> Now {
@@ -21,46 +22,57 @@ fn microseconds(time: Timespec) -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1000
 }
 
-/// A timer descriptor, armed for one instant at a time.
+/// A timer descriptor whose expirations are read through the ring and passed on as a notification.
 pub struct Timer {
-    fd: AsyncFd<OwnedFd>,
-    armed_us: Option<u64>,
+    fd: OwnedFd,
+    armed_us: Rc<Cell<Option<u64>>>,
 }
 
 impl Timer {
-    /// A timer of the runtime this is called in.
+    /// A timer of the runtime this is called in; `fires` hears of every time it was armed for.
     ///
     /// # Errors
     /// As `timerfd_create(2)`.
-    pub fn new() -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self { fd: AsyncFd::new(fd)?, armed_us: None })
+    pub fn start(fires: Arc<Notify>) -> io::Result<Self> {
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        let expirations = File::from_std(fs::File::from(fd.try_clone()?));
+        let armed_us = Rc::new(Cell::new(None));
+        let armed = armed_us.clone();
+        tokio_uring::spawn(async move {
+            let mut count = Vec::with_capacity(size_of::<u64>());
+            loop {
+                let (result, buffer) = expirations.read_at(count, 0).await;
+                count = buffer;
+                count.clear();
+                armed.set(None);
+                fires.notify_one();
+                if let Err(error) = result {
+                    // Without a timer a lane would wait for company that never comes.
+                    tracing::error!(%error, "the timer cannot be read");
+                    return;
+                }
+            }
+        });
+        Ok(Self { fd, armed_us })
     }
 
-    /// Returns at monotonic time `at_us` (microseconds) or soon after; never, when there is none.
-    /// May be dropped before.
-    pub async fn wait(&mut self, at_us: Option<u64>) {
-        let Some(at_us) = at_us else { return std::future::pending().await };
-        if self.armed_us != Some(at_us) {
-            // Zero would disarm.
-            let at = at_us.max(1);
-            let it_value = Timespec {
-                tv_sec: (at / 1_000_000).cast_signed(),
-                tv_nsec: (at % 1_000_000 * 1000).cast_signed(),
-            };
-            let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let value = Itimerspec { it_interval, it_value };
-            if timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &value).is_err() {
-                return;
-            }
-            self.armed_us = Some(at_us);
+    /// Fires at monotonic time `at_us` (microseconds), or a little later, unless it is armed for an
+    /// earlier time.
+    pub fn arm(&self, at_us: u64) {
+        if self.armed_us.get().is_some_and(|armed| armed <= at_us) {
+            return;
         }
-        if let Ok(mut ready) = self.fd.readable().await {
-            // Setting it again clears what it holds, so there is nothing to read.
-            ready.clear_ready();
-        }
-        self.armed_us = None;
+        // Zero would disarm.
+        let at = at_us.max(1);
+        let it_value = Timespec {
+            tv_sec: (at / 1_000_000).cast_signed(),
+            tv_nsec: (at % 1_000_000 * 1000).cast_signed(),
+        };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let value = Itimerspec { it_interval, it_value };
+        timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &value)
+            .expect("the descriptor is a timer's and the time within its range");
+        self.armed_us.set(Some(at_us));
     }
 }
 
@@ -70,12 +82,14 @@ mod tests {
 
     #[test]
     fn a_timer_fires_not_before_its_time_and_can_be_set_again() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime can be made").block_on(async {
-            let mut timer = Timer::new().expect("a timer can be made");
+        tokio_uring::start(async {
+            let fires = Arc::new(Notify::new());
+            let timer = Timer::start(fires.clone()).expect("a timer can be made");
             for wait_us in [300, 0, 2_000] {
                 let at_us = now().monotonic_us + wait_us;
-                timer.wait(Some(at_us)).await;
+                timer.arm(at_us);
+                timer.arm(at_us + 1_000_000);
+                fires.notified().await;
                 assert!(now().monotonic_us >= at_us);
             }
         });

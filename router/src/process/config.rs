@@ -335,13 +335,19 @@ fn list(
     for (at, router) in routers.iter().enumerate() {
         let port = router.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() {
-            return Err(ConfigError::new("link.routers", router, "IP:PORT, [IPv6]:PORT or NAME:PORT"));
+            return Err(ConfigError::new(
+                "link.routers",
+                router,
+                "IP:PORT, [IPv6]:PORT or NAME:PORT",
+            ));
         }
         if routers[..at].contains(router) {
             return Err(ConfigError::refused("link.routers", router, "is in the list twice"));
         }
     }
-    let same = |router: &String| router.parse().map_or(router == listen_text, |at: SocketAddr| at == listen);
+    let same = |router: &String| {
+        router.parse().map_or(router == listen_text, |at: SocketAddr| at == listen)
+    };
     let index = match given {
         Some(index) if index < routers.len() as u64 => index as usize,
         Some(index) => {

@@ -100,9 +100,7 @@ const COUNTERS: Table = &[
     ("link_received_bytes", "Bytes of frames received over links", |m| m.received_bytes.get()),
     ("link_sent_batches", "Batches queued for links", |m| m.sent_batches.get()),
     ("link_sent_bytes", "Bytes given to the sockets of links", |m| m.sent_bytes.get()),
-    ("link_undeliverable_batches", "Batches for somebody who had gone", |m| {
-        m.undeliverable.get()
-    }),
+    ("link_undeliverable_batches", "Batches for somebody who had gone", |m| m.undeliverable.get()),
     ("refused_links", "Links refused by either side", |m| m.refused.get()),
     ("silent_links", "Links ended because nothing was heard", |m| m.silent.get()),
     ("broken_links", "Links ended for a broken protocol or handshake", |m| m.broken.get()),

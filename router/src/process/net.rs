@@ -7,13 +7,7 @@ use super::{
     tier::Tier,
 };
 use crate::link::{Inbox, LinkSecret, LinkSession, LinkSettings, Role, WINDOW_BYTES};
-use std::{
-    cell::RefCell,
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{

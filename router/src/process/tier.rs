@@ -40,7 +40,12 @@ pub struct Tier {
 
 impl Tier {
     /// A tier without links; `wake` is what its turns wait for.
-    pub fn new(hosting: Hosting, board: Board, wake: Arc<Notify>, metrics: Arc<LinkMetrics>) -> Self {
+    pub fn new(
+        hosting: Hosting,
+        board: Board,
+        wake: Arc<Notify>,
+        metrics: Arc<LinkMetrics>,
+    ) -> Self {
         let files = UringFiles::new({
             let wake = wake.clone();
             move || wake.notify_one()
@@ -173,7 +178,11 @@ impl Tier {
 
 fn apply(host: &mut Host, now: Now, change: Change) {
     match change {
-        Change::OriginCame(origin) => host.origin_came(origin),
+        Change::OriginCame(origin) => {
+            // The board gives a number to one at a time, and none beyond the host's bound.
+            let came = host.origin_came(origin);
+            debug_assert!(came);
+        }
         Change::OriginGone(origin) => host.origin_gone(origin),
         Change::PeerUp(peer) => host.peer_up(now, peer),
         Change::PeerDown(peer) => host.peer_down(peer),
