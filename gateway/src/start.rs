@@ -203,7 +203,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         segments: storage.segments.clone(),
     };
     let disk_thread = DiskThread { settings, wall_ms };
-    let ends = disk_thread.start().map_err(environment)?;
+    let (ends, _) = disk_thread.start().map_err(environment)?;
 
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
     let fleet = Arc::new(Fleet::new(usize::from(workers)));

@@ -81,6 +81,7 @@ fn messages_cross_between_routers_whichever_of_them_is_restarted() {
         for client in &clients {
             let bodies = gateway.wait_bodies(client, sent);
             assert_eq!(bodies.len(), sent, "none twice");
+            gateway.confirm(client);
         }
         let index = (round % 2) as usize;
         drain(routers[index].take().unwrap());

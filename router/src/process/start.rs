@@ -95,6 +95,7 @@ pub enum Phase {
 pub struct Running {
     phase: watch::Sender<Phase>,
     thread: JoinHandle<()>,
+    disk_thread: JoinHandle<()>,
     metrics: Arc<RouterMetrics>,
     address: SocketAddr,
     admin: Option<Admin>,
@@ -127,12 +128,14 @@ impl Running {
         &self.metrics
     }
 
-    /// Waits for the tier.
+    /// Waits for the tier; the data directory is free then.
     ///
     /// # Errors
     /// What broke it.
     pub fn join(self) -> Result<(), String> {
         let ended = self.thread.join().map_err(|_| "the tier's thread panicked".to_owned());
+        let ended =
+            ended.and(self.disk_thread.join().map_err(|_| "the disk's thread panicked".to_owned()));
         drop(self.admin);
         ended
     }
@@ -201,14 +204,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let thread = DiskThread { settings: work, wall_ms: || clock::now().wall_ms };
     let one = "one host has one end and one part of what was recovered";
-    let (jobs, replies) = thread.start().map_err(environment)?.pop().expect(one);
+    let (mut ends, disk_thread) = thread.start().map_err(environment)?;
+    let (jobs, replies) = ends.pop().expect(one);
     let rebuilt = recovery.hosts.into_iter().next().expect(one);
     let part = Part { settings, storage, jobs, replies, rebuilt, metrics: metrics.clone() };
     let identity = identity(config, &header, address)?;
     let (phase, wanted) = watch::channel(Phase::Serving);
     let thread = spawn(config, part, identity, listener, wanted)?;
     metrics.set_ready(true);
-    Ok(Running { phase, thread, metrics, address, admin })
+    Ok(Running { phase, thread, disk_thread, metrics, address, admin })
 }
 
 /// What the tier's thread begins with.

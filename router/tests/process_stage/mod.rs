@@ -293,13 +293,33 @@ impl Gateway {
             check: client.check,
             realm: 0,
             epoch: 0,
-            cursor_plus_one: 0,
+            cursor_plus_one: self.delivered(client).map_or(0, |number| number + 1),
             rewind: false,
             announce,
             user_name: name.as_bytes(),
             device_name: b"phone",
         };
         self.uplink(&client.user, |batch| login.put(batch));
+    }
+
+    /// Highest mailbox number a client has, its own entries included.
+    fn delivered(&self, client: &Client) -> Option<u64> {
+        let numbers = self.heard.iter().filter_map(|heard| match heard {
+            Heard::Deliver { connection, number, .. } => {
+                (*connection == client.connection).then_some(*number)
+            }
+            _ => None,
+        });
+        numbers.max()
+    }
+
+    /// Acknowledges all that a client has.
+    pub fn confirm(&mut self, client: &Client) {
+        let Client { connection, user, device, .. } = *client;
+        if let Some(number) = self.delivered(client) {
+            let confirm = link::Confirm { connection, user, device, number };
+            self.uplink(&user, |batch| confirm.put(batch));
+        }
     }
 
     /// Announces a session to its router, if that is router `index`.
