@@ -8,8 +8,6 @@ pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod connection;
-pub mod disk_thread;
-pub mod disk_work;
 pub mod environment;
 pub mod hosting;
 pub mod huge_pages;
@@ -25,7 +23,8 @@ pub mod resume;
 pub mod session;
 pub mod slab;
 pub mod start;
-pub mod storage;
 pub mod timers;
 pub mod uplinks;
 pub mod worker;
+
+pub use hawser_router::hosting::{disk_thread, disk_work, storage};

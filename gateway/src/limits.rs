@@ -9,6 +9,7 @@
 
 mod turn;
 
+pub use hawser_router::hosting::{ANSWERS_MAX, CHECKPOINT_BYTES};
 pub use turn::*;
 
 use std::fmt;

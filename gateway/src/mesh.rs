@@ -19,7 +19,7 @@
 
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use hawser_ring::{Ring, RingAddress};
-use hawser_router::Location;
+pub use hawser_router::hosting::Parcel;
 use std::{
     collections::VecDeque,
     sync::{
@@ -34,97 +34,6 @@ pub const QUEUE_PARCELS: usize = 64;
 /// Bytes that may wait on the sender's side before it takes no new work: a host that the kernel
 /// does not schedule for 10 ms, at 50 MB/s. New work is refused with "overloaded" from there on.
 const WAITING_BYTES_MAX: usize = 512 * 1024;
-
-/// Batches are joined up to this length.
-const JOINED_BYTES_MAX: usize = 64 * 1024;
-
-/// What travels.
-pub enum Parcel {
-    /// Link frames from a worker to a host.
-    Uplink(Vec<u8>),
-    /// Link frames from a host to a worker.
-    Downlink(Vec<u8>),
-    /// Link frames from host to host.
-    Peer {
-        /// Life of the sending host.
-        life: u32,
-        /// The frames.
-        batch: Vec<u8>,
-    },
-    /// A sealed run of records for the owner of the lane.
-    Run {
-        /// Life of the sending host.
-        life: u32,
-        /// Number of the run at its host.
-        run: u64,
-        /// To be flushed without waiting.
-        urgent: bool,
-        /// Records.
-        records: Vec<u8>,
-    },
-    /// The lane's owner has made a run durable.
-    Durable {
-        /// Life of the sending host.
-        life: u32,
-        /// Number of the run.
-        run: u64,
-        /// Where its first byte stands.
-        base: Location,
-    },
-    /// The lane takes records, or does not.
-    Storage {
-        /// Life of the sending host.
-        life: u32,
-        /// It does.
-        available: bool,
-    },
-    /// A lane has failed: the life is over for all hosts.
-    Failed {
-        /// The life.
-        life: u32,
-    },
-}
-
-impl Parcel {
-    /// Bytes of frames or records in it.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Uplink(batch) | Self::Downlink(batch) | Self::Peer { batch, .. } => batch.len(),
-            Self::Run { records, .. } => records.len(),
-            Self::Durable { .. } | Self::Storage { .. } | Self::Failed { .. } => 0,
-        }
-    }
-
-    /// Takes `later` into this one if both are batches of one kind and life; else gives it back.
-    fn join(&mut self, later: Self) -> Result<(), Self> {
-        if self.bytes() + later.bytes() > JOINED_BYTES_MAX {
-            return Err(later);
-        }
-        match (self, later) {
-            (Self::Uplink(batch), Self::Uplink(more))
-            | (Self::Downlink(batch), Self::Downlink(more)) => batch.extend_from_slice(&more),
-            (Self::Peer { life, batch }, Self::Peer { life: same, batch: more })
-                if *life == same =>
-            {
-                batch.extend_from_slice(&more);
-            }
-            (_, later) => return Err(later),
-        }
-        Ok(())
-    }
-
-    /// The hosts' life it belongs to, if it must not survive one.
-    pub fn life(&self) -> Option<u32> {
-        match self {
-            Self::Uplink(_) | Self::Downlink(_) => None,
-            Self::Peer { life, .. }
-            | Self::Run { life, .. }
-            | Self::Durable { life, .. }
-            | Self::Storage { life, .. }
-            | Self::Failed { life } => Some(*life),
-        }
-    }
-}
 
 struct Outgoing {
     queue: Arc<ArrayQueue<Parcel>>,

@@ -196,7 +196,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         disk,
         salt: header.salt(),
         answers_max,
-        hosts,
+        hosts: hosts.into(),
         lanes,
         segment_bytes: config.store.segment_bytes,
         retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
@@ -320,7 +320,8 @@ fn build(
     let ring = UringRing::new(ring_settings(config)).map_err(|refusal| refusal.to_string())?;
     let index = settings.index;
     let hosting = part.map(|part| {
-        part.replies.set_waker(ring.waker());
+        let waker = ring.waker();
+        part.replies.set_wake(move || waker.wake());
         let counters = part.metrics.hosts[index].clone();
         Hosting::new(
             part.settings,

@@ -20,7 +20,7 @@ pub use fleet::{Fleet, Phase};
 
 use crate::{
     connection::{Connection, Flow, Receiving, State},
-    hosting::Hosting,
+    hosting::{Hosting, RingFiles, file_event},
     limits,
     mesh::{MeshPort, Parcel},
     metrics::{CloseReason, WorkerMetrics},
@@ -339,9 +339,12 @@ impl<R: Ring> Worker<R> {
             Event::Accepted(result) => self.on_accepted(token, result),
             Event::Arrived(result) => self.on_arrived(result),
             Event::Woken => {}
-            Event::Written(..) | Event::Synced(_) | Event::Read(_) => {
-                let Some(hosting) = &mut self.hosting else { return };
-                hosting.on_completion(self.now, token, event, &mut self.ring);
+            event @ (Event::Written(..) | Event::Synced(_) | Event::Read(_)) => {
+                if let Some(hosting) = &mut self.hosting
+                    && let Some(event) = file_event(token, event)
+                {
+                    hosting.on_file(self.now, event, &mut RingFiles(&mut self.ring));
+                }
             }
             Event::Passed(result) => self.on_passed(token, result),
             event => self.on_connection_event(token, more, event),
@@ -474,7 +477,7 @@ impl<R: Ring> Worker<R> {
         }
         self.uplinks.set_room(!self.mesh.is_behind());
         let Some(hosting) = &mut self.hosting else { return };
-        hosting.turn(self.now, &mut self.ring, &mut self.mesh);
+        hosting.turn(self.now, &mut RingFiles(&mut self.ring), &mut self.mesh);
         while let Some(batch) = self.hosting.as_mut().and_then(Hosting::pop_local_downlink) {
             self.on_downlinks(&batch, own as u16);
             if let Some(hosting) = &mut self.hosting {

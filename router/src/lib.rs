@@ -1,14 +1,18 @@
 //! The router tier: numbers messages, keeps them, and brings them to every device once.
 //!
 //! [`Host`] is the pure core: no IO, no clock, no thread, no randomness. [`Recovery`] rebuilds it
-//! from checkpoint sections and log records. [`record`] says what the log holds. [`link`] carries
-//! the tiers' frames between processes.
+//! from checkpoint sections and log records. [`record`] says what the log holds. [`hosting`] feeds a
+//! host and carries out what it asks, [`link`] carries the tiers' frames between processes, and
+//! [`process`] is the tier as a process of its own.
 
 mod conversation;
 mod directory;
 pub mod host;
+pub mod hosting;
 pub mod key;
 pub mod link;
+pub mod metrics;
+pub mod process;
 pub mod record;
 pub mod recovery;
 mod shard;

@@ -33,20 +33,6 @@ pub const MESH_PARCELS_PER_TURN: usize = 256;
 /// A parcel that found its queue full is tried again after this, microseconds.
 pub const MESH_RETRY_US: u64 = 200;
 
-/// Bytes of link frames after which a host ends a run: a record is at most a few times its frame,
-/// and a run at most a megabyte.
-pub const UPLINK_SLICE_BYTES: usize = 128 * 1024;
-/// Runs that wait for a lane before senders are refused.
-pub const LANE_RUNS_WAITING_MAX: usize = 256;
-/// Reads of records a host has in flight; more wait their turn.
-pub const READS_IN_FLIGHT_MAX: usize = 256;
-/// Segment files a host keeps open for reading.
-pub const SEGMENTS_OPEN_MAX: usize = 64;
-/// Batches a host keeps for reuse.
-pub const SPARE_BATCHES_MAX: usize = 64;
-/// A batch that grew beyond this is not kept.
-pub const SPARE_BATCH_BYTES_MAX: usize = 256 * 1024;
-
 /// Entries of a page, at most.
 pub const PAGE_ENTRIES_MAX: u16 = 100;
 /// A client has one page under way; one that has not come after so many ticks (10 s) was lost with
@@ -57,8 +43,6 @@ pub const PAGE_LOST_TICKS: Tick = 40;
 pub const OVERLOADED_RETRY_MS: u32 = 1_000;
 /// When a client with too many requests unanswered should send again, milliseconds.
 pub const RATE_LIMITED_RETRY_MS: u32 = 100;
-/// When a sender refused for want of storage should send again, milliseconds.
-pub const STORAGE_RETRY_MS: u32 = 1_000;
 /// When a client asked to leave by a drain should come back, milliseconds.
 pub const DRAIN_RETRY_MS: u32 = 1_000;
 /// Time records that wait get to become durable once the process has to end, microseconds. They
@@ -67,15 +51,9 @@ pub const STOP_US: u64 = 5_000_000;
 /// A worker that is done looks this often whether all others are, microseconds.
 pub const LEAVE_POLL_US: u64 = 20_000;
 
-/// Bytes of records after which a host makes a checkpoint: some seconds of the busiest host, and
-/// less than a second of replay.
-pub const CHECKPOINT_BYTES: u64 = 512 * 1024 * 1024;
 /// Idle seconds after which the kernel probes the peer: a backstop behind the heartbeat, which is
 /// always shorter.
 pub const KEEPALIVE_S: u32 = 300;
-
-/// Answers a dedup window remembers: at least the requests a client may have unanswered.
-pub const ANSWERS_MAX: usize = 128;
 
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
 /// kernel's backlog waits; slow or silent ones leave by the handshake time-out. Shared out among
@@ -83,10 +61,6 @@ pub const ANSWERS_MAX: usize = 128;
 pub const GREETINGS_MAX: u32 = 4096;
 /// Least number of unfinished logins a worker takes.
 pub const GREETINGS_MIN: u32 = 64;
-
-/// Least time from the start of one lane write to the start of the next, unless bytes enough wait,
-/// microseconds. A write costs about as much CPU as ten messages.
-pub const LANE_PACE_US: u64 = 150;
 
 /// How long a start waits for an address to come free. The kernel takes the ring of a killed
 /// process down after the process is gone, its accepts and with them its listeners last: some

@@ -97,7 +97,7 @@ impl Process {
             disk: directory,
             salt: header.salt(),
             answers_max: limits::ANSWERS_MAX,
-            hosts,
+            hosts: hosts.into(),
             lanes,
             segment_bytes: segment::SEGMENT_BYTES_MIN,
             retention: RetentionSettings { age_ms: RETENTION_MS, bytes_max: None },

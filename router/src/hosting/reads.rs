@@ -1,14 +1,13 @@
 //! Reads of records: segment files kept open, reads in flight bounded.
 
 use super::*;
-use hawser_ring::{File, FileMode, Operation};
-use hawser_router::{ReadRequest, store::log::segment};
+use crate::{ReadRequest, store::log::segment};
 use std::path::PathBuf;
 
 struct Open {
     lane: u8,
     segment: u32,
-    file: File,
+    file: LogFile,
     in_flight: u32,
     used: u64,
 }
@@ -54,11 +53,16 @@ impl SegmentReader {
     }
 
     /// Starts reads up to the bound; `failed` hears of those whose file cannot be opened.
-    pub fn submit<R: Ring>(&mut self, life: u32, ring: &mut R, mut failed: impl FnMut(u64, i32)) {
+    pub fn submit<F: LogFiles>(
+        &mut self,
+        life: u32,
+        files: &mut F,
+        mut failed: impl FnMut(u64, i32),
+    ) {
         while self.reads.len() - self.free.len() < limits::READS_IN_FLIGHT_MAX
             && let Some(read) = self.waiting.pop_front()
         {
-            let open = match self.open(read.location.lane(), read.location.segment(), ring) {
+            let open = match self.open(read.location.lane(), read.location.segment(), files) {
                 Ok(open) => open,
                 Err(errno) => {
                     failed(read.id, errno);
@@ -72,23 +76,22 @@ impl SegmentReader {
                 self.reads.len() as u32 - 1
             });
             self.reads[slot as usize] = Some(InFlight { life, id: read.id, open });
-            let token = Token::new(Operation::Read, slot, 0);
-            ring.read(entry.file, read.location.offset(), read.length, token);
+            files.read(entry.file, read.location.offset(), read.length, slot);
         }
     }
 
     /// A read has ended: whose it was.
-    pub fn on_read<R: Ring>(&mut self, token: Token, ring: &mut R) -> Option<(u32, u64)> {
-        let read = self.reads.get_mut(token.slot as usize)?.take()?;
-        self.free.push(token.slot);
+    pub fn on_read<F: LogFiles>(&mut self, token: u32, files: &mut F) -> Option<(u32, u64)> {
+        let read = self.reads.get_mut(token as usize)?.take()?;
+        self.free.push(token);
         if let Some(entry) = &mut self.open[read.open] {
             entry.in_flight -= 1;
         }
-        self.trim(ring);
+        self.trim(files);
         Some((read.life, read.id))
     }
 
-    fn open<R: Ring>(&mut self, lane: u8, segment: u32, ring: &mut R) -> Result<usize, i32> {
+    fn open<F: LogFiles>(&mut self, lane: u8, segment: u32, files: &mut F) -> Result<usize, i32> {
         self.clock += 1;
         let found = self.open.iter().position(|open| {
             open.as_ref().is_some_and(|open| open.lane == lane && open.segment == segment)
@@ -100,7 +103,7 @@ impl SegmentReader {
             return Ok(index);
         }
         let path = self.directory.join(segment::name(lane, segment));
-        let file = ring
+        let file = files
             .open(&path, FileMode::ReadOnly)
             .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))?;
         let open = Some(Open { lane, segment, file, in_flight: 0, used: self.clock });
@@ -113,7 +116,7 @@ impl SegmentReader {
     }
 
     /// Closes the file unused for longest while more are open than the bound.
-    fn trim<R: Ring>(&mut self, ring: &mut R) {
+    fn trim<F: LogFiles>(&mut self, files: &mut F) {
         if self.open.iter().flatten().count() <= limits::SEGMENTS_OPEN_MAX {
             return;
         }
@@ -123,7 +126,7 @@ impl SegmentReader {
         if let Some(index) = oldest.map(|(index, _)| index)
             && let Some(open) = self.open[index].take()
         {
-            ring.close_file(open.file);
+            files.close(open.file);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a shard host asks of the disk besides appends and reads of records: segments to be made,
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
-use hawser_router::{
+use crate::{
     Recovered, Recovery,
     record::Framed,
     store::{
@@ -100,6 +100,33 @@ pub trait Background {
     fn poll(&mut self) -> Option<Done>;
 }
 
+/// Which of a tier's hosts live in this process, next to one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostsHere {
+    first: u16,
+    count: u16,
+    of: u16,
+}
+
+impl HostsHere {
+    /// Only host `host` of `of`: a router of a list.
+    pub const fn one(host: u16, of: u16) -> Self {
+        Self { first: host, count: 1, of }
+    }
+
+    /// Numbers of the hosts that are here.
+    pub fn numbers(self) -> std::ops::Range<u16> {
+        self.first..self.first + self.count
+    }
+}
+
+impl From<u16> for HostsHere {
+    /// All of so many hosts.
+    fn from(hosts: u16) -> Self {
+        Self { first: 0, count: hosts, of: hosts }
+    }
+}
+
 /// Where the segment files are and how they are written, the same for all hosts.
 pub struct StorageSettings {
     /// The data directory.
@@ -144,7 +171,7 @@ impl std::fmt::Display for RecoveryFailed {
 
 /// Everything a process begins with.
 pub struct WholeRecovery {
-    /// One per host.
+    /// One per host of this process.
     pub hosts: Vec<Rebuilt>,
     /// Segment each lane goes on with.
     pub segments: Vec<(u8, u32)>,
@@ -158,15 +185,15 @@ pub struct WholeRecovery {
     pub torn: Vec<Torn>,
 }
 
-/// Reads checkpoints and log, and splits the outcome for `hosts` hosts writing `lanes` lanes, no
-/// matter how many wrote it.
+/// Reads checkpoints and log, and splits the outcome for the hosts of this process, which write
+/// `lanes` lanes, no matter how many wrote it.
 ///
 /// # Errors
 /// Damage, with file and offset; a disk that cannot be read.
 pub fn recover(
     disk: &dyn Disk,
     salt: u64,
-    hosts: u16,
+    hosts: impl Into<HostsHere>,
     lanes: u16,
     answers_max: usize,
 ) -> Result<WholeRecovery, RecoveryFailed> {
@@ -184,7 +211,7 @@ pub fn recover(
             recovery.lane_begins(lane, lowest.segment);
         }
     }
-    let read = hawser_router::store::log::recover(disk, salt, starts, &mut |record, location| {
+    let read = crate::store::log::recover(disk, salt, starts, &mut |record, location| {
         if refused.is_none() {
             let RecordView { kind, shard, position, payload, .. } = record;
             let framed = Framed { kind, shard, position, payload };
@@ -200,8 +227,10 @@ pub fn recover(
         let epoch = read.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0) + 1;
         OpenedLane { lane: lane as u8, tail, epoch }
     });
-    let states = recovery.finish(hosts).map_err(|error| failed(&error))?;
-    let hosts = states.into_iter().map(|state| Rebuilt { state, lane: lanes_open.next() });
+    let here = hosts.into();
+    let states = recovery.finish(here.of).map_err(|error| failed(&error))?;
+    let states = states.into_iter().skip(usize::from(here.first)).take(usize::from(here.count));
+    let hosts = states.map(|state| Rebuilt { state, lane: lanes_open.next() });
     Ok(WholeRecovery {
         hosts: hosts.collect(),
         segments: read.lanes.iter().map(|tail| (tail.lane, tail.segment)).collect(),

@@ -2,8 +2,8 @@
 //! dropped, the log read back. No thread and no clock of its own, so that the simulator runs the
 //! same work on a virtual disk.
 
-use crate::storage::{Done, Job, recover};
-use hawser_router::store::{
+use super::storage::{Done, HostsHere, Job, recover};
+use crate::store::{
     Disk,
     log::{
         CheckpointWriter, Checkpoints,
@@ -28,8 +28,8 @@ pub struct DiskWorkSettings<D> {
     pub salt: u64,
     /// Answers a dedup window remembers.
     pub answers_max: usize,
-    /// Shard hosts.
-    pub hosts: u16,
+    /// Shard hosts of this process.
+    pub hosts: HostsHere,
     /// Lanes.
     pub lanes: u16,
     /// Length of a segment, bytes.
@@ -58,7 +58,7 @@ impl<D: Disk> DiskWork<D> {
 
     /// All hosts have stopped and wait for [`DiskWork::recover`]: the last one failed.
     pub fn is_recovery_due(&self) -> bool {
-        self.recovering == self.settings.hosts
+        usize::from(self.recovering) == self.settings.hosts.numbers().len()
     }
 
     /// Does a job of host `from`.
@@ -106,8 +106,8 @@ impl<D: Disk> DiskWork<D> {
         match recover(disk, *salt, *hosts, *lanes, *answers_max) {
             Ok(recovery) => {
                 self.recovering = 0;
-                for (host, rebuilt) in recovery.hosts.into_iter().enumerate() {
-                    replies.push((host as u16, Done::Rebuilt(Box::new(rebuilt))));
+                for (host, rebuilt) in hosts.numbers().zip(recovery.hosts) {
+                    replies.push((host, Done::Rebuilt(Box::new(rebuilt))));
                 }
             }
             Err(error) => tracing::error!(%error, "recovery failed; trying again"),
@@ -158,7 +158,9 @@ impl<D: Disk> DiskWork<D> {
     /// Readers stop before the file goes.
     fn announce_dropped(&self, segment: &SegmentAge, replies: &mut Replies) {
         let (lane, below) = (segment.lane, segment.segment + 1);
-        replies.extend((0..self.settings.hosts).map(|host| (host, Done::Dropped { lane, below })));
+        replies.extend(
+            self.settings.hosts.numbers().map(|host| (host, Done::Dropped { lane, below })),
+        );
     }
 
     /// Drops what is past its retention, but for one segment that waits to be recycled.

@@ -1,13 +1,12 @@
 //! The thread that does what blocks: makes segments, writes checkpoints, drops what is too old,
 //! recovers. One for the process; jobs of all hosts are done in the order in which they come.
 
-use crate::{
+use super::{
     disk_work::{DiskWork, DiskWorkSettings},
     storage::{Background, Done, Job},
 };
+use crate::store::Disk;
 use crossbeam::queue::SegQueue;
-use hawser_ring::Waker;
-use hawser_router::store::Disk;
 use std::{
     io,
     sync::{Arc, OnceLock, mpsc},
@@ -24,19 +23,19 @@ const RETENTION_PERIOD: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Replies {
     done: SegQueue<Done>,
-    waker: OnceLock<Arc<dyn Waker>>,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Replies {
     /// Whom to wake when something is done.
-    pub fn set_waker(&self, waker: Arc<dyn Waker>) {
-        self.waker.get_or_init(|| waker);
+    pub fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.wake.get_or_init(|| Box::new(wake));
     }
 
     fn push(&self, done: Done) {
         self.done.push(done);
-        if let Some(waker) = self.waker.get() {
-            waker.wake();
+        if let Some(wake) = self.wake.get() {
+            wake();
         }
     }
 }
@@ -74,9 +73,10 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
     /// As `pthread_create`.
     pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
         let (jobs, queue) = mpsc::channel();
-        let replies: Vec<Arc<Replies>> = (0..self.settings.hosts).map(|_| Arc::default()).collect();
-        let ends = replies.iter().enumerate().map(|(host, replies)| {
-            let jobs = DiskJobs { host: host as u16, jobs: jobs.clone(), replies: replies.clone() };
+        let hosts = self.settings.hosts.numbers();
+        let replies: Vec<Arc<Replies>> = hosts.clone().map(|_| Arc::default()).collect();
+        let ends = hosts.zip(&replies).map(|(host, replies)| {
+            let jobs = DiskJobs { host, jobs: jobs.clone(), replies: replies.clone() };
             (jobs, replies.clone())
         });
         let ends = ends.collect();
@@ -88,6 +88,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
 
     fn run(self, queue: &mpsc::Receiver<(u16, Job)>, replies: &[Arc<Replies>]) {
         let wall_ms = self.wall_ms;
+        let first = self.settings.hosts.numbers().start;
         let mut work = DiskWork::new(self.settings);
         let mut done = Vec::new();
         loop {
@@ -101,7 +102,7 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             for (host, done) in done.drain(..) {
-                replies[usize::from(host)].push(done);
+                replies[usize::from(host - first)].push(done);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Shell of the lane this host owns: files, and the queue of runs not yet taken.
 
 use super::*;
-use hawser_ring::{File, FileMode, Operation};
-use hawser_router::store::log::{LaneAction, LanePolicy, LaneWriter, segment};
+use crate::store::log::{LaneAction, LanePolicy, LaneWriter, segment};
 
 /// A run on its way into the lane.
 struct Waiting {
@@ -16,7 +15,7 @@ pub(super) struct LaneShell {
     writer: LaneWriter,
     waiting: VecDeque<Waiting>,
     spent: Vec<Vec<u8>>,
-    file: Option<(u32, File)>,
+    file: Option<(u32, LogFile)>,
     in_flight: bool,
     started_us: u64,
     /// The next write waits for company until then.
@@ -122,48 +121,47 @@ impl LaneShell {
             && self.waiting.len() < limits::LANE_RUNS_WAITING_MAX
     }
 
-    fn start<R: Ring>(
+    fn start<F: LogFiles>(
         &mut self,
         action: LaneAction,
         now: Now,
         storage: &StorageSettings,
-        ring: &mut R,
+        files: &mut F,
     ) {
-        let slot = u32::from(self.number());
         match action {
             LaneAction::Write { segment, offset, bytes, range } => {
-                storage.segments[slot as usize].store(segment, Ordering::Release);
-                let Some(file) = self.open(segment, storage, ring) else {
+                storage.segments[usize::from(self.number())].store(segment, Ordering::Release);
+                let Some(file) = self.open(segment, storage, files) else {
                     self.open_failure = true;
                     return;
                 };
                 self.in_flight = true;
                 self.started_us = now.monotonic_us;
-                ring.write(file, offset, bytes, range, Token::new(Operation::Write, slot, 0));
+                files.write(file, offset, bytes, range);
             }
             LaneAction::Sync { segment } => {
-                let Some(file) = self.open(segment, storage, ring) else {
+                let Some(file) = self.open(segment, storage, files) else {
                     self.open_failure = true;
                     return;
                 };
                 self.in_flight = true;
-                ring.sync(file, Token::new(Operation::Sync, slot, 0));
+                files.sync(file);
             }
             LaneAction::PrepareSegment { .. } => {}
         }
     }
 
-    fn open<R: Ring>(
+    fn open<F: LogFiles>(
         &mut self,
         segment: u32,
         storage: &StorageSettings,
-        ring: &mut R,
-    ) -> Option<File> {
+        files: &mut F,
+    ) -> Option<LogFile> {
         if let Some((open, file)) = self.file {
             if open == segment {
                 return Some(file);
             }
-            ring.close_file(file);
+            files.close(file);
             self.file = None;
         }
         let mode = match storage.lane.policy {
@@ -171,7 +169,7 @@ impl LaneShell {
             LanePolicy::WriteThenSync => FileMode::Buffered,
         };
         let path = storage.directory.join(segment::name(self.number(), segment));
-        match ring.open(&path, mode) {
+        match files.open(&path, mode) {
             Ok(file) => {
                 self.file = Some((segment, file));
                 Some(file)
@@ -183,29 +181,34 @@ impl LaneShell {
         }
     }
 
-    pub fn close<R: Ring>(&mut self, ring: &mut R) {
+    pub fn close<F: LogFiles>(&mut self, files: &mut F) {
         if let Some((_, file)) = self.file.take() {
-            ring.close_file(file);
+            files.close(file);
         }
     }
 }
 
 impl Hosting {
     /// Tells hosts, this one included, what has become durable.
-    pub(super) fn collect_durable(&mut self, now: Now, mesh: &mut MeshPort) {
+    pub(super) fn collect_durable<P: Parcels>(&mut self, now: Now, others: &mut P) {
         while let Some(durable) = self.lane.as_mut().and_then(|lane| lane.writer.pop_durable()) {
             if durable.host == self.index {
                 self.on_durable(now, durable.run, durable.base);
             } else {
                 let life = self.life_number;
                 let (run, base) = (durable.run, durable.base);
-                mesh.send(usize::from(durable.host), Parcel::Durable { life, run, base });
+                others.send(usize::from(durable.host), Parcel::Durable { life, run, base });
             }
         }
     }
 
     /// Feeds the lane and starts what it asks for.
-    pub(super) fn drive_lane<R: Ring>(&mut self, now: Now, ring: &mut R, mesh: &mut MeshPort) {
+    pub(super) fn drive_lane<F: LogFiles, P: Parcels>(
+        &mut self,
+        now: Now,
+        files: &mut F,
+        others: &mut P,
+    ) {
         let Some(lane) = &mut self.lane else { return };
         lane.feed(now);
         // After a pause a write starts at once; while they follow one another, each waits a little
@@ -220,7 +223,7 @@ impl Hosting {
                 let lane = lane.number();
                 self.background.submit(Job::PrepareSegment { lane, segment });
             } else {
-                lane.start(action, now, &self.storage, ring);
+                lane.start(action, now, &self.storage, files);
             }
         }
         while let Some(records) = lane.spent.pop() {
@@ -236,13 +239,13 @@ impl Hosting {
             let error = std::io::Error::from_raw_os_error(errno);
             tracing::error!(host = self.index, %error, "the log cannot be written; recovering from disk");
             for host in (0..self.settings.hosts).filter(|host| *host != self.index) {
-                mesh.send(usize::from(host), Parcel::Failed { life: self.life_number });
+                others.send(usize::from(host), Parcel::Failed { life: self.life_number });
             }
             self.fail();
         } else if changed {
             let life = self.life_number;
             for host in (0..self.settings.hosts).filter(|host| *host != self.index) {
-                mesh.send(usize::from(host), Parcel::Storage { life, available });
+                others.send(usize::from(host), Parcel::Storage { life, available });
             }
             self.set_storage(available);
         }

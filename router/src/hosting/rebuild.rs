@@ -1,11 +1,11 @@
 //! From a failed lane back to service: quiesce, recover from disk, begin a new life.
 
 use super::*;
+use crate::store::log::LaneWriter;
 use hawser_codec::{
     code,
     link::{self, Uplink},
 };
-use hawser_router::store::log::LaneWriter;
 
 impl Hosting {
     /// Drops the state of this life: what was not yet durable was never shown to anybody.
@@ -20,12 +20,12 @@ impl Hosting {
     }
 
     /// Asks for recovery once nothing of the failed life is in flight.
-    pub(super) fn step_rebuild<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn step_rebuild<F: LogFiles>(&mut self, files: &mut F) {
         let quiet = !self.lane.as_ref().is_some_and(LaneShell::in_flight) && self.reader.is_idle();
         if matches!(self.life, Life::Quiescing) && quiet {
             self.life = Life::Rebuilding;
             if let Some(mut lane) = self.lane.take() {
-                lane.close(ring);
+                lane.close(files);
             }
             self.background.submit(Job::Recover);
         }
@@ -95,7 +95,7 @@ impl Hosting {
                 _ => {}
             }
         }
-        if worker == self.index {
+        if self.local_worker == Some(worker) {
             self.local.push_back(answers);
         } else {
             self.outgoing.push((usize::from(worker), Parcel::Downlink(answers)));
