@@ -21,8 +21,10 @@ const KERNEL_TESTED: (u32, u32) = (6, 18);
 /// Ordinary descriptors beside rings and listeners: standard streams, log segments being written
 /// and recycled, key files, the admin thread and what it accepts.
 const DESCRIPTORS_SHARED: u64 = 192;
-/// Per worker: ring, waker, and a listener each.
-const DESCRIPTORS_PER_WORKER: u64 = 2;
+/// Per ring: the ring and its waker; per worker, besides: a signal of its rings, and a listener
+/// each.
+const DESCRIPTORS_PER_RING: u64 = 2;
+const DESCRIPTORS_PER_WORKER: u64 = 1;
 
 /// A number or no limit at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,7 +155,10 @@ pub struct Findings {
 pub fn descriptors_needed(config: &Config) -> u64 {
     let listeners = config.listeners.len() as u64;
     let ordinary = DESCRIPTORS_SHARED
-        + u64::from(config.limits.workers) * (DESCRIPTORS_PER_WORKER + listeners)
+        + u64::from(config.limits.workers)
+            * (u64::from(config.limits.tables) * DESCRIPTORS_PER_RING
+                + DESCRIPTORS_PER_WORKER
+                + listeners)
         + u64::from(config.store.lanes) * 4;
     ordinary.max(config.limits.table_slots.into())
 }
@@ -195,7 +200,8 @@ fn judge_descriptors(config: &Config, facts: &Environment, findings: &mut Findin
 }
 
 fn judge_memory(config: &Config, facts: &Environment, findings: &mut Findings) {
-    let budget = MemoryBudget::for_config(config.limits.workers, config.limits.max_connections);
+    let limits = &config.limits;
+    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
     let offers = [
         ("MemAvailable", facts.memory_available.map(Limit::At), budget.total_bytes()),
         ("the control group's memory limit", facts.memory_cgroup, budget.total_bytes()),

@@ -4,8 +4,9 @@
 //! stand here too, so that one page answers "how much can this ever take". What is not here is
 //! not bounded by this crate: the router tier and the ring name their own limits.
 //!
-//! Invariant: for every permitted number of workers the fixed pools stay within
-//! [`POOL_BYTES_PER_WORKER_MAX`] a worker and [`POOL_BYTES_PER_PROCESS_MAX`] in all.
+//! Invariant: for every permitted number of workers and tables the fixed pools stay within
+//! [`POOL_BYTES_PER_TABLE_MAX`] a table, its worker's share included, and
+//! [`POOL_BYTES_PER_PROCESS_MAX`] in all.
 
 mod turn;
 
@@ -35,11 +36,13 @@ pub const ACCEPT_SLOTS_LOW: u32 = 2 * ACCEPTS_IN_FLIGHT;
 /// a storm of 40,000 connects a second on one listener.
 pub const LISTEN_BACKLOG: u32 = 4096;
 
-/// Workers of one process: 256 tables hold five million connections, more than 64 GiB of
-/// kernel memory allows; above it the fixed pools would not fit their bound.
-pub const WORKERS_MAX: u32 = 256;
+/// Descriptor tables of one process, a ring each: 256 hold five million connections, more than
+/// 64 GiB of kernel memory allows; above it the fixed pools would not fit their bound.
+pub const TABLES_MAX: u32 = 256;
+/// Workers of one process: each has a table at least.
+pub const WORKERS_MAX: u32 = TABLES_MAX;
 /// Connections all tables of one process can hold.
-pub const CONNECTIONS_MAX: u32 = WORKERS_MAX * TABLE_SLOTS_USABLE;
+pub const CONNECTIONS_MAX: u32 = TABLES_MAX * TABLE_SLOTS_USABLE;
 /// Shard hosts: more than one per core only adds threads that wait for each other.
 pub const HOSTS_MAX: u32 = 64;
 /// Lanes being written: each has a file, a buffer and a place in the flush order.
@@ -94,9 +97,9 @@ pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
 
 /// One receive buffer: the median chat frame is a twentieth of it, and a page of memory.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
-/// Receive buffers of one worker, bytes, at most: 512 connections speaking in the same turn.
+/// Receive buffers of one table, bytes, at most: 512 connections speaking in the same turn.
 pub const RECEIVE_POOL_BYTES_MAX: u64 = 2 * MIB;
-/// And at least, with [`WORKERS_MAX`] workers: 16 connections in one turn, the rest starves and
+/// And at least, with [`TABLES_MAX`] tables: 16 connections in one turn, the rest starves and
 /// is armed again when buffers return.
 pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
 /// Empty buffers kept for the next sends of one worker, bytes, at most: 2,000 sends of 512 B in
@@ -109,8 +112,8 @@ pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
 /// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
 pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 
-/// Fixed pools of one worker, at most.
-pub const POOL_BYTES_PER_WORKER_MAX: u64 = 4 * MIB;
+/// Fixed pools of a worker with one table, and for each table more, at most.
+pub const POOL_BYTES_PER_TABLE_MAX: u64 = 4 * MIB;
 /// Fixed pools of the process, workers included, at most.
 pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
 /// Of these: log buffers, the admin thread, key tables, allocator's own.
@@ -137,19 +140,21 @@ const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
 const _: () = assert!(
     RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + WORKER_FIXED_BYTES
-        <= POOL_BYTES_PER_WORKER_MAX
+        <= POOL_BYTES_PER_TABLE_MAX
 );
 const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
 
-/// Receive buffers of each worker: a power of two, as the kernel's buffer ring wants, and fewer
-/// the more workers share the process's bound.
+/// Receive buffers of each table: a power of two, as the kernel's buffer ring wants, and fewer
+/// the more tables share the process's bound.
 ///
 /// # Panics
-/// When `workers` is 0 or above [`WORKERS_MAX`]; the configuration refuses both.
+/// When there are no workers or tables, or more than [`TABLES_MAX`]; the configuration refuses
+/// that.
 #[must_use]
-pub fn receive_buffers_per_worker(workers: u32) -> u16 {
+pub fn receive_buffers_per_table(workers: u32, tables: u32) -> u16 {
+    assert!((1..=TABLES_MAX / workers).contains(&tables), "validated by the configuration");
     let rest = pool_share(workers) - WORKER_FIXED_BYTES - spare_bytes_per_worker(workers);
-    let bytes = rest.min(RECEIVE_POOL_BYTES_MAX);
+    let bytes = (rest / u64::from(tables)).min(RECEIVE_POOL_BYTES_MAX);
     let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
     // Largest power of two not above; the const assertions keep it within u16.
     1 << count.ilog2()
@@ -164,7 +169,7 @@ fn pool_share(workers: u32) -> u64 {
 /// Bytes of empty buffers each worker keeps for reuse.
 ///
 /// # Panics
-/// As [`receive_buffers_per_worker`].
+/// As [`receive_buffers_per_table`].
 #[must_use]
 pub fn spare_bytes_per_worker(workers: u32) -> u64 {
     (pool_share(workers) / 4).min(SPARE_BUFFERS_BYTES_MAX)
@@ -173,7 +178,7 @@ pub fn spare_bytes_per_worker(workers: u32) -> u64 {
 /// Bytes that may wait on each worker for clients that do not read or have not finished a frame.
 ///
 /// # Panics
-/// As [`receive_buffers_per_worker`].
+/// As [`receive_buffers_per_table`].
 #[must_use]
 pub fn held_bytes_per_worker(workers: u32) -> u64 {
     assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
@@ -209,12 +214,13 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// The sum for so many workers (1 to [`WORKERS_MAX`]) and connections.
+    /// The sum for so many workers, tables of each (in all 1 to [`TABLES_MAX`]) and connections.
     #[must_use]
-    pub fn for_config(workers: u32, max_connections: u32) -> Self {
+    pub fn for_config(workers: u32, tables: u32, max_connections: u32) -> Self {
         let connections = u64::from(max_connections);
         let threads = u64::from(workers);
-        let buffers = u64::from(receive_buffers_per_worker(workers));
+        let rings = threads * u64::from(tables);
+        let buffers = u64::from(receive_buffers_per_table(workers, tables));
         let user = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: false };
         let kernel = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: true };
         let queue_bytes =
@@ -222,7 +228,7 @@ impl MemoryBudget {
         Self {
             items: vec![
                 user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
-                user("receive buffers", threads * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
+                user("receive buffers", rings * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
                 user("buffers for sends", threads, spare_bytes_per_worker(workers)),
                 user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
                 user("shared pools", 1, POOL_BYTES_SHARED),
@@ -230,10 +236,10 @@ impl MemoryBudget {
                 kernel("armed polls", connections, KERNEL_POLL_BYTES),
                 kernel(
                     "descriptor tables",
-                    threads * u64::from(TABLE_SLOTS),
+                    rings * u64::from(TABLE_SLOTS),
                     KERNEL_TABLE_SLOT_BYTES,
                 ),
-                kernel("ring queues", threads, queue_bytes),
+                kernel("ring queues", rings, queue_bytes),
             ],
         }
     }
@@ -310,28 +316,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_stay_within_their_bounds_for_every_worker_count() {
+    fn pools_stay_within_their_bounds_for_every_count_of_workers_and_tables() {
         for workers in 1..=WORKERS_MAX {
-            let budget = MemoryBudget::for_config(workers, 1000);
-            assert!(budget.pool_bytes() <= POOL_BYTES_PER_PROCESS_MAX, "{workers} workers");
-            let per_worker = (budget.pool_bytes() - POOL_BYTES_SHARED) / u64::from(workers);
-            assert!(per_worker <= POOL_BYTES_PER_WORKER_MAX, "{workers} workers");
-            let buffers = receive_buffers_per_worker(workers);
-            assert!(buffers.is_power_of_two());
-            assert!(u64::from(buffers) * u64::from(RECEIVE_BUFFER_BYTES) >= RECEIVE_POOL_BYTES_MIN);
+            for tables in 1..=TABLES_MAX / workers {
+                let budget = MemoryBudget::for_config(workers, tables, 1000);
+                let at = format!("{workers} workers of {tables} tables");
+                assert!(budget.pool_bytes() <= POOL_BYTES_PER_PROCESS_MAX, "{at}");
+                let rings = u64::from(workers * tables);
+                let per_table = (budget.pool_bytes() - POOL_BYTES_SHARED) / rings;
+                assert!(per_table <= POOL_BYTES_PER_TABLE_MAX, "{at}");
+                let buffers = receive_buffers_per_table(workers, tables);
+                assert!(buffers.is_power_of_two());
+                let bytes = u64::from(buffers) * u64::from(RECEIVE_BUFFER_BYTES);
+                assert!(bytes >= RECEIVE_POOL_BYTES_MIN, "{at}");
+            }
         }
     }
 
     #[test]
     fn a_million_connections_grow_the_process_by_256_bytes_each() {
-        let none = MemoryBudget::for_config(51, 0).user_bytes();
-        let million = MemoryBudget::for_config(51, 1_000_000).user_bytes();
+        let none = MemoryBudget::for_config(2, 26, 0).user_bytes();
+        let million = MemoryBudget::for_config(2, 26, 1_000_000).user_bytes();
         assert_eq!(million - none, 256_000_000);
     }
 
     #[test]
     fn budget_prints_every_item_and_the_sum() {
-        let text = MemoryBudget::for_config(2, 39_800).to_string();
+        let text = MemoryBudget::for_config(2, 1, 39_800).to_string();
         assert_eq!(text.lines().count(), 1 + 9 + 2, "{text}");
         assert!(text.contains("sockets") && text.contains("in all"), "{text}");
     }

@@ -137,7 +137,7 @@ impl Reload<'_> {
 /// Says with what the process has started, in the form the log has.
 fn introduce(config: &Config) {
     let limits = &config.limits;
-    let budget = MemoryBudget::for_config(limits.workers, limits.max_connections);
+    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
     match config.log.format {
         LogFormat::Text => eprintln!("{budget}"),
         LogFormat::Json => {
@@ -156,6 +156,7 @@ fn introduce(config: &Config) {
     }
     tracing::info!(
         workers = limits.workers,
+        tables = limits.tables,
         max_connections = limits.max_connections,
         data_dir = %config.store.data_dir.display(),
         "ready"

@@ -21,7 +21,7 @@ use crate::{
 use hawser_codec::frame::FrameLimits;
 use hawser_ring::{
     Ring, SocketOptions, Waker,
-    uring::{RingSettings, UringRing},
+    uring::{RingGroup, RingSettings, UringRing},
 };
 use hawser_router::{
     HostSettings, KeySpace,
@@ -316,8 +316,9 @@ fn build(
     part: Option<HostPart>,
     sessions: Arc<SessionSettings>,
     metrics: Arc<ProcessMetrics>,
-) -> Result<Worker<UringRing>, String> {
-    let ring = UringRing::new(ring_settings(config)).map_err(|refusal| refusal.to_string())?;
+) -> Result<Worker<RingGroup>, String> {
+    let ring = RingGroup::new(ring_settings(config), config.limits.tables)
+        .map_err(|refusal| refusal.to_string())?;
     let index = settings.index;
     let hosting = part.map(|part| {
         let waker = ring.waker();
@@ -354,7 +355,7 @@ fn ring_settings(config: &Config) -> RingSettings {
         descriptors: config.limits.table_slots,
         completion_entries: limits::COMPLETION_QUEUE_ENTRIES,
         submission_entries: limits::SUBMISSION_QUEUE_ENTRIES,
-        buffers: limits::receive_buffers_per_worker(config.limits.workers),
+        buffers: limits::receive_buffers_per_table(config.limits.workers, config.limits.tables),
         buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
     }
 }
@@ -365,7 +366,7 @@ fn worker_settings(config: &Config, index: usize) -> WorkerSettings {
         index,
         hosts: config.router.hosts as u16,
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-        slots: configured.table_slots,
+        slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections
             .div_ceil(configured.workers)

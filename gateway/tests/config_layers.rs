@@ -157,24 +157,28 @@ fn settings_that_exclude_each_other_are_refused() {
 }
 
 #[test]
-fn workers_follow_the_connections_asked_for() {
+fn tables_follow_the_connections_asked_for() {
     let million = good("", &[], &["--max-connections", "1000000"]);
-    assert_eq!((million.limits.workers, million.router.hosts), (51, 2));
-    assert_eq!(good("", &[], &["--max-connections", "10"]).limits.workers, 2);
+    assert_eq!((million.limits.workers, million.limits.tables, million.router.hosts), (2, 26, 2));
+    let few = good("", &[], &["--max-connections", "10"]).limits;
+    assert_eq!((few.workers, few.tables), (2, 1));
     assert_eq!(good("", &[], &["--workers", "5"]).limits.max_connections, 5 * 19_900);
     assert_eq!(good("", &[], &["--workers", "1"]).router.hosts, 1);
-    let text = refused("", &[], &["--workers", "50", "--max-connections", "1000000"]);
-    assert_parts(&text, &["limits.workers", "\"50\"", "1000000", "51"]);
+    let file = "[limits]\ntables = 25\nworkers = 2\nmax_connections = 1000000\n";
+    assert_parts(&refused(file, &[], &[]), &["limits.tables", "\"25\"", "1000000", "26 to 128"]);
+    let many = good("", &[], &["--workers", "51", "--max-connections", "1000000"]).limits;
+    assert_eq!((many.workers, many.tables), (51, 1));
 }
 
 #[test]
-fn a_lower_descriptor_limit_makes_smaller_tables_and_more_workers() {
+fn a_lower_descriptor_limit_makes_smaller_tables_and_more_of_them() {
     let machine = Machine { cores: 2, descriptors_max: 4096 };
     let arguments = ["hawser-gateway", "--max-connections", "19900"].map(Into::into);
     let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
     match config::load(arguments, [], machine, &read) {
         Ok(Invocation::Run(config)) => {
-            assert_eq!((config.limits.workers, config.limits.table_slots), (5, 4096));
+            let limits = config.limits;
+            assert_eq!((limits.workers, limits.tables, limits.table_slots), (2, 3, 4096));
         }
         other => panic!("{other:?}"),
     }

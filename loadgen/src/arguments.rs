@@ -109,7 +109,7 @@ pub struct RunArguments {
     /// Seed of the schedule.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Threads, each with a ring of its own [default: as many as the connections need].
+    /// Threads that hold the connections [default: as many as there are cores, or one for 19,900].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
     /// Process of the server, to measure its CPU and memory.

@@ -89,21 +89,21 @@ impl Names {
         uuid
     }
 
-    /// Source address and port of a worker's connection. Lives alternate between two halves of
+    /// Source address, by its number in the run, and port, by its number there. Lives alternate between two halves of
     /// the ports: the last life's port may not be free yet. A target beyond loopback gets a source
     /// chosen by the kernel.
-    pub fn source(&self, target: IpAddr, worker: u32, slot: u32, life: u32) -> SocketAddr {
+    pub fn source(&self, target: IpAddr, address: u32, port: u32, life: u32) -> SocketAddr {
         let half = (life % 2) * (CONNECTIONS_PER_ADDRESS + 100);
-        let port = PORT_FIRST + (half + slot) as u16;
+        let port = PORT_FIRST + (half + port) as u16;
         match target {
-            IpAddr::V4(address) if address.is_loopback() => {
+            IpAddr::V4(ip) if ip.is_loopback() => {
                 // 127.16.0.0 and above, a different place for each run, so that two runs at a time
                 // do not meet; further lives move on, should they meet nevertheless.
                 let place = (mix(self.run) % 51_200) as u32 + (life / 2) % 4096;
-                let number = 0x7f10_0000 + (place << 8) + worker + 1;
+                let number = 0x7f10_0000 + (place << 8) + address + 1;
                 SocketAddr::new(IpAddr::V4(Ipv4Addr::from(number)), port)
             }
-            IpAddr::V6(address) if address.is_loopback() => SocketAddr::new(target, port),
+            IpAddr::V6(ip) if ip.is_loopback() => SocketAddr::new(target, port),
             IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             IpAddr::V6(_) => SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0),
         }
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_loopback_and_differ_between_workers_slots_and_lives() {
+    fn sources_are_loopback_and_differ_between_addresses_ports_and_lives() {
         let names = Names::new(9);
         let target = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let mut seen = std::collections::HashSet::new();
-        for worker in [0, 1, 101] {
-            for slot in [0, CONNECTIONS_PER_ADDRESS - 1] {
+        for address in [0, 1, 101] {
+            for port in [0, CONNECTIONS_PER_ADDRESS - 1] {
                 for life in 0..4 {
-                    let source = names.source(target, worker, slot, life);
+                    let source = names.source(target, address, port, life);
                     assert!(source.ip().is_loopback() && source.port() >= PORT_FIRST);
                     assert!(seen.insert(source), "{source} twice");
                 }

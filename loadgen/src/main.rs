@@ -9,7 +9,7 @@ use hawser_loadgen::{
     run::{self, MakeRing, RunError},
     worker::RECEIVE_BYTES,
 };
-use hawser_ring::uring::{RingSettings, UringRing};
+use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,9 +30,9 @@ const BUFFERS: u16 = 512;
 struct Urings;
 
 impl MakeRing for Urings {
-    type Ring = UringRing;
+    type Ring = RingGroup;
 
-    fn make(&self, slots: u32) -> Result<(UringRing, u64), String> {
+    fn make(&self, slots: u32, tables: u32) -> Result<(RingGroup, u64), String> {
         let settings = RingSettings {
             descriptors: slots,
             completion_entries: COMPLETION_ENTRIES,
@@ -40,7 +40,7 @@ impl MakeRing for Urings {
             buffers: BUFFERS,
             buffer_bytes: RECEIVE_BYTES,
         };
-        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
+        let ring = RingGroup::new(settings, tables).map_err(|refusal| refusal.0)?;
         Ok((ring, self.now_us()))
     }
 

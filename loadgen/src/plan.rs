@@ -62,7 +62,7 @@ pub fn plan(connections: u32, machine: &Machine) -> Plan {
         writeln!(text, "{name:<28}{value}").expect("writing to a string cannot fail");
     };
     line(&mut text, "connections", connections.to_string());
-    line(&mut text, "rings, one thread each", rings.to_string());
+    line(&mut text, "rings of 19,900", rings.to_string());
     let addresses = format!("{rings} in 127.16.0.0/12 and above, nothing to configure");
     line(&mut text, "source addresses", addresses);
     line(&mut text, "ports on each", "20000-39899, and 40000-59899 for reconnects".to_owned());

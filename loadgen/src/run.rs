@@ -58,11 +58,11 @@ pub trait MakeRing: Send + Sync + 'static {
     /// The backend.
     type Ring: Ring;
 
-    /// A ring with a table of so many slots.
+    /// A ring with so many tables of so many slots.
     ///
     /// # Errors
     /// One line that names what is missing.
-    fn make(&self, slots: u32) -> Result<(Self::Ring, u64), String>;
+    fn make(&self, slots: u32, tables: u32) -> Result<(Self::Ring, u64), String>;
 
     /// The rings' time now, microseconds.
     fn now_us(&self) -> u64;
@@ -122,7 +122,7 @@ pub fn run<M: MakeRing>(
     rings: M,
 ) -> Result<Report, RunError> {
     arguments.check().map_err(RunError::Arguments)?;
-    let shares = shares(arguments)?;
+    let shares = shares(arguments);
     probe(arguments)?;
     let rings = Arc::new(rings);
     let ground = Arc::new(Ground {
@@ -141,19 +141,14 @@ pub fn run<M: MakeRing>(
 }
 
 /// Users of each worker; pairs stay together.
-fn shares(arguments: &RunArguments) -> Result<Vec<Range<u32>>, RunError> {
+fn shares(arguments: &RunArguments) -> Vec<Range<u32>> {
     let users = arguments.users();
-    let needed = users.div_ceil(CONNECTIONS_PER_ADDRESS);
-    let threads = arguments.threads.unwrap_or(needed);
-    if threads < needed {
-        return Err(RunError::Arguments(format!(
-            "--threads {threads}: {users} connections need at least {needed}, at \
-             {CONNECTIONS_PER_ADDRESS} each"
-        )));
-    }
-    let share = users.div_ceil(threads).next_multiple_of(2).min(CONNECTIONS_PER_ADDRESS);
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let default = users.div_ceil(CONNECTIONS_PER_ADDRESS).min(cores);
+    let threads = arguments.threads.unwrap_or(default);
+    let share = users.div_ceil(threads).next_multiple_of(2);
     let starts = (0..users).step_by(share as usize);
-    Ok(starts.map(|start| start..(start + share).min(users)).collect())
+    starts.map(|start| start..(start + share).min(users)).collect()
 }
 
 fn probe(arguments: &RunArguments) -> Result<(), RunError> {
@@ -183,10 +178,13 @@ fn hire<M: MakeRing>(
 ) -> Result<Crew, RunError> {
     let control = Arc::new(Control::default());
     let mut workers = Vec::with_capacity(shares.len());
+    let mut addresses = 0;
     for (number, users) in shares.iter().enumerate() {
         let shared = Arc::new(Shared::default());
+        let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
         let assignment = Assignment {
             worker: number as u32,
+            first_address: addresses,
             users: users.clone(),
             target: arguments.target,
             connect_rate: arguments.connect_rate / shares.len() as f64,
@@ -197,9 +195,10 @@ fn hire<M: MakeRing>(
             shared: Arc::clone(&shared),
         };
         let rings = Arc::clone(rings);
-        let slots = crate::plan::table_slots(users.len() as u32);
+        addresses += tables;
+        let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-            let (ring, now_us) = rings.make(slots)?;
+            let (ring, now_us) = rings.make(slots, tables)?;
             Worker::new(ring, assignment, now_us).run().map_err(|error| format!("ring: {error}"))
         });
         let handle = thread

@@ -1,4 +1,4 @@
-//! A thread, a ring and up to 19,900 connections: the shell that moves their bytes.
+//! A thread, a ring and its connections: the shell that moves their bytes.
 //!
 //! ```text
 //!  Down --connect--> Connecting --> Up --fault, end--> Closing --> Down (or Gone, at the end)
@@ -25,7 +25,7 @@ use hawser_ring::{Completion, Operation, Ring, SocketOptions, Token, Wait};
 
 use crate::{
     connection::{Connection, Ground, World},
-    identity::mix,
+    identity::{CONNECTIONS_PER_ADDRESS, mix},
     schedule::{Intent, Random, Schedule},
     tally::{Shared, Tally},
     wheel::Wheel,
@@ -141,8 +141,10 @@ pub enum Work {
 /// One worker's part of a run.
 #[derive(Debug)]
 pub struct Assignment {
-    /// Number of the worker, for its source address.
+    /// Number of the worker.
     pub worker: u32,
+    /// Number of its first source address; one for each 19,900 of its users.
+    pub first_address: u32,
     /// Indices of its users.
     pub users: Range<u32>,
     /// Server.
@@ -280,7 +282,9 @@ impl<R: Ring> Worker<R> {
         let assignment = &self.assignment;
         let names = assignment.ground.names;
         let target = assignment.target;
-        let source = names.source(target.ip(), assignment.worker, slot, entry.life);
+        let address = assignment.first_address + slot / CONNECTIONS_PER_ADDRESS;
+        let port = slot % CONNECTIONS_PER_ADDRESS;
+        let source = names.source(target.ip(), address, port, entry.life);
         let token = Token::new(Operation::Connect, slot, entry.life);
         self.ramp.in_flight += 1;
         self.open += 1;
@@ -435,7 +439,7 @@ impl<R: Ring> Worker<R> {
         } else if hold && entry.armed && entry.connection.is_quiet() && !entry.cancelling {
             entry.cancelling = true;
             let target = Token::new(Operation::Receive, slot, entry.life);
-            self.ring.cancel(target, Token::new(Operation::Cancel, slot, entry.life));
+            self.ring.cancel(Some(socket), target, Token::new(Operation::Cancel, slot, entry.life));
         }
         let deadline_us = entry.connection.deadline();
         entry.armed_tick = self.wheel.add(slot, deadline_us, entry.armed_tick);

@@ -20,7 +20,7 @@ struct Urings;
 impl MakeRing for Urings {
     type Ring = UringRing;
 
-    fn make(&self, slots: u32) -> Result<(UringRing, u64), String> {
+    fn make(&self, slots: u32, _tables: u32) -> Result<(UringRing, u64), String> {
         let settings = RingSettings {
             descriptors: slots,
             completion_entries: 1024,

@@ -16,11 +16,13 @@ mod limits;
 mod parcel;
 mod reads;
 mod rebuild;
+mod refuse;
 pub mod storage;
 
 pub use files::{FileEvent, FileMode, LogFile, LogFiles};
 pub use limits::{ANSWERS_MAX, CHECKPOINT_BYTES};
-pub use parcel::{Parcel, Parcels};
+pub use parcel::{Parcel, Parcels, Reach};
+pub use refuse::refuse;
 
 use crate::{Host, HostSettings, Location, Outputs, metrics::HostMetrics};
 use hawser_codec::time::Now;
@@ -201,7 +203,10 @@ impl Hosting {
             Parcel::Durable { run, base, .. } => self.on_durable(now, run, base),
             Parcel::Storage { available, .. } => self.set_storage(available),
             Parcel::Failed { .. } => self.fail(),
-            Parcel::Downlink(_) => {}
+            Parcel::Downlink(_)
+            | Parcel::ToRouter { .. }
+            | Parcel::FromRouter { .. }
+            | Parcel::Reach { .. } => {}
         }
     }
 

@@ -26,8 +26,6 @@ mod outgoing;
 mod refusal;
 mod secret;
 mod session;
-#[cfg(test)]
-mod tests;
 pub mod wire;
 
 pub use hello::{Hello, Role};

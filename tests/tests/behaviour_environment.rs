@@ -111,8 +111,8 @@ fn descriptor_limit_too_low_for_the_connections_asked_is_named_with_its_value() 
     let low = low.setting("limits.max_connections", 100);
     low.refused_in(&home).assert(ENVIRONMENT, &["RLIMIT_NOFILE", "150"]);
     let few = Setup::new().under(&["prlimit", "--nofile=1000:1000"]);
-    let many = few.setting("limits.max_connections", 100_000);
-    let named = ["limits.workers", "`limits.max_connections`", "100000", "RLIMIT_NOFILE is 1000"];
+    let many = few.setting("limits.max_connections", 1_000_000);
+    let named = ["limits.tables", "`limits.max_connections`", "1000000", "RLIMIT_NOFILE is 1000"];
     many.refused_in(&home).assert(CONFIGURATION, &named);
 }
 

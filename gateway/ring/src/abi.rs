@@ -163,10 +163,10 @@ pub(crate) fn bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
     if result != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// An event counter for wakes from threads without a ring.
-pub(crate) fn event_fd() -> io::Result<OwnedFd> {
+/// An event counter for wakes; `flags` beside `EFD_CLOEXEC`.
+pub(crate) fn event_fd(flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes two numbers, returns a descriptor or an error.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | flags) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

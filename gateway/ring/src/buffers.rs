@@ -76,6 +76,8 @@ pub(crate) struct Buffers {
     /// Tail as the kernel will see it after the next publish; counts modulo 2^16 like the
     /// kernel's.
     tail: u16,
+    /// Tail as the kernel sees it.
+    published: u16,
     loans: Loans,
 }
 
@@ -106,7 +108,8 @@ impl Buffers {
         }
         let memory = NonNull::new(memory.cast()).expect("mmap without a hint never maps page 0");
         let loans = Loans::new(count);
-        let mut buffers = Self { memory, mapped_bytes, count, buffer_bytes, tail: 0, loans };
+        let mut buffers =
+            Self { memory, mapped_bytes, count, buffer_bytes, tail: 0, published: 0, loans };
         for buffer in 0..count {
             buffers.put(buffer);
         }
@@ -138,28 +141,36 @@ impl Buffers {
     pub(crate) fn lend(&mut self, buffer: u16, length: u32) -> Lease {
         assert!(self.loans.lend(buffer), "the kernel reports a buffer it has given us already");
         assert!(length <= self.buffer_bytes, "the kernel reports more bytes than fit");
-        Lease { buffer, length }
+        Lease { buffer: u32::from(buffer), length }
     }
 
     /// Bytes of a lease.
     pub(crate) fn bytes(&self, lease: &Lease) -> &[u8] {
-        assert!(self.loans.has(lease.buffer), "a lease is read after it was given back");
+        assert!(self.loans.has(lease.buffer as u16), "a lease is read after it was given back");
         assert!(lease.length <= self.buffer_bytes, "a lease is longer than its buffer");
         // SAFETY: in the mapping; on loan, so the kernel does not write it until `give_back`,
         // which needs `&mut self`; zeroed by mmap or written by the kernel, so initialised.
         unsafe {
-            std::slice::from_raw_parts(self.buffer(lease.buffer).as_ptr(), lease.length as usize)
+            std::slice::from_raw_parts(
+                self.buffer(lease.buffer as u16).as_ptr(),
+                lease.length as usize,
+            )
         }
     }
 
     /// Ends a lease. The kernel gets the buffer at the next [`Buffers::publish`].
     pub(crate) fn give_back(&mut self, lease: Lease) {
-        assert!(self.loans.take_back(lease.buffer), "a lease is given back twice");
-        self.put(lease.buffer);
+        let buffer = lease.buffer as u16;
+        assert!(self.loans.take_back(buffer), "a lease is given back twice");
+        self.put(buffer);
     }
 
     /// Shows all returned buffers to the kernel.
     pub(crate) fn publish(&mut self) {
+        if self.published == self.tail {
+            return;
+        }
+        self.published = self.tail;
         // SAFETY: the ring's tail: inside the mapping, aligned, written only here. The kernel
         // reads it concurrently, hence atomically; Release orders the entries before it.
         unsafe {

@@ -53,8 +53,8 @@ pub struct RingAddress(pub u32);
 #[must_use = "a lease that is not given back starves the ring of buffers"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Buffer's index in the ring's group.
-    pub buffer: u16,
+    /// Buffer's index among the ring's.
+    pub buffer: u32,
     /// Bytes received into it.
     pub length: u32,
 }
@@ -230,8 +230,9 @@ pub trait Ring {
     /// Sends bytes (`Sent`). One send in flight per socket, else the stream could interleave.
     fn send(&mut self, socket: Socket, bytes: Vec<u8>, token: Token);
 
-    /// Cancels the operation with token `target` (`Cancelled`).
-    fn cancel(&mut self, target: Token, token: Token);
+    /// Cancels the operation with token `target` (`Cancelled`), which is on `socket`; `None`: an
+    /// accept or connect, which has no socket yet.
+    fn cancel(&mut self, socket: Option<Socket>, target: Token, token: Token);
 
     /// Closes a socket with nothing in flight (`Closed`). `abort` resets (RST) instead of FIN.
     fn close(&mut self, socket: Socket, abort: bool, token: Token);

@@ -21,6 +21,7 @@
 mod complete;
 mod connect;
 mod flight;
+mod group;
 mod operate;
 mod registry;
 
@@ -45,6 +46,7 @@ use crate::{
     setup,
 };
 
+pub use self::group::RingGroup;
 pub use crate::setup::{Probe, Refusal, RingSettings};
 
 /// Completions one turn reports at most; the rest waits in the queue. At 2-4 µs each this keeps
@@ -79,10 +81,12 @@ enum Stage {
     PeerName = 0x47,
     /// Teardown's cancel.
     Teardown = 0x48,
+    /// Another ring of the group has work ([`RingGroup`]).
+    Signal = 0x49,
 }
 
 impl Stage {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::ConnectTable,
         Self::ConnectClose,
         Self::PassSend,
@@ -91,6 +95,7 @@ impl Stage {
         Self::Doorbell,
         Self::PeerName,
         Self::Teardown,
+        Self::Signal,
     ];
 
     /// `user_data` of this stage of `token`'s operation.
@@ -108,6 +113,8 @@ impl Stage {
 
 /// Token of events that have none of their own.
 const NO_TOKEN: Token = Token::new(Operation::Wake, 0, 0);
+/// Token under which the memory of the read behind [`Stage::Signal`] stands.
+const SIGNAL_TOKEN: Token = Token::new(Operation::Wake, 1, 0);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -135,6 +142,9 @@ pub struct UringRing {
     listeners: Vec<Option<Listening>>,
     files: Vec<Option<fs::File>>,
     doorbell: Arc<OwnedFd>,
+    /// Event counter that the other rings of the group count up, and whether it has moved.
+    signal: Option<OwnedFd>,
+    signalled: bool,
     address: RingAddress,
     descriptors: u32,
     used: u32,
@@ -176,8 +186,8 @@ impl UringRing {
             )
         }
         .map_err(|error| refuse("registering the buffers", settings, &error))?;
-        let doorbell =
-            abi::event_fd().map_err(|error| refuse("making an eventfd", settings, &error))?;
+        let doorbell = abi::event_fd(libc::EFD_NONBLOCK)
+            .map_err(|error| refuse("making an eventfd", settings, &error))?;
         let address = registry::enter(ring.as_raw_fd())?;
         let name = abi::register_ring_fd(ring.as_raw_fd());
         let mut made = Self {
@@ -194,6 +204,8 @@ impl UringRing {
             listeners: Vec::new(),
             files: Vec::new(),
             doorbell: Arc::new(doorbell),
+            signal: None,
+            signalled: false,
             address,
             descriptors: settings.descriptors,
             used: 0,
@@ -298,7 +310,13 @@ impl UringRing {
         }
     }
 
-    fn run_turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<bool> {
+    /// One turn, until `completions` has `length_max` entries; true if the kernel was interrupted.
+    fn run_turn(
+        &mut self,
+        wait: Wait,
+        length_max: usize,
+        completions: &mut Vec<Completion>,
+    ) -> io::Result<bool> {
         let start = completions.len();
         self.buffers.publish();
         for _ in 0..SILENT_ENTERS_MAX {
@@ -306,7 +324,7 @@ impl UringRing {
             let entering = self.entering(wait, idle);
             if entering.completions == 0 && !self.needs_enter() {
                 completions.extend(self.ready.drain(..));
-                self.drain(start + COMPLETIONS_PER_TURN, completions)?;
+                self.drain(length_max, completions)?;
                 return Ok(false);
             }
             let interrupted = match self.enter(entering) {
@@ -315,8 +333,8 @@ impl UringRing {
                 Err(errno) => return Err(io::Error::from_raw_os_error(errno)),
             };
             completions.extend(self.ready.drain(..));
-            let seen = self.drain(start + COMPLETIONS_PER_TURN, completions)?;
-            if interrupted || completions.len() > start || seen == 0 {
+            let seen = self.drain(length_max, completions)?;
+            if interrupted || completions.len() > start || seen == 0 || self.signalled {
                 return Ok(interrupted);
             }
         }
@@ -355,7 +373,8 @@ impl UringRing {
 
     fn turn_now(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {
         let start = completions.len();
-        let interrupted = self.run_turn(wait, completions)?;
+        let length_max = start + COMPLETIONS_PER_TURN;
+        let interrupted = self.run_turn(wait, length_max, completions)?;
         self.counters.completions += (completions.len() - start) as u64;
         Ok(Turn { now: abi::now(), interrupted })
     }

@@ -125,7 +125,7 @@ fn an_overflowing_completion_queue_loses_nothing() {
     let mut ring = ring();
     for slot in 0..200 {
         let nothing = token(Operation::Receive, 77);
-        ring.cancel(nothing, token(Operation::Cancel, slot));
+        ring.cancel(None, nothing, token(Operation::Cancel, slot));
     }
     let mut slots: Vec<u32> =
         turns(&mut ring, NO_WAIT, 200).iter().map(|completion| completion.token.slot).collect();
@@ -188,7 +188,7 @@ fn a_connect_cancelled_before_its_first_turn_ends_cancelled() {
     let _listener = ring.listen(target, 8, OPTIONS).expect("the address is this test's own");
     let connect = token(Operation::Connect, 0);
     ring.connect("127.12.0.2:0".parse().expect("a literal address"), target, OPTIONS, connect);
-    ring.cancel(connect, token(Operation::Cancel, 0));
+    ring.cancel(None, connect, token(Operation::Cancel, 0));
     let completions = turns(&mut ring, FOREVER, 2);
     let ended = completions.iter().any(|completion| {
         matches!(completion.event, Event::Connected(Err(errno)) if errno.0 == libc::ECANCELED)

@@ -26,8 +26,10 @@ pub struct ListenerConfig {
 pub struct LimitsConfig {
     /// Connections held at most by the process.
     pub max_connections: u32,
-    /// Threads with a ring and a descriptor table each.
+    /// Threads that hold connections.
     pub workers: u32,
+    /// Rings of each worker, with a descriptor table each.
+    pub tables: u32,
     /// Slots of each table: [`limits::TABLE_SLOTS`], or fewer where the descriptor limit is lower.
     pub table_slots: u32,
     /// Longest frame body taken, bytes.
@@ -47,10 +49,10 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// Connections one worker's table holds.
+    /// Connections one worker's tables hold.
     #[must_use]
     pub const fn connections_per_worker(&self) -> u32 {
-        self.table_slots - limits::TABLE_SLOTS_RESERVED
+        self.tables * (self.table_slots - limits::TABLE_SLOTS_RESERVED)
     }
 }
 

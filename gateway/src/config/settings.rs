@@ -18,6 +18,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("limits.workers", 1, limits::WORKERS_MAX as u64, "", "")
         .flag("workers")
         .decided_later(),
+    integer("limits.tables", 1, limits::TABLES_MAX as u64, "", "").decided_later(),
     integer(
         "limits.frame_body_bytes_max",
         1024,

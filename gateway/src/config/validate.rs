@@ -119,30 +119,31 @@ fn limits(layers: &Layers, machine: Machine) -> Result<LimitsConfig, ConfigError
     let table_slots = u32::try_from(machine.descriptors_max)
         .unwrap_or(u32::MAX)
         .clamp(2 * limits::TABLE_SLOTS_RESERVED, limits::TABLE_SLOTS);
-    let per_worker = table_slots - limits::TABLE_SLOTS_RESERVED;
+    let per_table = table_slots - limits::TABLE_SLOTS_RESERVED;
     let cores = machine.cores.clamp(1, limits::WORKERS_MAX);
     let asked: Option<u32> = optional(layers, "limits.max_connections")?;
-    let workers = match optional(layers, "limits.workers")? {
-        Some(workers) => workers,
-        None => cores.max(asked.map_or(1, |connections| connections.div_ceil(per_worker))),
-    };
-    let max_connections = asked.unwrap_or(workers * per_worker);
-    let needed = max_connections.div_ceil(per_worker);
-    if workers < needed || workers > limits::WORKERS_MAX {
+    let workers = optional(layers, "limits.workers")?.unwrap_or(cores);
+    let needed = asked.map_or(1, |connections| connections.div_ceil(workers).div_ceil(per_table));
+    let tables = optional(layers, "limits.tables")?.unwrap_or(needed);
+    let most = limits::TABLES_MAX / workers;
+    if tables < needed || tables > most {
         let reason = format!(
-            "{max_connections} connections (`limits.max_connections`) need {needed} workers of \
-             {per_worker} connections each (RLIMIT_NOFILE is {}); allowed: {needed} to {}",
+            "{} connections (`limits.max_connections`) on {workers} workers (`limits.workers`) \
+             need {needed} tables a worker of {per_table} connections each (RLIMIT_NOFILE is {}); \
+             allowed: {needed} to {most}",
+            asked.unwrap_or(workers * per_table),
             match machine.descriptors_max {
                 u64::MAX => "unlimited".to_owned(),
                 most => most.to_string(),
             },
-            limits::WORKERS_MAX
         );
-        return Err(ConfigError::refused("limits.workers", workers.to_string(), reason));
+        return Err(ConfigError::refused("limits.tables", tables.to_string(), reason));
     }
+    let max_connections = asked.unwrap_or(workers * tables * per_table);
     Ok(LimitsConfig {
         max_connections,
         workers,
+        tables,
         table_slots,
         frame_body_bytes_max: number(layers, "limits.frame_body_bytes_max")?,
         requests_max: number(layers, "limits.requests_max")?,

@@ -97,7 +97,7 @@ impl<R: Ring> Worker<R> {
                 self.levels.armed += 1;
                 let target = Token::new(operation, handle.slot, handle.generation);
                 let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
-                self.ring.cancel(target, token);
+                self.ring.cancel(Some(Socket(handle.slot)), target, token);
                 return;
             }
         }

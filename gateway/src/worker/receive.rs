@@ -151,7 +151,7 @@ impl<R: Ring> Worker<R> {
             self.levels.armed += 1;
             let target = Token::new(Operation::Watch, handle.slot, handle.generation);
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
-            self.ring.cancel(target, token);
+            self.ring.cancel(Some(Socket(handle.slot)), target, token);
         }
         if !matches!(connection.state, State::Leaving | State::Closing) {
             // Cooling is one more deadline: a handshake or heartbeat that ends sooner still does.
@@ -175,7 +175,7 @@ impl<R: Ring> Worker<R> {
             self.levels.armed += 1;
             let target = Token::new(Operation::Receive, handle.slot, handle.generation);
             let token = Token::new(Operation::Cancel, handle.slot, handle.generation);
-            self.ring.cancel(target, token);
+            self.ring.cancel(Some(Socket(handle.slot)), target, token);
         }
         self.arm(handle);
     }

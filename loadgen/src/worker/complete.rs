@@ -157,7 +157,7 @@ impl<R: Ring> Worker<R> {
         let mut cancel = |operation, asked: &mut bool| {
             *asked = true;
             let target = Token::new(operation, slot, entry.life);
-            self.ring.cancel(target, Token::new(Operation::Cancel, slot, entry.life));
+            self.ring.cancel(Some(socket), target, Token::new(Operation::Cancel, slot, entry.life));
         };
         if entry.receiving {
             if !entry.receive_cancelled {

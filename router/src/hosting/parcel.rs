@@ -14,12 +14,46 @@ pub trait Parcels {
     fn send(&mut self, to: usize, parcel: Parcel);
 }
 
+/// How far the way to a router of another process goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of it.
+    Up,
+    /// The router takes less than it is offered: no new work for it.
+    Crowded,
+    /// The link is away, and what is sent to the router waits for it.
+    Away,
+    /// The link has been away for too long: everything for the router is refused.
+    Refusing,
+}
+
 /// What travels.
 pub enum Parcel {
     /// Link frames from a worker to a host.
     Uplink(Vec<u8>),
     /// Link frames from a host to a worker.
     Downlink(Vec<u8>),
+    /// Link frames for a router of another process, to the worker that holds its link.
+    ToRouter {
+        /// Which router.
+        router: u16,
+        /// The frames.
+        batch: Vec<u8>,
+    },
+    /// Link frames from such a router, to the worker they are for.
+    FromRouter {
+        /// Which router.
+        router: u16,
+        /// The frames.
+        batch: Vec<u8>,
+    },
+    /// How far the way to such a router goes now.
+    Reach {
+        /// Which router.
+        router: u16,
+        /// How far.
+        reach: Reach,
+    },
     /// Link frames from host to host.
     Peer {
         /// Life of the sending host.
@@ -65,9 +99,16 @@ impl Parcel {
     /// Bytes of frames or records in it.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Uplink(batch) | Self::Downlink(batch) | Self::Peer { batch, .. } => batch.len(),
+            Self::Uplink(batch)
+            | Self::Downlink(batch)
+            | Self::ToRouter { batch, .. }
+            | Self::FromRouter { batch, .. }
+            | Self::Peer { batch, .. } => batch.len(),
             Self::Run { records, .. } => records.len(),
-            Self::Durable { .. } | Self::Storage { .. } | Self::Failed { .. } => 0,
+            Self::Durable { .. }
+            | Self::Storage { .. }
+            | Self::Failed { .. }
+            | Self::Reach { .. } => 0,
         }
     }
 
@@ -82,6 +123,13 @@ impl Parcel {
         match (self, later) {
             (Self::Uplink(batch), Self::Uplink(more))
             | (Self::Downlink(batch), Self::Downlink(more)) => batch.extend_from_slice(&more),
+            (Self::ToRouter { router, batch }, Self::ToRouter { router: same, batch: more })
+            | (
+                Self::FromRouter { router, batch },
+                Self::FromRouter { router: same, batch: more },
+            ) if *router == same => {
+                batch.extend_from_slice(&more);
+            }
             (Self::Peer { life, batch }, Self::Peer { life: same, batch: more })
                 if *life == same =>
             {
@@ -95,7 +143,11 @@ impl Parcel {
     /// The hosts' life it belongs to, if it must not survive one.
     pub fn life(&self) -> Option<u32> {
         match self {
-            Self::Uplink(_) | Self::Downlink(_) => None,
+            Self::Uplink(_)
+            | Self::Downlink(_)
+            | Self::ToRouter { .. }
+            | Self::FromRouter { .. }
+            | Self::Reach { .. } => None,
             Self::Peer { life, .. }
             | Self::Run { life, .. }
             | Self::Durable { life, .. }

@@ -2,10 +2,6 @@
 
 use super::*;
 use crate::store::log::LaneWriter;
-use hawser_codec::{
-    code,
-    link::{self, Uplink},
-};
 
 impl Hosting {
     /// Drops the state of this life: what was not yet durable was never shown to anybody.
@@ -58,43 +54,7 @@ impl Hosting {
     /// Without a host every question gets an answer that says when to ask again.
     pub(super) fn refuse_all(&mut self, worker: u16, batch: &[u8]) {
         let mut answers = self.spare();
-        let retry_after_ms = limits::STORAGE_RETRY_MS;
-        let mut rest = batch;
-        while let Ok(Some(uplink)) = Uplink::take(&mut rest) {
-            match uplink {
-                Uplink::Login(login) if !login.announce => link::LoginRefused {
-                    connection: login.connection,
-                    code: code::RECOVERING,
-                    retry_after_ms,
-                }
-                .put(&mut answers),
-                Uplink::Send(send) => link::Refused {
-                    connection: send.connection,
-                    channel: send.channel,
-                    client_seq: send.client_seq,
-                    code: code::STORAGE_UNAVAILABLE,
-                    retry_after_ms,
-                }
-                .put(&mut answers),
-                Uplink::Read(read) => {
-                    let connection = read.connection;
-                    let (channel, request) = (read.channel, read.request);
-                    link::PageStart { connection, channel, request }.put(&mut answers);
-                    link::PageEnd {
-                        connection,
-                        head: 0,
-                        cursor: 0,
-                        floor: 0,
-                        more: false,
-                        code: code::RECOVERING,
-                        retry_after_ms,
-                    }
-                    .put(&mut answers);
-                }
-                // A session is announced again, a cursor is named again, a receipt is repeated.
-                _ => {}
-            }
-        }
+        refuse(batch, limits::STORAGE_RETRY_MS, &mut answers);
         if self.local_worker == Some(worker) {
             self.local.push_back(answers);
         } else {

@@ -236,7 +236,7 @@ impl Ring for Seam {
         self.ring.send(socket, bytes, token);
     }
 
-    fn cancel(&mut self, target: Token, token: Token) {
+    fn cancel(&mut self, socket: Option<Socket>, target: Token, token: Token) {
         if target.operation == Operation::Receive {
             match self.plant {
                 Some(RingPlant::SlotReused) => {
@@ -249,7 +249,7 @@ impl Ring for Seam {
                 _ => {}
             }
         }
-        self.ring.cancel(target, token);
+        self.ring.cancel(socket, target, token);
     }
 
     fn close(&mut self, socket: Socket, abort: bool, token: Token) {

@@ -126,7 +126,7 @@ impl SimRing {
         let start = usize::from(buffer) * self.settings.buffer_bytes as usize;
         self.memory[start..start + length].copy_from_slice(&bytes);
         assert!(self.loans.lend(buffer), "a free buffer is not on loan");
-        let lease = Lease { buffer, length: length as u32 };
+        let lease = Lease { buffer: u32::from(buffer), length: length as u32 };
         let more = !once && !state.strikes(Fault::MoreLostWithData);
         Some((more, Event::Received(Ok(Some(lease)))))
     }

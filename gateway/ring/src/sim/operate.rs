@@ -72,7 +72,7 @@ impl Ring for SimRing {
         self.submit(Submission::Send { socket, bytes, token });
     }
 
-    fn cancel(&mut self, target: Token, token: Token) {
+    fn cancel(&mut self, _socket: Option<Socket>, target: Token, token: Token) {
         self.begin(token, Operation::Cancel, None);
         self.submit(Submission::Cancel { target, token });
     }
@@ -151,13 +151,14 @@ impl Ring for SimRing {
     }
 
     fn bytes(&self, lease: &Lease) -> &[u8] {
-        assert!(self.loans.has(lease.buffer), "a lease is read after it was given back");
-        self.buffer(lease.buffer, lease.length)
+        assert!(self.loans.has(lease.buffer as u16), "a lease is read after it was given back");
+        self.buffer(lease.buffer as u16, lease.length)
     }
 
     fn give_back(&mut self, lease: Lease) {
-        assert!(self.loans.take_back(lease.buffer), "a lease is given back twice");
-        self.returned.push(lease.buffer);
+        let buffer = lease.buffer as u16;
+        assert!(self.loans.take_back(buffer), "a lease is given back twice");
+        self.returned.push(buffer);
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<Turn> {

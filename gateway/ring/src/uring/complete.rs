@@ -2,7 +2,7 @@
 
 use io_uring::cqueue;
 
-use super::{NO_TOKEN, Stage, UringRing, flight::Lent, is_last_of_ours, made};
+use super::{NO_TOKEN, SIGNAL_TOKEN, Stage, UringRing, flight::Lent, is_last_of_ours, made};
 use crate::{Completion, Errno, Event, Lease, Operation, Socket, Token};
 
 impl UringRing {
@@ -80,6 +80,10 @@ impl UringRing {
                     self.arm_doorbell();
                 }
                 completions.push(made(NO_TOKEN, Event::Woken));
+            }
+            Stage::Signal => {
+                self.in_flight.end_bytes(SIGNAL_TOKEN);
+                self.signalled = true;
             }
             // A reset that could not be prepared ends in a FIN, which is all that can be done; a
             // wake that failed had no ring to wake; the others answer nobody.

@@ -5,7 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     ops::Range,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::Path,
     sync::Arc,
 };
@@ -65,17 +68,7 @@ impl Ring for UringRing {
     }
 
     fn accept(&mut self, listener: Listener, token: Token) {
-        debug_assert_eq!(token.operation, Operation::Accept);
-        let fd = types::Fd(self.listening(listener).fd.as_raw_fd());
-        let address = self.in_flight.address();
-        let Lent::Address(address) = self.in_flight.begin(token, Lent::Address(address)) else {
-            unreachable!("inserted as such")
-        };
-        let length = &raw mut address.length;
-        let entry = opcode::Accept::new(fd, address.bytes.as_mut_ptr().cast(), length)
-            .file_index(Some(types::DestinationSlot::auto_target()))
-            .build();
-        self.push(entry.user_data(token.to_u64()));
+        self.accept_on(self.listening(listener).fd.as_raw_fd(), token);
     }
 
     fn connect(
@@ -135,7 +128,7 @@ impl Ring for UringRing {
         self.push(entry.user_data(token.to_u64()));
     }
 
-    fn cancel(&mut self, target: Token, token: Token) {
+    fn cancel(&mut self, _socket: Option<Socket>, target: Token, token: Token) {
         debug_assert_eq!(token.operation, Operation::Cancel);
         if target.operation == Operation::Connect {
             self.cancel_connect(target);
@@ -165,7 +158,7 @@ impl Ring for UringRing {
 
     fn pass(&mut self, socket: Socket, to: RingAddress, there: Token, token: Token) {
         debug_assert_eq!((token.operation, there.operation), (Operation::Pass, Operation::Arrive));
-        let Some(ring) = registry::descriptor(to).filter(|_| to != self.address) else {
+        let Some(ring) = registry::receiver(to).filter(|_| to != self.address) else {
             let event = Event::Passed(Err(Errno(libc::ENXIO)));
             return self.ready.push_back(made(token, event));
         };
@@ -288,7 +281,22 @@ impl Ring for UringRing {
 }
 
 impl UringRing {
-    fn listening(&self, listener: Listener) -> &Listening {
+    /// Accepts from a listening socket, maybe of another ring of the group.
+    pub(super) fn accept_on(&mut self, listening: RawFd, token: Token) {
+        debug_assert_eq!(token.operation, Operation::Accept);
+        let fd = types::Fd(listening);
+        let address = self.in_flight.address();
+        let Lent::Address(address) = self.in_flight.begin(token, Lent::Address(address)) else {
+            unreachable!("inserted as such")
+        };
+        let length = &raw mut address.length;
+        let entry = opcode::Accept::new(fd, address.bytes.as_mut_ptr().cast(), length)
+            .file_index(Some(types::DestinationSlot::auto_target()))
+            .build();
+        self.push(entry.user_data(token.to_u64()));
+    }
+
+    pub(super) fn listening(&self, listener: Listener) -> &Listening {
         self.listeners[listener.0 as usize].as_ref().expect("the listener is open")
     }
 

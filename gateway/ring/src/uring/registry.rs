@@ -11,7 +11,16 @@ use crate::{RingAddress, setup::Refusal};
 /// ring that has gone cannot reach another.
 const RINGS_MAX: usize = 65_536;
 
-static RINGS: Mutex<Vec<Option<RawFd>>> = Mutex::new(Vec::new());
+/// How others reach a ring.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// For wakes.
+    ring: RawFd,
+    /// For sockets: another ring of its group while its own table is full.
+    receiver: RawFd,
+}
+
+static RINGS: Mutex<Vec<Option<Reach>>> = Mutex::new(Vec::new());
 
 /// Gives a new ring its address.
 pub(super) fn enter(ring: RawFd) -> Result<RingAddress, Refusal> {
@@ -19,7 +28,7 @@ pub(super) fn enter(ring: RawFd) -> Result<RingAddress, Refusal> {
     if rings.len() >= RINGS_MAX {
         return Err(Refusal(format!("this process has made {RINGS_MAX} rings already")));
     }
-    rings.push(Some(ring));
+    rings.push(Some(Reach { ring, receiver: ring }));
     Ok(RingAddress(rings.len() as u32 - 1))
 }
 
@@ -32,10 +41,26 @@ pub(super) fn leave(address: RingAddress) {
 
 /// Descriptor of a ring that still lives.
 pub(super) fn descriptor(address: RingAddress) -> Option<RawFd> {
+    reach(address).map(|reach| reach.ring)
+}
+
+/// Descriptor of the ring that takes sockets for the one with this address.
+pub(super) fn receiver(address: RingAddress) -> Option<RawFd> {
+    reach(address).map(|reach| reach.receiver)
+}
+
+/// Sockets passed to `address` go to `receiver` from now on.
+pub(super) fn redirect(address: RingAddress, receiver: RawFd) {
+    if let Some(Some(reach)) = lock().get_mut(address.0 as usize) {
+        reach.receiver = receiver;
+    }
+}
+
+fn reach(address: RingAddress) -> Option<Reach> {
     lock().get(address.0 as usize).copied().flatten()
 }
 
-fn lock() -> MutexGuard<'static, Vec<Option<RawFd>>> {
+fn lock() -> MutexGuard<'static, Vec<Option<Reach>>> {
     // A panic between lock and unlock leaves the list whole: each change is one store.
     RINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -32,7 +32,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             let (server, _) = stage.pair(listener, 1);
             let receive = stage.receive(SERVER, server, "server receive");
             stage.settle();
-            stage.cancel(SERVER, receive, "server cancel");
+            stage.cancel(SERVER, Some(server), receive, "server cancel");
             stage.wait(SERVER, "server cancel");
             stage.wait(SERVER, "server receive");
         },
@@ -45,7 +45,7 @@ pub const SCENARIOS: [Scenario; 12] = [
         name: "cancelling nothing",
         buffers: 8,
         run: |stage| {
-            stage.cancel(SERVER, Token::new(Operation::Receive, 99, 1), "server cancel");
+            stage.cancel(SERVER, None, Token::new(Operation::Receive, 99, 1), "server cancel");
             stage.wait(SERVER, "server cancel");
         },
         expected: "server cancel: ENOENT.",
@@ -58,7 +58,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             let (server, client) = stage.pair(listener, 1);
             let receive = stage.receive(SERVER, server, "server receive");
             let earlier = Token::new(Operation::Receive, receive.slot, receive.generation - 1);
-            stage.cancel(SERVER, earlier, "server cancel");
+            stage.cancel(SERVER, Some(server), earlier, "server cancel");
             stage.wait(SERVER, "server cancel");
             stage.send(CLIENT, client, b"still armed", "client send");
             stage.wait_bytes(SERVER, "server receive", 11);
@@ -77,7 +77,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             let accept = stage.token(Operation::Accept, "server accept");
             stage.ring(SERVER).accept(listener, accept);
             stage.settle();
-            stage.cancel(SERVER, accept, "server cancel");
+            stage.cancel(SERVER, None, accept, "server cancel");
             stage.wait(SERVER, "server accept");
             stage.wait(SERVER, "server cancel");
             stage.ring(SERVER).unlisten(listener);
@@ -94,7 +94,7 @@ pub const SCENARIOS: [Scenario; 12] = [
             stage.receive(CLIENT, client, "client receive");
             let receive = stage.receive(SERVER, server, "server receive");
             stage.settle();
-            stage.cancel(SERVER, receive, "server cancel");
+            stage.cancel(SERVER, Some(server), receive, "server cancel");
             stage.wait(SERVER, "server receive");
             stage.wait(SERVER, "server cancel");
             stage.close(SERVER, server, false, "server close");

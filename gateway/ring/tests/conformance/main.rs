@@ -13,7 +13,7 @@ mod streams;
 use hawser_ring::{
     RingSettings,
     sim::{Faults, SimDisk, World},
-    uring::UringRing,
+    uring::{RingGroup, UringRing},
 };
 use stage::{Scenario, Stage};
 
@@ -50,7 +50,21 @@ fn the_real_ring_does_as_recorded() {
         Stage::real(port, directory, |descriptors| {
             let settings = settings(scenario, descriptors);
             // No fallback: where io_uring is forbidden this list has not been run.
-            UringRing::new(settings).expect("io_uring is required")
+            Box::new(UringRing::new(settings).expect("io_uring is required"))
+        })
+    });
+}
+
+/// With tables so small that the sockets of a scenario stand in different ones.
+#[test]
+fn a_group_of_rings_does_as_one() {
+    check(|scenario, port| {
+        let port = port + 100;
+        let directory = std::env::temp_dir().join(format!("hawser-conformance-{port}"));
+        std::fs::create_dir_all(&directory).expect("a directory for temporary files");
+        Stage::real(port, directory, |descriptors| {
+            let settings = settings(scenario, descriptors / 2);
+            Box::new(RingGroup::new(settings, 2).expect("io_uring is required"))
         })
     });
 }

@@ -75,9 +75,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn real(port: u16, directory: PathBuf, make: impl Fn(u32) -> UringRing) -> Self {
-        let rings = TABLES.map(|descriptors| Box::new(make(descriptors)) as Box<dyn Ring>);
-        Self::new(port, rings.into(), None, directory)
+    pub fn real(port: u16, directory: PathBuf, make: impl Fn(u32) -> Box<dyn Ring>) -> Self {
+        Self::new(port, TABLES.map(make).into(), None, directory)
     }
 
     pub fn simulated(
@@ -168,9 +167,9 @@ impl Stage {
         self.wait(ring, label)
     }
 
-    pub fn cancel(&mut self, ring: usize, target: Token, label: &str) {
+    pub fn cancel(&mut self, ring: usize, socket: Option<Socket>, target: Token, label: &str) {
         let token = self.token(Operation::Cancel, label);
-        self.ring(ring).cancel(target, token);
+        self.ring(ring).cancel(socket, target, token);
     }
 
     pub fn close(&mut self, ring: usize, socket: Socket, abort: bool, label: &str) {

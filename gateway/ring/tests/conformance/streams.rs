@@ -131,7 +131,7 @@ pub const SCENARIOS: [Scenario; 13] = [
                 }
             };
             stage.forget("client send");
-            stage.cancel(CLIENT, stuck, "client cancel");
+            stage.cancel(CLIENT, Some(client), stuck, "client cancel");
             assert_eq!(stage.wait(CLIENT, "client send"), Seen::Failed(libc::ECANCELED));
         },
         expected: "client cancel: done.
@@ -243,7 +243,7 @@ pub const SCENARIOS: [Scenario; 13] = [
             let token = stage.token(Operation::Watch, "server watch");
             stage.ring(SERVER).watch(server, token);
             stage.wait(SERVER, "server watch");
-            stage.cancel(SERVER, token, "server cancel");
+            stage.cancel(SERVER, Some(server), token, "server cancel");
             stage.wait(SERVER, "server watch");
         },
         expected: "client connect 1: connected.

@@ -153,7 +153,7 @@ impl Server {
             connection.cancelled = true;
             connection.receives += 1;
             let (target, token) = (token(Operation::Receive), token(Operation::Cancel));
-            self.ring.cancel(target, token);
+            self.ring.cancel(Some(Socket(socket)), target, token);
         }
         if over {
             if !connection.receiving && !connection.sending && !connection.cancelling {
