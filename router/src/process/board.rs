@@ -481,12 +481,8 @@ impl Parcels for Board {
                 Some(id) => self.push(id, Family::Peer, 0, batch),
                 None => self.metrics.undeliverable.add(1),
             },
-            // The process has one host and one lane of its own.
-            Parcel::Uplink(_)
-            | Parcel::Run { .. }
-            | Parcel::Durable { .. }
-            | Parcel::Storage { .. }
-            | Parcel::Failed { .. } => {}
+            // The process has one host, with a lane of its own, and no workers.
+            _ => {}
         }
     }
 }
