@@ -22,7 +22,7 @@ use crate::{
     },
     settings::ConfigError,
     store::{
-        DataHeader, StdDisk,
+        DataHeader, HeaderError, StdDisk,
         log::{LanePolicy, LaneSettings, retention::RetentionSettings},
     },
 };
@@ -233,7 +233,14 @@ fn header(config: &Config, disk: &StdDisk, place: RouterPlace) -> Result<DataHea
     } else {
         config.shared_hash_key()
     };
-    DataHeader::open_or_create_for(disk, hash_key, place).map_err(environment)
+    DataHeader::open_or_create_for(disk, hash_key, place).map_err(|error| match error {
+        HeaderError::List { .. } => {
+            let routers = config.routers.join(",");
+            let reason = format!("{}: {error}", config.data_dir.display());
+            StartError::Config(ConfigError::refused("link.routers", routers, reason))
+        }
+        error => environment(error),
+    })
 }
 
 fn lane_policy(config: &Config, disk: &StdDisk) -> Result<LanePolicy, StartError> {
