@@ -5,7 +5,9 @@
 mod process_stage;
 
 use hawser_router::link::{LinkEnd, refusal_code};
-use process_stage::{Gateway, Link, PATIENCE, Who, drain, ports, router, router_that_writes};
+use process_stage::{
+    Gateway, Heard, Link, PATIENCE, Who, drain, ports, router, router_that_writes,
+};
 use std::time::Instant;
 
 #[test]
@@ -47,11 +49,7 @@ fn what_was_acknowledged_is_there_after_a_restart_and_sessions_are_asked_for() {
         gateway.send(&ann, "bob", 2, b"after");
         gateway.wait_accepted(&ann, 2);
         let head = gateway.heard.iter().rev().find_map(|heard| match heard {
-            process_stage::Heard::LoggedIn { connection, head }
-                if *connection == bob.connection =>
-            {
-                Some(*head)
-            }
+            Heard::LoggedIn { connection, head } if *connection == bob.connection => Some(*head),
             _ => None,
         });
         assert_eq!(head, Some(1), "{policy}: the message from before the restart");
@@ -129,5 +127,71 @@ fn a_link_that_is_refused_hears_why() {
         };
         assert_eq!(refused, code);
     }
+    drain(running);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_read_back_and_served_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = ports(1);
+    let running = router(directory.path(), &list, 0, &[]);
+    let mut gateway = Gateway::new(&list, b"", 1);
+    let ann = gateway.login("ann");
+    gateway.send(&ann, "bob", 1, b"before");
+    gateway.wait_accepted(&ann, 1);
+    drain(running);
+
+    let running = router(directory.path(), &list, 0, &[]);
+    gateway.redial(0);
+    gateway.wait("the question who is there", |gateway| gateway.announced_by(0) == 2);
+    // The segment that is gone on with is opened at the first write.
+    let (here, away) = (directory.path().join("0"), directory.path().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    gateway.say_login(&ann, true);
+    gateway.send(&ann, "bob", 2, b"not taken");
+    let failures = || running.metrics().host.lane_failures.get();
+    gateway.wait("the failure", |_| failures() == 1);
+    gateway.send(&ann, "bob", 3, b"not taken either");
+    gateway.wait("a refusal", |gateway| {
+        gateway.heard.iter().any(|heard| matches!(heard, Heard::Refused { client_seq: 3, .. }))
+    });
+    assert!(!gateway.links[0].closed, "links stay");
+    std::fs::rename(&away, &here).unwrap();
+
+    gateway.wait("the question who is there", |gateway| gateway.announced_by(0) == 3);
+    gateway.say_login(&ann, true);
+    gateway.send(&ann, "bob", 2, b"after");
+    gateway.wait_accepted(&ann, 2);
+    let accepted = Heard::Accepted { connection: ann.connection, client_seq: 2, sequence: 2 };
+    assert!(gateway.heard.contains(&accepted), "nothing of the failed write counts");
+    drain(running);
+}
+
+#[test]
+fn a_gateway_that_stands_still_holds_up_nobody_and_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = ports(1);
+    let running = router(directory.path(), &list, 0, &[]);
+    let mut still = Gateway::new(&list, b"", 1);
+    let mut other = Gateway::new(&list, b"", 2);
+    let bob = still.login("bob");
+    let ann = other.login("ann");
+    let cid = other.login("cid");
+    for seq in 1..=200 {
+        other.send(&ann, "bob", 2 * seq - 1, &[1; 2000]);
+        other.send(&ann, "cid", 2 * seq, &[2; 2000]);
+        other.confirm(&ann);
+        other.confirm(&cid);
+        other.wait_accepted(&ann, 2 * seq);
+    }
+    other.wait_bodies(&cid, 200);
+    let links = &running.metrics().links;
+    other.wait("silence to be noticed", |_| links.silent.get() == 1 && links.gateways.get() == 1);
+    still.redial(0);
+    let bob_again = still.login("bob");
+    assert!(still.heard.iter().any(|heard| {
+        matches!(heard, Heard::LoggedIn { connection, head: 200 } if *connection == bob_again.connection)
+    }));
+    drop(bob);
     drain(running);
 }
