@@ -19,6 +19,7 @@ fn nothing_is_lost_doubled_or_reordered_between_routers() {
     for mark in [
         Mark::StreamStale,
         Mark::StreamedFromLog,
+        Mark::StreamFellBack,
         Mark::StreamLive,
         Mark::StreamBackedUp,
         Mark::OriginGone,
@@ -42,5 +43,13 @@ fn planted_faults_are_found() {
         });
         println!("{planted:?}: found by seed {found:?}");
         assert!(found.is_some(), "{planted:?} is not found");
+    }
+}
+
+#[test]
+fn a_batch_lost_by_a_link_that_goes_on_is_noticed_and_said_again() {
+    let Some(marks) = play(SEEDS, STEPS, Game::with_losses) else { return };
+    for mark in [Mark::StreamReopened, Mark::StreamMiscounted] {
+        assert!(marks[mark as usize] > 0, "{mark:?} was never reached");
     }
 }
