@@ -182,12 +182,9 @@ async fn page(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     }
 }
 
-async fn readiness(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.metrics.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
+async fn readiness(State(shared): State<Shared>) -> (StatusCode, String) {
+    let (ready, text) = shared.metrics.readiness();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 /// A listener that holds a bounded number of connections for a bounded time.

@@ -80,6 +80,12 @@ impl Layers {
                 self.tokens = Some(tokens);
                 continue;
             }
+            if path == "router.secret" {
+                // Its value is not repeated: what refuses it ends up in logs.
+                let reason = "a secret does not belong into this file; allowed: \
+                              `router.secret_file`, a file only this user may read (0600)";
+                return Err(ConfigError::refused(&path, "(not shown)", reason).at(name));
+            }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == path) else {
                 let known = SETTINGS.iter().map(|setting| setting.key);
                 return Err(unknown(&path, name, known.chain(["auth.tokens"])));
@@ -225,7 +231,7 @@ fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigError
     let wrong = || ConfigError::new(setting.key, value.to_string(), setting.allowed());
     match (setting.kind, value) {
         (Kind::Integer { .. }, toml::Value::Integer(number)) => Ok(number.to_string()),
-        (Kind::List, toml::Value::Array(items)) => {
+        (Kind::List | Kind::Endpoints, toml::Value::Array(items)) => {
             let mut texts = Vec::with_capacity(items.len());
             for item in items {
                 // The comma separates on the other layers, so it cannot be part of an item.
