@@ -14,6 +14,8 @@ mod parts;
 mod settings;
 mod validate;
 
+pub use hawser_router::settings::ConfigError;
+
 pub use command::{Command, LogCommand};
 pub use parts::{
     AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, ListenerConfig,
@@ -24,62 +26,15 @@ pub use validate::LISTENERS_MAX;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fmt, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use clap::Parser as _;
 
-use crate::{admin::AdminKey, auth::Authenticator};
+use crate::{admin, auth::Authenticator};
 use command::CommandLine;
 use layers::Layers;
-
-/// What is wrong with the configuration: exit code 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The setting, as in the file.
-    pub key: String,
-    /// The value that was refused, if the key itself is not the fault.
-    pub value: Option<String>,
-    /// File, variable or flag.
-    pub from: Option<String>,
-    /// Allowed range, or why not.
-    pub reason: String,
-}
-
-impl ConfigError {
-    fn new(key: &str, value: impl Into<String>, allowed: impl fmt::Display) -> Self {
-        Self::refused(key, value, format!("allowed: {allowed}"))
-    }
-
-    fn refused(key: &str, value: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { key: key.to_owned(), value: Some(value.into()), from: None, reason: reason.into() }
-    }
-
-    fn not_built(key: &str, value: impl Into<String>) -> Self {
-        Self::refused(key, value, "not built yet in this version")
-    }
-
-    fn at(mut self, from: &str) -> Self {
-        self.from.get_or_insert_with(|| from.to_owned());
-        self
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration: `{}`", self.key)?;
-        if let Some(value) = &self.value {
-            write!(f, " = \"{value}\"")?;
-        }
-        if let Some(from) = &self.from {
-            write!(f, " ({from})")?;
-        }
-        write!(f, ": {}", self.reason)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// What the machine offers to defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +157,7 @@ pub fn load(
     let checked = validate::validate(&layers, machine, read).and_then(|config| {
         // Keys are read again where they are used; here a bad one is found while it is cheap.
         Authenticator::new(&config.auth, &[0; 32], read)?;
-        AdminKey::read(&config.admin, read)?;
+        admin::read_key(&config.admin, read)?;
         Ok(config)
     });
     let config = checked.map_err(|error| match layers.origin(&error.key) {

@@ -14,7 +14,6 @@ pub mod hosting;
 pub mod huge_pages;
 pub mod limits;
 pub mod log;
-pub mod log_tools;
 pub mod mesh;
 pub mod metrics;
 pub mod names;

@@ -1,13 +1,14 @@
 //! The gateway: holds connections and, unless told otherwise, embeds the router tier.
 
 use hawser_gateway::{
-    config::{self, Config, Invocation, LogFormat, Machine, Stop},
+    config::{self, Command, Config, Invocation, LogFormat, Machine, Stop},
     environment::{Environment, judge},
     limits::MemoryBudget,
-    log, log_tools,
-    start::{Running, StartError, start},
+    log,
+    start::{Running, StartError, start, wall_ms},
     worker::Phase,
 };
+use hawser_router::log_tools;
 use std::{path::Path, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,7 +35,9 @@ fn main() -> ExitCode {
             println!("configuration is valid");
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Command(command)) => log_tools::run(&command),
+        Ok(Invocation::Command(Command::Log(command))) => {
+            log_tools::run("hawser-gateway", &command, wall_ms())
+        }
         Err(Stop::Shown(text)) => {
             print!("{text}");
             ExitCode::SUCCESS

@@ -8,7 +8,7 @@ mod embedded;
 mod remote;
 
 use crate::{
-    admin::{Admin, AdminKey},
+    admin::{self, Admin},
     auth::Authenticator,
     config::{Config, ConfigError},
     limits,
@@ -138,7 +138,7 @@ fn random() -> Result<[u8; 32], StartError> {
 pub fn start(config: &Config) -> Result<Running, StartError> {
     let read = |path: &std::path::Path| std::fs::read_to_string(path);
     let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
-    let admin_key = AdminKey::read(&config.admin, &read)?;
+    let admin_key = admin::read_key(&config.admin, &read)?;
 
     let routers = &config.router.endpoints;
     let tier = match routers.is_empty() {

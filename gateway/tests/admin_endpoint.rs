@@ -22,7 +22,7 @@ fn start(key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
 fn start_from(first: u16, key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
     for port in first..first + 200 {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if let Ok(admin) = Admin::start(address, key, Arc::clone(metrics)) {
+        if let Ok(admin) = Admin::start(address, key, metrics.clone()) {
             return admin;
         }
     }
@@ -152,7 +152,7 @@ fn a_port_in_use_is_refused_by_name_and_a_stopped_one_is_free_again() {
     // Ports of its own: a test beside it would take the one that has become free.
     let admin = start_from(18_000, None, &metrics);
     let at = admin.address();
-    let error = Admin::start(at, None, Arc::clone(&metrics)).unwrap_err();
+    let error = Admin::start(at, None, metrics.clone()).unwrap_err();
     assert!(error.to_string().contains(&format!("admin.address {at}")), "{error}");
     drop(admin);
     TcpListener::bind(at).unwrap();

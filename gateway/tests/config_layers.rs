@@ -200,19 +200,19 @@ fn what_is_not_built_yet_is_refused_and_off_is_not() {
 
 #[test]
 fn routers_are_a_list_of_addresses_each_named_once_and_none_of_our_own() {
-    let two = ["--router", "127.0.0.1:7990,127.0.0.1:7991"];
+    let two = ["--router", "127.0.0.1:7910,127.0.0.1:7911"];
     let addresses: Vec<String> =
         good("", &[], &two).router.endpoints.iter().map(ToString::to_string).collect();
-    assert_eq!(addresses, ["127.0.0.1:7990", "127.0.0.1:7991"]);
-    let file = "[router]\nendpoints = [\"127.0.0.1:7990\", \"[::1]:7991\"]\nname = \"g1\"\n";
+    assert_eq!(addresses, ["127.0.0.1:7910", "127.0.0.1:7911"]);
+    let file = "[router]\nendpoints = [\"127.0.0.1:7910\", \"[::1]:7911\"]\nname = \"g1\"\n";
     let config = good(file, &[], &[]).router;
     assert_eq!((config.endpoints.len(), config.name.as_str()), (2, "g1"));
     assert!(good("[router]\nendpoints = \"embedded\"\n", &[], &[]).router.endpoints.is_empty());
 
     for (list, part) in [
-        ("127.0.0.1:7990,127.0.0.1:7990", "named twice"),
-        ("127.0.0.1:7990,", "embedded, or the routers' link addresses"),
-        ("localhost:7990", "maybe 127.0.0.1:7990"),
+        ("127.0.0.1:7910,127.0.0.1:7910", "named twice"),
+        ("127.0.0.1:7910,", "embedded, or the routers' link addresses"),
+        ("localhost:7910", "maybe 127.0.0.1:7910"),
         ("127.0.0.1:0", "embedded, or"),
         ("127.0.0.1:7900", "this gateway itself"),
         ("127.0.0.1:7980", "this gateway itself"),
@@ -228,11 +228,11 @@ fn routers_are_a_list_of_addresses_each_named_once_and_none_of_our_own() {
 
 #[test]
 fn a_router_on_another_machine_needs_a_secret_which_is_not_written_into_the_file() {
-    let far = ["--router", "192.0.2.1:7990"];
+    let far = ["--router", "192.0.2.1:7910"];
     let text = refused("", &[], &far);
     assert_parts(
         &text,
-        &["router.endpoints", "192.0.2.1:7990", "router.secret_file", "--insecure"],
+        &["router.endpoints", "192.0.2.1:7910", "router.secret_file", "--insecure"],
     );
     good("", &[], &[far[0], far[1], "--insecure"]);
 

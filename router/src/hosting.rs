@@ -383,14 +383,18 @@ impl Hosting {
             }
             self.bytes_since_checkpoint = 0;
             // One segment lower than the one being written: a message just before the sections
-            // may have its entry still between hosts, and a replay must meet both.
+            // may have its entry still between hosts, and a replay must meet both. So must that of
+            // a message another process has not confirmed.
             let segments = self.storage.segments.iter().enumerate();
             let starts = segments.map(|(lane, segment)| {
-                (lane as u8, segment.load(Ordering::Acquire).saturating_sub(1).max(1))
+                let below = segment.load(Ordering::Acquire).saturating_sub(1).max(1);
+                let unconfirmed = host.oldest_unconfirmed(lane as u8).unwrap_or(below);
+                (lane as u8, below.min(unconfirmed))
             });
             let job = Job::BeginCheckpoint { host: self.index, starts: starts.collect() };
             self.background.submit(job);
-            self.checkpoint = Some(Checkpoint { next_shard: self.index, after_run: 0 });
+            let next_shard = if self.settings.remote { 0 } else { self.index };
+            self.checkpoint = Some(Checkpoint { next_shard, after_run: 0 });
             return;
         }
         let Some(checkpoint) = &mut self.checkpoint else { return };
@@ -398,7 +402,8 @@ impl Hosting {
             let shard = checkpoint.next_shard as u8;
             let mut bytes = Vec::new();
             let position = host.checkpoint_section(shard, &mut bytes).unwrap_or(0);
-            checkpoint.next_shard += self.settings.hosts;
+            // Alone in its directory, a router vouches for shards it does not have, too.
+            checkpoint.next_shard += if self.settings.remote { 1 } else { self.settings.hosts };
             // The host may hold records it has not sealed yet; the section reflects them.
             checkpoint.after_run = host.last_run();
             let host = self.index;

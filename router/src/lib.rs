@@ -5,16 +5,20 @@
 //! host and carries out what it asks, [`link`] carries the tiers' frames between processes, and
 //! [`process`] is the tier as a process of its own.
 
+pub mod admin;
 mod conversation;
 mod directory;
 pub mod host;
 pub mod hosting;
 pub mod key;
 pub mod link;
+pub mod log_tools;
 pub mod metrics;
+mod origin;
 pub mod process;
 pub mod record;
 pub mod recovery;
+pub mod settings;
 mod shard;
 mod slab;
 pub mod store;
@@ -22,4 +26,5 @@ pub mod store;
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;
 pub use recovery::{Recovered, Recovery};
+pub use store::RouterPlace;
 pub use store::log::Location;

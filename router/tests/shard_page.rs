@@ -222,7 +222,7 @@ fn a_failed_read_is_reported_with_a_time_to_come_back() {
     world.turn();
     let heard = world.hear(&bob);
     assert_eq!(end(&heard).2, code::STORAGE_UNAVAILABLE);
-    assert_eq!(numbers(&heard), []);
+    assert_eq!(numbers(&heard), [0; 0]);
 }
 
 #[test]

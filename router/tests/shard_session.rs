@@ -136,7 +136,7 @@ fn without_acknowledgement_the_head_is_told_once_and_then_pushing_stops() {
     let t = world.settings.notify_timeout_us / 1000;
     world.after_ms(t - 1);
     world.settle();
-    assert_eq!(heads(&world.hear(&bob)), []);
+    assert_eq!(heads(&world.hear(&bob)), [0; 0]);
     world.after_ms(1);
     world.settle();
     assert_eq!(heads(&world.hear(&bob)), [1]);

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. Values stay texts here: every layer's values are checked
 //! in one place, with one kind of error.
 
+pub use hawser_router::log_tools::LogCommand;
 use std::path::PathBuf;
 
 /// Hawser's gateway: holds connections and, unless told otherwise, the router tier and its store.
@@ -56,44 +57,4 @@ pub enum Command {
     /// Look after a data directory.
     #[command(subcommand)]
     Log(LogCommand),
-}
-
-/// What to do with a data directory.
-#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
-pub enum LogCommand {
-    /// Read every segment and say whether it is whole.
-    Verify {
-        /// Data directory.
-        dir: PathBuf,
-    },
-    /// Print the records.
-    Dump {
-        /// Data directory.
-        dir: PathBuf,
-        /// Only this lane.
-        #[arg(long, value_name = "N")]
-        lane: Option<u8>,
-        /// Only the segments of this number.
-        #[arg(long, value_name = "N")]
-        segment: Option<u32>,
-        /// Only the records of this shard.
-        #[arg(long, value_name = "N")]
-        shard: Option<u8>,
-    },
-    /// Cut what is damaged; says what is lost.
-    Repair {
-        /// Data directory.
-        dir: PathBuf,
-        /// Only say what would be lost.
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Copy to a directory that does not exist yet, also while a gateway is running.
-    Backup {
-        /// Data directory.
-        dir: PathBuf,
-        /// Where the copy goes.
-        #[arg(long, value_name = "DIR")]
-        to: PathBuf,
-    },
 }

@@ -6,19 +6,14 @@ use std::collections::BTreeMap;
 use super::{
     ConfigError,
     command::CommandLine,
-    settings::{Kind, LISTENER_KEYS, LISTENER_KEYS_LATER, SETTINGS, Setting, nearest},
+    settings::{LISTENER_KEYS, LISTENER_KEYS_LATER, SETTINGS, Setting, nearest},
 };
+pub(super) use hawser_router::settings::Given;
+use hawser_router::settings::{Kind, text_of, unknown};
 
 /// Sections of the file; `listener` is a list of tables, `auth` has the free table `tokens`.
 const SECTIONS: &[&str] =
     &["limits", "listener", "auth", "heartbeat", "store", "router", "admin", "log"];
-
-/// A value and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub text: String,
-    pub from: String,
-}
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug)]
@@ -214,35 +209,6 @@ pub(super) fn find(key: &'static str) -> &'static Setting {
         .iter()
         .find(|setting| setting.key == key)
         .expect("only keys of the table are asked for, and every load asks for all of them")
-}
-
-fn unknown<'a>(key: &str, from: &str, known: impl IntoIterator<Item = &'a str>) -> ConfigError {
-    let hint = nearest(key, known)
-        .map_or(String::new(), |name| format!("; the nearest known key is `{name}`"));
-    ConfigError {
-        key: key.to_owned(),
-        value: None,
-        from: Some(from.to_owned()),
-        reason: format!("unknown key{hint}"),
-    }
-}
-
-fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigError> {
-    let wrong = || ConfigError::new(setting.key, value.to_string(), setting.allowed());
-    match (setting.kind, value) {
-        (Kind::Integer { .. }, toml::Value::Integer(number)) => Ok(number.to_string()),
-        (Kind::List | Kind::Endpoints, toml::Value::Array(items)) => {
-            let mut texts = Vec::with_capacity(items.len());
-            for item in items {
-                // The comma separates on the other layers, so it cannot be part of an item.
-                texts.push(item.as_str().filter(|text| !text.contains(',')).ok_or_else(wrong)?);
-            }
-            Ok(texts.join(","))
-        }
-        (Kind::Integer { .. } | Kind::List, _) => Err(wrong()),
-        (_, toml::Value::String(text)) => Ok(text.clone()),
-        _ => Err(wrong()),
-    }
 }
 
 fn listeners(tables: &[toml::Value], name: &str) -> Result<Vec<GivenListener>, ConfigError> {

@@ -3,84 +3,7 @@
 //! test) is derived from it.
 
 use crate::limits;
-
-/// What values a setting takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    /// A whole number with its unit, inclusive range.
-    Integer { min: u64, max: u64, unit: &'static str },
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// Any text, maybe empty.
-    Text,
-    /// IP address and port, or `off`.
-    Address,
-    /// Texts; between commas outside the file.
-    List,
-    /// `embedded`, or addresses as a list.
-    Endpoints,
-}
-
-/// One setting.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
-    /// `section.name`, as in the file.
-    pub key: &'static str,
-    pub kind: Kind,
-    /// Shipped value; `None`: decided by other settings or the machine.
-    pub default: Option<&'static str>,
-    /// Flag with the same meaning; its name is a second name of the environment variable, too.
-    pub flag: Option<&'static str>,
-}
-
-const fn integer(
-    key: &'static str,
-    min: u64,
-    max: u64,
-    unit: &'static str,
-    default: &'static str,
-) -> Setting {
-    Setting { key, kind: Kind::Integer { min, max, unit }, default: Some(default), flag: None }
-}
-
-const fn setting(key: &'static str, kind: Kind, default: Option<&'static str>) -> Setting {
-    Setting { key, kind, default, flag: None }
-}
-
-impl Setting {
-    const fn flag(mut self, name: &'static str) -> Self {
-        self.flag = Some(name);
-        self
-    }
-
-    const fn decided_later(mut self) -> Self {
-        self.default = None;
-        self
-    }
-
-    /// `HAWSER_LIMITS_WORKERS` for `limits.workers`.
-    pub fn variable(&self) -> String {
-        format!("HAWSER_{}", self.key.replace('.', "_").to_uppercase())
-    }
-
-    /// `HAWSER_WORKERS` for the flag `--workers`.
-    pub fn short_variable(&self) -> Option<String> {
-        self.flag.map(|flag| format!("HAWSER_{}", flag.replace('-', "_").to_uppercase()))
-    }
-
-    /// The permitted values, for people.
-    pub fn allowed(&self) -> String {
-        match self.kind {
-            Kind::Integer { min, max, unit: "" } => format!("{min} to {max}"),
-            Kind::Integer { min, max, unit } => format!("{min} to {max} {unit}"),
-            Kind::Choice(words) => words.join(", "),
-            Kind::Text => "a text".to_owned(),
-            Kind::Address => "IP:PORT, [IPv6]:PORT or off".to_owned(),
-            Kind::List => "a list of texts".to_owned(),
-            Kind::Endpoints => ENDPOINTS_ALLOWED.to_owned(),
-        }
-    }
-}
+pub(super) use hawser_router::settings::{Kind, Setting, integer, nearest, setting};
 
 const MIB: u64 = limits::MIB;
 
@@ -144,7 +67,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("store.commit_wait_us", 0, 100_000, "us", "500"),
     integer("store.retention_hours", 2, 10 * 365 * 24, "h", "72"),
     integer("store.lanes", 1, limits::LANES_MAX as u64, "", "1"),
-    setting("router.endpoints", Kind::Endpoints, Some("embedded")).flag("router"),
+    setting("router.endpoints", Kind::WordOrList(ENDPOINTS_ALLOWED), Some("embedded"))
+        .flag("router"),
     setting("router.secret_file", Kind::Text, Some("")),
     setting("router.name", Kind::Text, Some("")),
     integer("router.hosts", 1, limits::HOSTS_MAX as u64, "", "").decided_later(),
@@ -162,33 +86,6 @@ pub(super) const LISTENER_KEYS: &[&str] = &["kind", "address"];
 /// Keys of `[[listener]]` that are fixed by the format but not served by this version.
 pub(super) const LISTENER_KEYS_LATER: &[&str] = &["tls", "proxy", "class"];
 
-/// The known name nearest to what was written, when near enough to be meant.
-pub(super) fn nearest<'a>(
-    written: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let (distance, name) =
-        known.into_iter().map(|name| (distance(written, name), name)).min_by_key(|pair| pair.0)?;
-    (distance <= 2.max(written.chars().count() / 3)).then_some(name)
-}
-
-/// Levenshtein distance in characters. Quadratic: keys are short, and long ones are cut.
-fn distance(a: &str, b: &str) -> usize {
-    const CHARACTERS_MAX: usize = 64;
-    let b: Vec<char> = b.chars().take(CHARACTERS_MAX).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(CHARACTERS_MAX).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +95,6 @@ mod tests {
         let known = || SETTINGS.iter().map(|setting| setting.key);
         assert_eq!(nearest("limits.max_conections", known()), Some("limits.max_connections"));
         assert_eq!(nearest("zzzzzzzz", known()), None);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]

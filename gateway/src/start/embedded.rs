@@ -106,7 +106,7 @@ impl Recovered {
             retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
             segments: storage.segments.clone(),
         };
-        let ends = DiskThread { settings, wall_ms }.start().map_err(environment)?;
+        let (ends, _) = DiskThread { settings, wall_ms }.start().map_err(environment)?;
         let rebuilt = self.recovery.hosts.into_iter().zip(ends).enumerate();
         let parts = rebuilt.map(|(index, (rebuilt, (jobs, replies)))| {
             let mut settings = HostSettings::new(index as u16, hosts, workers);

@@ -10,6 +10,7 @@ use crossbeam::queue::SegQueue;
 use std::{
     io,
     sync::{Arc, OnceLock, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -58,6 +59,9 @@ impl Background for DiskJobs {
     }
 }
 
+/// What a host gives jobs to, and where replies come from.
+pub type DiskEnd = (DiskJobs, Arc<Replies>);
+
 /// The thread and what it works on.
 pub struct DiskThread<D> {
     /// What it works on.
@@ -67,11 +71,11 @@ pub struct DiskThread<D> {
 }
 
 impl<D: Disk + Send + 'static> DiskThread<D> {
-    /// Starts the thread; gives each host its end.
+    /// Starts the thread; gives each host its end. It ends when all of them are gone.
     ///
     /// # Errors
     /// As `pthread_create`.
-    pub fn start(self) -> io::Result<Vec<(DiskJobs, Arc<Replies>)>> {
+    pub fn start(self) -> io::Result<(Vec<DiskEnd>, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel();
         let hosts = self.settings.hosts.numbers();
         let replies: Vec<Arc<Replies>> = hosts.clone().map(|_| Arc::default()).collect();
@@ -82,8 +86,9 @@ impl<D: Disk + Send + 'static> DiskThread<D> {
         let ends = ends.collect();
         // Files under construction never leave the thread, so they need not be sendable.
         let name = "hawser-disk".into();
-        std::thread::Builder::new().name(name).spawn(move || self.run(&queue, &replies))?;
-        Ok(ends)
+        let thread = std::thread::Builder::new().name(name);
+        let thread = thread.spawn(move || self.run(&queue, &replies))?;
+        Ok((ends, thread))
     }
 
     fn run(self, queue: &mpsc::Receiver<(u16, Job)>, replies: &[Arc<Replies>]) {

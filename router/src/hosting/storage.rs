@@ -2,7 +2,7 @@
 //! checkpoints, retention, recovery. All of it blocks, so it runs beside the workers.
 
 use crate::{
-    Recovered, Recovery,
+    Recovered, Recovery, RouterPlace,
     record::Framed,
     store::{
         Disk,
@@ -100,30 +100,34 @@ pub trait Background {
     fn poll(&mut self) -> Option<Done>;
 }
 
-/// Which of a tier's hosts live in this process, next to one another.
+/// Which of a tier's hosts live in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostsHere {
-    first: u16,
-    count: u16,
-    of: u16,
+pub enum HostsHere {
+    /// So many, and there are no others.
+    All(u16),
+    /// The one of this router.
+    Router(RouterPlace),
 }
 
 impl HostsHere {
-    /// Only host `host` of `of`: a router of a list.
-    pub const fn one(host: u16, of: u16) -> Self {
-        Self { first: host, count: 1, of }
-    }
-
     /// Numbers of the hosts that are here.
     pub fn numbers(self) -> std::ops::Range<u16> {
-        self.first..self.first + self.count
+        match self {
+            Self::All(hosts) => 0..hosts,
+            Self::Router(place) => place.index()..place.index() + 1,
+        }
     }
 }
 
 impl From<u16> for HostsHere {
-    /// All of so many hosts.
     fn from(hosts: u16) -> Self {
-        Self { first: 0, count: hosts, of: hosts }
+        Self::All(hosts)
+    }
+}
+
+impl From<RouterPlace> for HostsHere {
+    fn from(place: RouterPlace) -> Self {
+        Self::Router(place)
     }
 }
 
@@ -198,7 +202,11 @@ pub fn recover(
     answers_max: usize,
 ) -> Result<WholeRecovery, RecoveryFailed> {
     let failed = |error: &dyn std::fmt::Display| RecoveryFailed(error.to_string());
-    let mut recovery = Recovery::new(answers_max);
+    let here = hosts.into();
+    let mut recovery = match here {
+        HostsHere::All(_) => Recovery::new(answers_max),
+        HostsHere::Router(place) => Recovery::of_router(answers_max, place),
+    };
     let mut refused = None;
     let checkpoints = Checkpoints::load(disk).map_err(|error| failed(&error))?;
     for section in &checkpoints.sections {
@@ -227,9 +235,11 @@ pub fn recover(
         let epoch = read.lanes.iter().map(|tail| tail.epoch).max().unwrap_or(0) + 1;
         OpenedLane { lane: lane as u8, tail, epoch }
     });
-    let here = hosts.into();
-    let states = recovery.finish(here.of).map_err(|error| failed(&error))?;
-    let states = states.into_iter().skip(usize::from(here.first)).take(usize::from(here.count));
+    let states = match here {
+        HostsHere::All(hosts) => recovery.finish(hosts),
+        HostsHere::Router(_) => recovery.finish_router().map(|state| vec![state]),
+    };
+    let states = states.map_err(|error| failed(&error))?.into_iter();
     let hosts = states.map(|state| Rebuilt { state, lane: lanes_open.next() });
     Ok(WholeRecovery {
         hosts: hosts.collect(),

@@ -1,19 +1,18 @@
-//! `hawser-gateway log …`: looks after a data directory from the command line.
+//! `log …` of the gateway and of the separate router: looks after a data directory from the command
+//! line.
 
 use crate::{
-    config::{Command, LogCommand},
-    start::wall_ms,
-};
-use hawser_router::{
+    Location,
     record::describe,
     store::log::{
+        RecordView,
         command::{self, LogOutcome},
         tool::DumpFilter,
     },
 };
 use std::{
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -22,14 +21,52 @@ const DAMAGED: u8 = 4;
 /// The directory cannot be used.
 const ENVIRONMENT: u8 = 2;
 
-/// Runs the sub-command; prints to standard output.
-pub fn run(command: &Command) -> ExitCode {
-    let Command::Log(wanted) = command;
-    let (directory, wanted) = translate(wanted);
+/// What to do with a data directory.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum LogCommand {
+    /// Read every segment and say whether it is whole.
+    Verify {
+        /// Data directory.
+        dir: PathBuf,
+    },
+    /// Print the records.
+    Dump {
+        /// Data directory.
+        dir: PathBuf,
+        /// Only this lane.
+        #[arg(long, value_name = "N")]
+        lane: Option<u8>,
+        /// Only the segments of this number.
+        #[arg(long, value_name = "N")]
+        segment: Option<u32>,
+        /// Only the records of this shard.
+        #[arg(long, value_name = "N")]
+        shard: Option<u8>,
+    },
+    /// Cut what is damaged; says what is lost.
+    Repair {
+        /// Data directory.
+        dir: PathBuf,
+        /// Only say what would be lost.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy to a directory that does not exist yet, also while a process is using it.
+    Backup {
+        /// Data directory.
+        dir: PathBuf,
+        /// Where the copy goes.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+}
+
+/// Runs the sub-command of `program` at wall time `wall_ms` (milliseconds); prints to standard
+/// output.
+pub fn run(program: &str, command: &LogCommand, wall_ms: u64) -> ExitCode {
+    let (directory, wanted) = translate(command);
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut print = |record: &hawser_router::store::log::RecordView<'_>,
-                     location: hawser_router::store::log::Location,
-                     out: &mut dyn Write| {
+    let mut print = |record: &RecordView<'_>, location: Location, out: &mut dyn Write| {
         let text = describe(record.kind, record.payload);
         writeln!(
             out,
@@ -41,14 +78,14 @@ pub fn run(command: &Command) -> ExitCode {
             record.position,
         )
     };
-    let outcome = command::run(&wanted, directory, wall_ms(), &mut out, &mut print);
+    let outcome = command::run(&wanted, directory, wall_ms, &mut out, &mut print);
     let flushed = out.flush();
     match outcome {
         Ok(LogOutcome::Good) if flushed.is_ok() => ExitCode::SUCCESS,
         Ok(LogOutcome::Good) => ExitCode::from(ENVIRONMENT),
         Ok(LogOutcome::Damaged) => ExitCode::from(DAMAGED),
         Err(error) => {
-            eprintln!("hawser-gateway: {error}");
+            eprintln!("{program}: {error}");
             ExitCode::from(ENVIRONMENT)
         }
     }

@@ -1,0 +1,190 @@
+//! The tier of this process: its host, its files and its links, turned by one thread.
+//!
+//! ```text
+//!  links' bytes ─▶ sessions ─▶ host ─▶ run ─▶ lane ─▶ files
+//!        ▲                       │                      │
+//!        └─── batches ◀──────────┴◀──── durable ◀───────┘
+//! ```
+//!
+//! What the sockets bring goes to the host at once; what the host and the lane want done is done in
+//! [`Tier::turn`], which the tasks ask for by [`Tier::wake`]. So everything that has come in one
+//! round of the runtime shares one turn, one write and one batch per link.
+
+use super::{
+    board::{Board, Change, Heard, LinkId, ToWrite},
+    clock,
+    files::UringFiles,
+    metrics::LinkMetrics,
+};
+use crate::{
+    Host,
+    hosting::Hosting,
+    link::{Inbox, LinkSession},
+};
+use hawser_codec::time::Now;
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use tokio::sync::Notify;
+
+/// See the module.
+pub struct Tier {
+    hosting: Hosting,
+    files: UringFiles,
+    board: Board,
+    wake: Arc<Notify>,
+    metrics: Arc<LinkMetrics>,
+    /// Life of the host that knows who is there.
+    life: u32,
+    /// When a batch last came, monotonic microseconds.
+    heard_us: u64,
+}
+
+impl Tier {
+    /// A tier without links; `wake` is what its turns wait for.
+    pub fn new(
+        hosting: Hosting,
+        board: Board,
+        wake: Arc<Notify>,
+        metrics: Arc<LinkMetrics>,
+    ) -> Self {
+        let files = UringFiles::new({
+            let wake = wake.clone();
+            move || wake.notify_one()
+        });
+        Self { life: hosting.life(), hosting, files, board, wake, metrics, heard_us: 0 }
+    }
+
+    /// Another link may begin.
+    pub fn has_room(&self) -> bool {
+        self.board.has_room()
+    }
+
+    /// A connection begins.
+    pub fn add(&mut self, session: LinkSession, address: SocketAddr, writer: Rc<Notify>) -> LinkId {
+        self.wake.notify_one();
+        self.board.add(session, address, writer)
+    }
+
+    /// The connection is gone. True: the link has been up.
+    pub fn remove(&mut self, id: LinkId, why: Option<&io::Error>) -> bool {
+        let was_up = self.board.remove(id, why);
+        self.apply_changes(clock::now());
+        self.wake.notify_one();
+        was_up
+    }
+
+    /// Takes all whole frames out of `inbox`.
+    pub fn receive(&mut self, id: LinkId, inbox: &mut Inbox) {
+        let now = clock::now();
+        loop {
+            let (count, heard) = self.board.step(now, id, inbox.bytes());
+            match heard {
+                Some(Heard::Uplinks(origin, batch)) => {
+                    self.heard_us = now.monotonic_us;
+                    self.hosting.on_uplinks(now, origin, batch);
+                }
+                Some(Heard::Peers(host, batch)) => {
+                    self.heard_us = now.monotonic_us;
+                    self.hosting.on_peer_batch(now, host, batch);
+                }
+                Some(Heard::Changed) => self.apply_changes(now),
+                None => {}
+            }
+            match count {
+                Some(count) => inbox.consume(count),
+                None => break,
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// What is to be written to a link's socket now.
+    pub fn to_write(&mut self, id: LinkId, empty: Vec<u8>) -> ToWrite {
+        self.board.to_write(id, empty)
+    }
+
+    /// Carries out what everybody wants. Afterwards nothing waits but for a completion, a socket or
+    /// [`Tier::next_deadline`].
+    pub fn turn(&mut self) {
+        let now = clock::now();
+        self.metrics.turns.add(1);
+        while let Some(event) = self.files.pop_event() {
+            self.hosting.on_file(now, event, &mut self.files);
+        }
+        self.hosting.turn(now, &mut self.files, &mut self.board);
+        if self.hosting.life() != self.life {
+            self.begin_life(now);
+        }
+        self.board.flush();
+        self.apply_changes(now);
+        while let Some(buffer) = self.board.pop_spare() {
+            self.hosting.tell(now, |host| host.recycle(buffer));
+        }
+    }
+
+    /// The host was read back from disk: it knows of nobody, and its streams have to begin again.
+    fn begin_life(&mut self, now: Now) {
+        self.life = self.hosting.life();
+        self.board.end_peers();
+        // What was to be told to the former host is part of who is there now.
+        let gone = self.board.changes();
+        drop(gone);
+        for change in self.board.everybody() {
+            self.hosting.tell(now, |host| apply(host, now, change));
+        }
+        self.wake.notify_one();
+    }
+
+    fn apply_changes(&mut self, now: Now) {
+        let changes = self.board.changes();
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            self.hosting.tell(now, |host| apply(host, now, change));
+        }
+        self.wake.notify_one();
+    }
+
+    /// Timers of the links.
+    pub fn on_time(&mut self) {
+        let now = clock::now();
+        self.board.on_time(now);
+        self.apply_changes(now);
+        self.wake.notify_one();
+    }
+
+    /// Monotonic time of the next turn, microseconds, if nothing happens before.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.hosting.next_deadline()
+    }
+
+    /// All links hear that this process ends soon.
+    pub fn go_away(&mut self) {
+        self.board.go_away();
+        self.wake.notify_one();
+    }
+
+    /// Everything taken is durable and said, and nothing has come for `quiet_us` microseconds.
+    pub fn is_quiet(&self, quiet_us: u64) -> bool {
+        let since_us = clock::now().monotonic_us.saturating_sub(self.heard_us);
+        !self.is_busy() && (since_us >= quiet_us || self.board.is_empty())
+    }
+
+    /// Something is not yet durable, or not yet said to somebody who is there.
+    pub fn is_busy(&self) -> bool {
+        self.hosting.is_busy() || self.board.has_output()
+    }
+}
+
+fn apply(host: &mut Host, now: Now, change: Change) {
+    match change {
+        Change::OriginCame(origin) => {
+            // The board gives a number to one at a time, and none beyond the host's bound.
+            let came = host.origin_came(origin);
+            debug_assert!(came);
+        }
+        Change::OriginGone(origin) => host.origin_gone(origin),
+        Change::PeerUp(peer) => host.peer_up(now, peer),
+        Change::PeerDown(peer) => host.peer_down(peer),
+    }
+}
