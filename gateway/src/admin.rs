@@ -15,8 +15,8 @@ impl Pages for ProcessMetrics {
         metrics::encode(&self)
     }
 
-    fn is_ready(&self) -> bool {
-        ProcessMetrics::is_ready(self)
+    fn readiness(&self) -> (bool, String) {
+        ProcessMetrics::readiness(self)
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[router]`.
     pub router: RouterConfig,
+    /// Keys of resume tokens, if not those of the data directory.
+    pub resume_key_file: Option<PathBuf>,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[log]`.

@@ -2,7 +2,8 @@
 //!
 //! From the outside in: [`start`] composes a process from a configuration; [`worker`] is one
 //! thread with its ring; [`session`] is the protocol, pure; [`hosting`] carries out what the pure
-//! router core asks; [`mesh`] connects workers and shard hosts.
+//! router core asks; [`router_link`] is the way to a router of another process instead; [`mesh`]
+//! connects workers and whoever holds hosts or links.
 
 pub mod admin;
 pub mod auth;
@@ -19,7 +20,9 @@ pub mod names;
 pub mod outbound;
 pub mod pressure;
 pub mod resume;
+pub mod router_link;
 pub mod session;
+pub mod shared_keys;
 pub mod slab;
 pub mod start;
 pub mod timers;

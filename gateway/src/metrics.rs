@@ -7,8 +7,10 @@
 //! What it is not: a decision's input. Nothing in the gateway reads a metric back.
 
 mod encode;
+mod routers;
 
 pub use encode::encode;
+pub use routers::RouterMetrics;
 
 pub use hawser_router::metrics::{
     Cell, FLUSH_BUCKETS, HostMetrics, Log2Histogram, REFUSAL_CODES, Refusals, WRITE_BUCKETS,
@@ -235,6 +237,8 @@ pub struct ProcessMetrics {
     pub workers: Vec<Arc<WorkerMetrics>>,
     /// One per shard host.
     pub hosts: Vec<Arc<HostMetrics>>,
+    /// One per router of another process.
+    pub routers: Vec<Arc<RouterMetrics>>,
     ready: AtomicBool,
 }
 
@@ -245,8 +249,35 @@ impl ProcessMetrics {
         Arc::new(Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             hosts: (0..hosts).map(|_| Arc::default()).collect(),
+            routers: Vec::new(),
             ready: AtomicBool::new(false),
         })
+    }
+
+    /// All zero, not ready, of a process whose router tier is at these addresses.
+    #[must_use]
+    pub fn with_routers(workers: u32, routers: impl IntoIterator<Item = String>) -> Arc<Self> {
+        let router = |address| Arc::new(RouterMetrics::new(address, workers));
+        Arc::new(Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            hosts: Vec::new(),
+            routers: routers.into_iter().map(router).collect(),
+            ready: AtomicBool::new(false),
+        })
+    }
+
+    /// What `/readyz` says, and whether it is good. A process that reaches no router at all serves
+    /// nobody; one that misses some of them serves the rest, and says which are missing.
+    #[must_use]
+    pub fn readiness(&self) -> (bool, String) {
+        let reached = self.routers.is_empty() || self.routers.iter().any(|one| one.up.get() == 1);
+        let ready = self.is_ready() && reached;
+        let mut text = if ready { "ready\n" } else { "not ready\n" }.to_owned();
+        for (index, router) in self.routers.iter().enumerate() {
+            let (address, status) = (router.address(), router.status());
+            text.push_str(&format!("router {index} at {address}: {status}\n"));
+        }
+        (ready, text)
     }
 
     /// Serving, or not: what `/readyz` says.

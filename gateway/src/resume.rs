@@ -7,8 +7,8 @@
 //! | length u8, user | length u8, device | MAC u8[32] |
 //! ```
 //!
-//! little-endian; the MAC is keyed BLAKE3 over all before it. The keys lie in a file of the data
-//! directory (0600): the current one seals, the current and the previous one open, so that a
+//! little-endian; the MAC is keyed BLAKE3 over all before it. The keys lie in a file, of the data
+//! directory unless another is named (0600): the current one seals, the current and the previous one open, so that a
 //! rotation disconnects nobody. A cluster shares the file.
 //!
 //! What it is not: a session. Whoever opens a token compares its epoch with the session's; a kick
@@ -116,27 +116,38 @@ impl ResumeKeys {
     /// Reads the key file of a data directory; makes it, and the directory, at first start.
     ///
     /// # Errors
-    /// With the path in the text: cannot be read or made, is readable by others, is damaged.
+    /// As [`ResumeKeys::open_or_create_at`].
     pub fn open_or_create(dir: &Path) -> io::Result<Self> {
-        let path = dir.join(KEY_FILE);
-        match read_keys(&path) {
+        Self::open_or_create_at(&dir.join(KEY_FILE))
+    }
+
+    /// Reads a key file, which gateways may share; makes it, and its directory, if it is not there.
+    ///
+    /// # Errors
+    /// With the path in the text: cannot be read or made, is readable by others, is damaged.
+    pub fn open_or_create_at(path: &Path) -> io::Result<Self> {
+        match read_keys(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = directory_of(path);
                 fs::DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
                     .create(dir)
                     .map_err(|error| named(dir, &error))?;
                 let keys = Self { current: Key::new(random()?), previous: None };
-                match write_keys(dir, &keys, false) {
+                match write_keys(path, &keys, false) {
                     // Another process was first: its keys are the ones.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        read_keys(&path).map_err(|error| named(&path, &error))
+                        read_keys(path).map_err(|error| named(path, &error))
                     }
-                    Err(error) => Err(named(&path, &error)),
-                    Ok(()) => Ok(keys),
+                    Err(error) => Err(named(path, &error)),
+                    Ok(()) => {
+                        tracing::info!(file = %path.display(), "new keys for resume tokens made");
+                        Ok(keys)
+                    }
                 }
             }
-            Err(error) => Err(named(&path, &error)),
+            Err(error) => Err(named(path, &error)),
             Ok(keys) => Ok(keys),
         }
     }
@@ -148,7 +159,8 @@ impl ResumeKeys {
     /// With the path in the text.
     pub fn rotate(&self, dir: &Path) -> io::Result<Self> {
         let keys = Self { current: Key::new(random()?), previous: Some(self.current.clone()) };
-        write_keys(dir, &keys, true).map_err(|error| named(&dir.join(KEY_FILE), &error))?;
+        let path = dir.join(KEY_FILE);
+        write_keys(&path, &keys, true).map_err(|error| named(&path, &error))?;
         Ok(keys)
     }
 
@@ -238,6 +250,11 @@ fn random() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
+/// Of a name without one, the current directory.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -270,9 +287,10 @@ fn read_keys(path: &Path) -> io::Result<ResumeKeys> {
 }
 
 /// Writes the file whole or not at all: a half-written one would log everybody out.
-fn write_keys(dir: &Path, keys: &ResumeKeys, replace: bool) -> io::Result<()> {
-    let path = dir.join(KEY_FILE);
-    let draft: PathBuf = dir.join(format!("{KEY_FILE}.{}", std::process::id()));
+fn write_keys(path: &Path, keys: &ResumeKeys, replace: bool) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
     let mut text = String::from(KEY_FILE_HEAD);
     for key in [Some(&keys.current), keys.previous.as_ref()].into_iter().flatten() {
         text.push('\n');
@@ -289,14 +307,14 @@ fn write_keys(dir: &Path, keys: &ResumeKeys, replace: bool) -> io::Result<()> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // A hard link fails where the name exists; a rename replaces.
-        if replace { fs::rename(&draft, &path) } else { fs::hard_link(&draft, &path) }
+        if replace { fs::rename(&draft, path) } else { fs::hard_link(&draft, path) }
     })();
     if !replace || written.is_err() {
         // The draft may never have been made; what counts is the outcome above.
         drop(fs::remove_file(&draft));
     }
     written?;
-    fs::File::open(dir)?.sync_all()
+    fs::File::open(directory_of(path))?.sync_all()
 }
 
 #[cfg(test)]

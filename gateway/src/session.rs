@@ -14,6 +14,7 @@ use crate::{
     outbound::Pool,
     pressure::Marks,
     resume::{ResumeClaims, ResumeKeys},
+    shared_keys::SharedKeys,
     slab::Handle,
     timers::{TICK_US, Tick},
     uplinks::Uplinks,
@@ -29,7 +30,6 @@ use hawser_codec::{
     },
     time::Now,
 };
-use hawser_router::key::KeySpace;
 use std::sync::Arc;
 
 /// Why a connection ends: told to the client, counted, then closed.
@@ -70,7 +70,7 @@ pub struct SessionSettings {
     /// A resume token is good for so long, seconds, and never outlives the login.
     pub resume_lifetime_s: u32,
     /// Turns names into keys.
-    pub keys: KeySpace,
+    pub keys: SharedKeys,
     /// Longest frame body taken.
     pub frames: FrameLimits,
     /// Heartbeat by class ([`hawser_codec::message::Class`]), seconds.
@@ -85,8 +85,10 @@ pub struct SessionSettings {
     pub requests_max: u16,
 }
 
-/// A page under way to one connection: its entries come between start and end in one batch.
+/// A page under way to one connection: its entries come between start and end, and nothing else
+/// from the same host.
 struct PageUnderWay {
+    handle: Handle,
     channel: u16,
     request: u64,
     count: u16,
@@ -96,7 +98,8 @@ struct PageUnderWay {
 pub struct Sessions {
     settings: Arc<SessionSettings>,
     encoder: Encoder,
-    page: Option<PageUnderWay>,
+    /// One per host or router at most, but for those that a lost link has cut off.
+    pages: Vec<PageUnderWay>,
     names: Names,
 }
 
@@ -146,7 +149,7 @@ impl Outlet<'_> {
 impl Sessions {
     /// Session logic with these settings.
     pub fn new(settings: Arc<SessionSettings>) -> Self {
-        Self { settings, encoder: Encoder::new(), page: None, names: Names::default() }
+        Self { settings, encoder: Encoder::new(), pages: Vec::new(), names: Names::default() }
     }
 
     /// New settings, for logins from now on.
@@ -335,9 +338,15 @@ impl Sessions {
                 retry_after_ms: limits::OVERLOADED_RETRY_MS,
             });
         }
-        let (user, check) = self.settings.keys.user(identity.realm, identity.user.as_bytes());
+        let Some(keys) = self.settings.keys.space() else {
+            return Err(later((code::RECOVERING, limits::ROUTER_RETRY_MS)));
+        };
+        let (user, check) = keys.user(identity.realm, identity.user.as_bytes());
+        if let Some(refusal) = outlet.uplinks.refuse_login(&user) {
+            return Err(later(refusal));
+        }
         connection.user = user;
-        connection.device = self.settings.keys.device(&user, identity.device.as_bytes());
+        connection.device = keys.device(&user, identity.device.as_bytes());
         connection.realm = identity.realm;
         connection.epoch = epoch;
         connection.set_incarnation(hello.incarnation);
@@ -410,10 +419,15 @@ impl Sessions {
             self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
             return;
         }
-        connection.requests += 1;
-        let keys = &self.settings.keys;
+        // Who is logged in has keys.
+        let Some(keys) = self.settings.keys.space() else { return };
         let (peer, _) = keys.user(connection.realm, request.to.as_bytes());
         let conversation = keys.direct(&connection.user, &peer);
+        if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_request(&conversation) {
+            self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
+            return;
+        }
+        connection.requests += 1;
         link::Send {
             connection: handle.to_u64(),
             user: connection.user,
@@ -486,6 +500,10 @@ impl Sessions {
             self.refuse(connection, channel, 0, code::OVERLOADED, retry_ms, outlet);
             return;
         }
+        if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_page(&connection.user) {
+            self.refuse(connection, channel, 0, code, retry_after_ms, outlet);
+            return;
+        }
         connection.page_since = page_mark(outlet.tick);
         link::Read {
             connection: handle.to_u64(),
@@ -511,7 +529,7 @@ impl Sessions {
         if !outlet.uplinks.has_room() {
             return;
         }
-        let keys = &self.settings.keys;
+        let Some(keys) = self.settings.keys.space() else { return };
         let (peer, _) = keys.user(connection.realm, receipt.conversation.as_bytes());
         link::Receipt {
             user: connection.user,
@@ -527,7 +545,8 @@ impl Sessions {
     /// Announces a session again to a host that lost its directory.
     pub fn announce(&self, connection: &Connection, handle: Handle, uplinks: &mut Uplinks) {
         let user_name = self.names.user(connection);
-        let (_, check) = self.settings.keys.user(connection.realm, user_name);
+        let Some(keys) = self.settings.keys.space() else { return };
+        let (_, check) = keys.user(connection.realm, user_name);
         link::Login {
             connection: handle.to_u64(),
             user: connection.user,
@@ -584,6 +603,11 @@ impl Sessions {
         };
         self.encoder.go_away(pool.open(&mut connection.queued), 0, 0, &go_away);
     }
+}
+
+/// A login that may succeed later.
+pub fn later((code, retry_after_ms): crate::uplinks::Refusal) -> Farewell {
+    Farewell { code, text: String::new(), retry_after_ms }
 }
 
 /// When a page was asked for, in 16 bits of which 0 means never.

@@ -1,21 +1,22 @@
 //! From a configuration to a running process.
 //!
 //! Order matters: the data directory is locked and recovered before any port is opened, and all
-//! workers listen before `/readyz` says yes.
+//! workers listen before `/readyz` says yes. With routers in other processes there is no log here,
+//! and their links are dialled from the first turn on.
+
+mod embedded;
+mod remote;
 
 use crate::{
     admin::{self, Admin},
     auth::Authenticator,
-    config::{Config, ConfigError, WritePolicy},
-    disk_thread::{DiskThread, Replies},
-    disk_work::DiskWorkSettings,
-    hosting::{Hosting, rests_on_one_lane},
+    config::{Config, ConfigError},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
     session::SessionSettings,
-    storage::{self, StorageSettings},
+    shared_keys::SharedKeys,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
 use hawser_codec::frame::FrameLimits;
@@ -23,18 +24,12 @@ use hawser_ring::{
     Ring, SocketOptions, Waker,
     uring::{RingGroup, RingSettings, UringRing},
 };
-use hawser_router::{
-    HostSettings, KeySpace,
-    store::{
-        DataHeader, StdDisk,
-        log::{LanePolicy, LaneSettings, retention::RetentionSettings},
-    },
-};
+use hawser_router::link::LinkSecret;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -74,7 +69,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), String>>>,
     metrics: Arc<ProcessMetrics>,
     admin: Option<Admin>,
-    keys: KeySpace,
+    keys: SharedKeys,
 }
 
 impl Running {
@@ -93,7 +88,7 @@ impl Running {
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
-        let resume = ResumeKeys::open_or_create(&config.store.data_dir).map_err(environment)?;
+        let resume = resume_keys(config)?;
         let sessions = session_settings(config, authenticator, resume, self.keys.clone());
         self.fleet.offer(Arc::new(sessions));
         self.wakers.iter().for_each(|waker| waker.wake());
@@ -145,34 +140,27 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
     let admin_key = admin::read_key(&config.admin, &read)?;
 
-    let data_dir = &config.store.data_dir;
-    let disk = StdDisk::open(data_dir, true).map_err(environment)?;
-    let header = DataHeader::open_or_create(&disk, random()?).map_err(environment)?;
-    let keys = KeySpace::new(*header.hash_key());
-    let resume = ResumeKeys::open_or_create(data_dir).map_err(environment)?;
-    let policy = lane_policy(config, &disk)?;
-
-    let (workers, hosts) = (config.limits.workers as u16, config.router.hosts as u16);
-    let lanes = (config.store.lanes as u16).min(hosts);
-    // Fewer than a client may have unanswered, and the repeat of an old request would be refused.
-    let answers_max = limits::ANSWERS_MAX.max(usize::from(config.limits.requests_max));
-    let started = Instant::now();
-    let recovery =
-        storage::recover(&disk, header.salt(), hosts, lanes, answers_max).map_err(environment)?;
-    tracing::info!(
-        records = recovery.records,
-        bytes = recovery.bytes,
-        milliseconds = started.elapsed().as_millis() as u64,
-        "log recovered"
-    );
-    for torn in &recovery.torn {
-        tracing::warn!(file = %torn.file, offset = torn.offset, bytes = torn.bytes, "torn tail cut; nothing in it was acknowledged");
-    }
+    let routers = &config.router.endpoints;
+    let tier = match routers.is_empty() {
+        true => Tier::Embedded(Box::new(embedded::Recovered::open(config)?)),
+        false => Tier::Remote(remote::secret(config)?),
+    };
+    let keys = match &tier {
+        Tier::Embedded(recovered) => recovered.keys(),
+        Tier::Remote(_) => SharedKeys::unknown(),
+    };
+    let resume = resume_keys(config)?;
 
     for listener in &config.listeners {
         claim(listener.address)?;
     }
-    let metrics = ProcessMetrics::new(config.limits.workers, config.router.hosts);
+    let workers = config.limits.workers;
+    let metrics = match tier {
+        Tier::Embedded(_) => ProcessMetrics::new(workers, config.router.hosts),
+        Tier::Remote(_) => {
+            ProcessMetrics::with_routers(workers, routers.iter().map(SocketAddr::to_string))
+        }
+    };
     let admin = match config.admin.address {
         Some(address) => {
             Some(Admin::start(address, admin_key, metrics.clone()).map_err(environment)?)
@@ -180,60 +168,38 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         None => None,
     };
 
-    let mut lane = LaneSettings::new(policy, header.salt());
-    lane.segment_bytes = config.store.segment_bytes;
-    lane.gather_bytes = config.store.commit_bytes as usize;
-    lane.gather_us = u64::from(config.store.commit_wait_us);
-    let storage = Arc::new(StorageSettings::new(
-        data_dir.clone(),
-        lane,
-        lanes,
-        limits::CHECKPOINT_BYTES,
-        &recovery,
-    ));
-    let retention_ms = u64::from(config.store.retention_hours) * 3_600_000;
-    let settings = DiskWorkSettings {
-        disk,
-        salt: header.salt(),
-        answers_max,
-        hosts: hosts.into(),
-        lanes,
-        segment_bytes: config.store.segment_bytes,
-        retention: RetentionSettings { age_ms: retention_ms, bytes_max: None },
-        segments: storage.segments.clone(),
+    // Hosts live on the first workers, and so do links: router r on worker r mod workers.
+    let (hosts, holders, parts): (u16, u32, Vec<Part>) = match tier {
+        Tier::Embedded(recovered) => {
+            let parts = recovered.serve(config, &metrics)?;
+            let hosts = config.router.hosts;
+            (
+                hosts as u16,
+                hosts,
+                parts.into_iter().map(|part| Part::Host(Box::new(part))).collect(),
+            )
+        }
+        Tier::Remote(secret) => {
+            let parts = remote::parts(config, secret, &keys, &metrics)?;
+            let holders = (routers.len() as u32).min(workers);
+            (
+                routers.len() as u16,
+                holders,
+                parts.into_iter().map(|part| Part::Links(Box::new(part))).collect(),
+            )
+        }
     };
-    let disk_thread = DiskThread { settings, wall_ms };
-    let (ends, _) = disk_thread.start().map_err(environment)?;
-
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
-    let fleet = Arc::new(Fleet::new(usize::from(workers)));
-    let mut host_parts = recovery.hosts.into_iter().zip(ends);
+    let fleet = Arc::new(Fleet::new(workers as usize));
+    let mut parts = parts.into_iter();
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::new();
-    for (index, port) in mesh(usize::from(workers), usize::from(hosts)).into_iter().enumerate() {
-        let part = host_parts.next().map(|(rebuilt, (jobs, replies))| {
-            let mut settings = HostSettings::new(index as u16, hosts, workers);
-            settings.same_lane = rests_on_one_lane(hosts, lanes);
-            settings.retention_ms = retention_ms;
-            settings.answers_max = answers_max;
-            settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
-            settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
-            settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
-            HostPart {
-                settings,
-                storage: storage.clone(),
-                jobs,
-                replies,
-                rebuilt,
-                metrics: metrics.clone(),
-            }
-        });
-        let part = Mutex::new(part);
-        let settings = worker_settings(config, index);
+    for (index, port) in mesh(workers as usize, holders as usize).into_iter().enumerate() {
+        let part = parts.next();
+        let settings = worker_settings(config, index, hosts);
         let (fleet, sessions, metrics) = (fleet.clone(), sessions.clone(), metrics.clone());
         let (ready, config) = (ready.clone(), config.clone());
         let body = move || -> Result<(), String> {
-            let part = part.into_inner().unwrap_or_else(PoisonError::into_inner);
             let built = build(&config, settings, fleet, port, part, sessions, metrics);
             match built {
                 Ok(mut worker) => {
@@ -298,13 +264,25 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
     }
 }
 
-struct HostPart {
-    settings: HostSettings,
-    storage: Arc<StorageSettings>,
-    jobs: crate::disk_thread::DiskJobs,
-    replies: Arc<Replies>,
-    rebuilt: storage::Rebuilt,
-    metrics: Arc<ProcessMetrics>,
+/// Where the router tier is.
+enum Tier {
+    Embedded(Box<embedded::Recovered>),
+    Remote(LinkSecret),
+}
+
+/// What a worker carries of it.
+enum Part {
+    Host(Box<embedded::HostPart>),
+    Links(Box<remote::LinkPart>),
+}
+
+/// Keys of resume tokens: of the data directory, unless a file is named.
+fn resume_keys(config: &Config) -> Result<ResumeKeys, StartError> {
+    match &config.resume_key_file {
+        Some(file) => ResumeKeys::open_or_create_at(file),
+        None => ResumeKeys::open_or_create(&config.store.data_dir),
+    }
+    .map_err(environment)
 }
 
 /// A worker with its ring, made on its own thread: the ring stays there.
@@ -313,41 +291,25 @@ fn build(
     settings: WorkerSettings,
     fleet: Arc<Fleet>,
     port: crate::mesh::MeshPort,
-    part: Option<HostPart>,
+    part: Option<Part>,
     sessions: Arc<SessionSettings>,
     metrics: Arc<ProcessMetrics>,
 ) -> Result<Worker<RingGroup>, String> {
     let ring = RingGroup::new(ring_settings(config), config.limits.tables)
         .map_err(|refusal| refusal.to_string())?;
     let index = settings.index;
-    let hosting = part.map(|part| {
-        let waker = ring.waker();
-        part.replies.set_wake(move || waker.wake());
-        let counters = part.metrics.hosts[index].clone();
-        Hosting::new(
-            part.settings,
-            UringRing::now(),
-            part.storage,
-            Box::new(part.jobs),
-            counters,
-            part.rebuilt,
-        )
-    });
+    let (hosting, tier) = match part {
+        Some(Part::Host(part)) => (Some(part.build(index, UringRing::now(), ring.waker())), None),
+        Some(Part::Links(part)) => (None, Some(part.build())),
+        None => (None, None),
+    };
     let counters = metrics.workers[index].clone();
-    Worker::new(settings, fleet, ring, port, hosting, sessions, counters)
-        .map_err(|error| format!("cannot listen: {error}"))
-}
-
-fn lane_policy(config: &Config, disk: &StdDisk) -> Result<LanePolicy, StartError> {
-    let direct = disk.direct_supported();
-    match config.store.write {
-        WritePolicy::Direct if !direct => Err(StartError::Environment(format!(
-            "store.write = \"direct\": the file system of {} takes no direct writes; allowed there: auto, sync",
-            config.store.data_dir.display()
-        ))),
-        WritePolicy::Direct | WritePolicy::Auto if direct => Ok(LanePolicy::DirectDurable),
-        _ => Ok(LanePolicy::WriteThenSync),
+    let mut worker = Worker::new(settings, fleet, ring, port, hosting, sessions, counters)
+        .map_err(|error| format!("cannot listen: {error}"))?;
+    if let Some(tier) = tier {
+        worker.reach_through(tier, UringRing::now());
     }
+    Ok(worker)
 }
 
 fn ring_settings(config: &Config) -> RingSettings {
@@ -360,11 +322,11 @@ fn ring_settings(config: &Config) -> RingSettings {
     }
 }
 
-fn worker_settings(config: &Config, index: usize) -> WorkerSettings {
+fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings {
     let configured = &config.limits;
     WorkerSettings {
         index,
-        hosts: config.router.hosts as u16,
+        hosts,
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
         slots: configured.tables * configured.table_slots,
         share: configured
@@ -388,7 +350,7 @@ fn session_settings(
     config: &Config,
     authenticator: Authenticator,
     resume: ResumeKeys,
-    keys: KeySpace,
+    keys: SharedKeys,
 ) -> SessionSettings {
     let heartbeat = &config.heartbeat;
     SessionSettings {

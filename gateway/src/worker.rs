@@ -13,10 +13,12 @@ mod accept;
 mod close;
 mod fleet;
 mod flow;
+mod links;
 mod receive;
 mod timeout;
 
 pub use fleet::{Fleet, Phase};
+pub use links::{RouterSetup, RouterTier};
 
 use crate::{
     connection::{Connection, Flow, Receiving, State},
@@ -110,6 +112,7 @@ pub struct Worker<R: Ring> {
     uplinks: Uplinks,
     mesh: MeshPort,
     hosting: Option<Hosting>,
+    tier: Option<links::Tier>,
     doors: Vec<Door>,
     dirty: Vec<Handle>,
     starved: VecDeque<Handle>,
@@ -178,6 +181,7 @@ impl<R: Ring> Worker<R> {
             tick: 0,
             mesh,
             hosting,
+            tier: None,
             doors,
             dirty: Vec::new(),
             starved: VecDeque::new(),
@@ -242,9 +246,13 @@ impl<R: Ring> Worker<R> {
         }
         self.completions = completions;
         self.receive_parcels();
+        self.spread_links();
         self.fire_timers();
+        self.lose_some();
         self.announce_some();
         self.hand_on();
+        self.drive_links();
+        self.spread_links();
         self.rearm_starved();
         self.flush();
         self.mesh.flush(&mut self.ring);
@@ -301,7 +309,9 @@ impl<R: Ring> Worker<R> {
     }
 
     fn has_unfinished_work(&self) -> bool {
-        self.mesh.has_waiting() || self.hosting.as_ref().is_some_and(Hosting::is_busy)
+        self.mesh.has_waiting()
+            || self.hosting.as_ref().is_some_and(Hosting::is_busy)
+            || self.tier.as_ref().is_some_and(links::Tier::is_busy)
     }
 
     /// How long the next turn may sleep.
@@ -311,6 +321,9 @@ impl<R: Ring> Worker<R> {
         if let Some(at) = self.hosting.as_ref().and_then(|hosting| hosting.next_deadline()) {
             sooner(at);
         }
+        if let Some(at) = self.tier.as_ref().and_then(links::Tier::next_deadline) {
+            sooner(at);
+        }
         if self.mesh.has_waiting() {
             sooner(self.now.monotonic_us + limits::MESH_RETRY_US);
         }
@@ -318,6 +331,7 @@ impl<R: Ring> Worker<R> {
             sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
+            || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
             || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
@@ -335,6 +349,9 @@ impl<R: Ring> Worker<R> {
 
     fn on_completion(&mut self, completion: Completion) {
         let Completion { token, more, event } = completion;
+        if Self::is_of_link(token) {
+            return self.on_link_event(token, more, event);
+        }
         match event {
             Event::Accepted(result) => self.on_accepted(token, result),
             Event::Arrived(result) => self.on_arrived(result),
@@ -400,6 +417,17 @@ impl<R: Ring> Worker<R> {
                     self.on_downlinks(&batch, from);
                     self.pool.recycle(batch);
                 }
+                Parcel::FromRouter { router, batch } => {
+                    self.on_downlinks(&batch, router);
+                    self.pool.recycle(batch);
+                }
+                Parcel::ToRouter { router, batch } => {
+                    let Some(tier) = &mut self.tier else { continue };
+                    if let Some(batch) = tier.on_uplinks(self.now, from, router, batch) {
+                        self.pool.recycle(batch);
+                    }
+                }
+                Parcel::Reach { router, reach } => self.on_reach(router, reach),
                 parcel => {
                     let Some(hosting) = &mut self.hosting else { continue };
                     hosting.on_parcel(self.now, from, parcel);
@@ -470,6 +498,17 @@ impl<R: Ring> Worker<R> {
             {
                 let batch = self.uplinks.take(host, hosting.spare());
                 hosting.on_parcel(self.now, own as u16, Parcel::Uplink(batch));
+            } else if let Some(tier) = &mut self.tier {
+                let (holder, router) = (tier.holder(host), host as u16);
+                if holder == own {
+                    let batch = self.uplinks.take(host, tier.spare(router));
+                    if let Some(batch) = tier.on_uplinks(self.now, own as u16, router, batch) {
+                        self.pool.recycle(batch);
+                    }
+                } else {
+                    let batch = self.uplinks.take(host, self.pool.spare());
+                    self.mesh.send(holder, Parcel::ToRouter { router, batch });
+                }
             } else {
                 let batch = self.uplinks.take(host, self.pool.spare());
                 self.mesh.send(host, Parcel::Uplink(batch));

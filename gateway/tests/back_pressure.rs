@@ -26,13 +26,13 @@ use hawser_gateway::{
     metrics::{FrameKind, ProcessMetrics, WorkerMetrics},
     resume::ResumeKeys,
     session::SessionSettings,
+    shared_keys::SharedKeys,
     worker::{Fleet, Worker, WorkerSettings},
 };
 use hawser_ring::{
     Ring, RingSettings, SocketOptions, Wait,
     sim::{Fault, Faults, SimDisk, SimPeer, SimRing, World},
 };
-use hawser_router::key::KeySpace;
 
 const LISTEN: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 14, 0, 1), 11_300);
 const OPTIONS: SocketOptions = SocketOptions {
@@ -93,7 +93,7 @@ impl Gateway {
             authenticator: Authenticator::new(&auth, &[1; 32], &no_file).unwrap(),
             resume: ResumeKeys::from_secrets([2; 32], None),
             resume_lifetime_s: 60,
-            keys: KeySpace::new([3; 32]),
+            keys: SharedKeys::known([3; 32]),
             frames: FRAMES,
             heartbeat_s: [HEARTBEAT_S; 4],
             heartbeat_range_ms: (5_000, 600_000),

@@ -187,11 +187,7 @@ fn a_lower_descriptor_limit_makes_smaller_tables_and_more_of_them() {
 #[test]
 fn what_is_not_built_yet_is_refused_and_off_is_not() {
     assert_eq!(good("", &[], &["--websocket", "off", "--mqtt", "off"]).listeners.len(), 1);
-    for flags in [
-        ["--websocket", "127.0.0.1:7901"],
-        ["--mqtt", "127.0.0.1:1883"],
-        ["--router", "127.0.0.1:7990"],
-    ] {
+    for flags in [["--websocket", "127.0.0.1:7901"], ["--mqtt", "127.0.0.1:1883"]] {
         assert_parts(&refused("", &[], &flags), &[flags[0], flags[1], "not built yet"]);
     }
     for line in ["kind = \"mqtt\"", "kind = \"native\"\ntls = true", "kind = \"native\"\nproxy = 1"]
@@ -200,6 +196,51 @@ fn what_is_not_built_yet_is_refused_and_off_is_not() {
         assert_parts(&refused(&file, &[], &[]), &["listener.", "not built yet"]);
     }
     assert!(matches!(invoke("", &[], &["--takeover"]), Err(Stop::Usage(_))));
+}
+
+#[test]
+fn routers_are_a_list_of_addresses_each_named_once_and_none_of_our_own() {
+    let two = ["--router", "127.0.0.1:7910,127.0.0.1:7911"];
+    let addresses: Vec<String> =
+        good("", &[], &two).router.endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["127.0.0.1:7910", "127.0.0.1:7911"]);
+    let file = "[router]\nendpoints = [\"127.0.0.1:7910\", \"[::1]:7911\"]\nname = \"g1\"\n";
+    let config = good(file, &[], &[]).router;
+    assert_eq!((config.endpoints.len(), config.name.as_str()), (2, "g1"));
+    assert!(good("[router]\nendpoints = \"embedded\"\n", &[], &[]).router.endpoints.is_empty());
+
+    for (list, part) in [
+        ("127.0.0.1:7910,127.0.0.1:7910", "named twice"),
+        ("127.0.0.1:7910,", "embedded, or the routers' link addresses"),
+        ("localhost:7910", "maybe 127.0.0.1:7910"),
+        ("127.0.0.1:0", "embedded, or"),
+        ("127.0.0.1:7900", "this gateway itself"),
+        ("127.0.0.1:7980", "this gateway itself"),
+    ] {
+        let text = refused("", &[], &["--router", list]);
+        assert_parts(&text, &["router.endpoints", part]);
+    }
+    let text = refused("[router]\nhosts = 1\n", &[], &two);
+    assert_parts(&text, &["router.hosts", "embedded"]);
+    // Lanes belong to the embedded tier and do not matter here.
+    good("[store]\nlanes = 3\n", &[], &two);
+}
+
+#[test]
+fn a_router_on_another_machine_needs_a_secret_which_is_not_written_into_the_file() {
+    let far = ["--router", "192.0.2.1:7910"];
+    let text = refused("", &[], &far);
+    assert_parts(
+        &text,
+        &["router.endpoints", "192.0.2.1:7910", "router.secret_file", "--insecure"],
+    );
+    good("", &[], &[far[0], far[1], "--insecure"]);
+
+    let text = refused("[router]\nsecret = \"a long and quite secret word\"\n", &[], &far);
+    assert_parts(&text, &["router.secret", "router.secret_file", "0600"]);
+    assert!(!text.contains("quite secret"), "{text}");
+    let text = refused("[router]\nsecret_file = \"absent\"\n", &[], &far);
+    assert_parts(&text, &["router.secret_file", "absent", "no such file"]);
 }
 
 #[test]

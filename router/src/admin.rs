@@ -49,8 +49,8 @@ pub trait Pages: Send + Sync + 'static {
     /// Never in practice: it writes into a text.
     fn metrics(self: Arc<Self>) -> Result<String, fmt::Error>;
 
-    /// What `/readyz` says.
-    fn is_ready(&self) -> bool;
+    /// Whether it serves, and what `/readyz` says of that.
+    fn readiness(&self) -> (bool, String);
 }
 
 /// What `/metrics` wants to see; compared as hashes, in constant time.
@@ -171,12 +171,15 @@ async fn page(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     }
 }
 
-async fn readiness(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.pages.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
+async fn readiness(State(shared): State<Shared>) -> (StatusCode, String) {
+    let (ready, text) = shared.pages.readiness();
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
+
+/// What `/readyz` says of a process that has nothing to add.
+#[must_use]
+pub fn plain_readiness(ready: bool) -> (bool, String) {
+    (ready, if ready { "ready\n" } else { "not ready\n" }.to_owned())
 }
 
 /// A listener that holds a bounded number of connections for a bounded time.

@@ -32,7 +32,7 @@ pub use hello::{Hello, Role};
 pub use inbox::Inbox;
 pub use outgoing::{BatchQueue, QueueFull};
 pub use refusal::{LinkEnd, Refusal, refusal_code, refusal_text};
-pub use secret::LinkSecret;
+pub use secret::{LinkSecret, SECRET_BYTES_MIN};
 pub use session::{LinkEvent, LinkSession, LinkSettings, PeerIdentity, Taken};
 pub use wire::Family;
 

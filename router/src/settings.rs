@@ -76,6 +76,8 @@ pub enum Kind {
     Address,
     /// Texts; between commas outside the file.
     List,
+    /// A word, or texts as a list; what is allowed, for people.
+    WordOrList(&'static str),
 }
 
 /// One setting.
@@ -143,6 +145,7 @@ impl Setting {
             Kind::Text => "a text".to_owned(),
             Kind::Address => "IP:PORT, [IPv6]:PORT or off".to_owned(),
             Kind::List => "a list of texts".to_owned(),
+            Kind::WordOrList(allowed) => allowed.to_owned(),
         }
     }
 }
@@ -176,7 +179,7 @@ pub fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigE
     let wrong = || ConfigError::new(setting.key, value.to_string(), setting.allowed());
     match (setting.kind, value) {
         (Kind::Integer { .. }, toml::Value::Integer(number)) => Ok(number.to_string()),
-        (Kind::List, toml::Value::Array(items)) => {
+        (Kind::List | Kind::WordOrList(_), toml::Value::Array(items)) => {
             let mut texts = Vec::with_capacity(items.len());
             for item in items {
                 // The comma separates on the other layers, so it cannot be part of an item.

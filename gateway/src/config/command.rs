@@ -33,14 +33,15 @@ pub(super) struct CommandLine {
     /// per core at least].
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
-    /// Separate router tier: not built yet, only `embedded` is accepted.
+    /// Link addresses of the routers, all of them and in the order every router has them
+    /// [default: embedded, the tier is part of this process].
     #[arg(long, value_name = "ADDR[,ADDR...]")]
     pub router: Option<String>,
     /// Who may log in: none, token or jwt [default: none].
     #[arg(long, value_name = "KIND")]
     pub auth: Option<String>,
-    /// Allow listeners beyond this machine without authentication, and an admin address without
-    /// a key.
+    /// Allow listeners beyond this machine without authentication, an admin address without a key,
+    /// and links to other machines without a secret.
     #[arg(long)]
     pub insecure: bool,
     /// Check the configuration and exit: 0 good, 1 not.

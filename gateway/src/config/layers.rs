@@ -75,6 +75,12 @@ impl Layers {
                 self.tokens = Some(tokens);
                 continue;
             }
+            if path == "router.secret" {
+                // Its value is not repeated: what refuses it ends up in logs.
+                let reason = "a secret does not belong into this file; allowed: \
+                              `router.secret_file`, a file only this user may read (0600)";
+                return Err(ConfigError::refused(&path, "(not shown)", reason).at(name));
+            }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == path) else {
                 let known = SETTINGS.iter().map(|setting| setting.key);
                 return Err(unknown(&path, name, known.chain(["auth.tokens"])));

@@ -144,9 +144,15 @@ pub struct StoreConfig {
     pub lanes: u32,
 }
 
-/// `[router]`, the embedded tier.
+/// `[router]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
+    /// Link addresses of the routers; empty: the tier is embedded in this process.
+    pub endpoints: Vec<SocketAddr>,
+    /// File whose first line is the secret of the links.
+    pub secret_file: Option<PathBuf>,
+    /// Name of this gateway in the routers' logs; empty: the machine's with the process id.
+    pub name: String,
     /// Workers that also host shards.
     pub hosts: u32,
     /// Time T without an acknowledgement after which the head number is sent once, ms; after 2T

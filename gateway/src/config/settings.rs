@@ -7,6 +7,10 @@ pub(super) use hawser_router::settings::{Kind, Setting, integer, nearest, settin
 
 const MIB: u64 = limits::MIB;
 
+/// What `router.endpoints` may be.
+pub(super) const ENDPOINTS_ALLOWED: &str = "embedded, or the routers' link addresses as IP:PORT or [IPv6]:PORT, all of them, in the order \
+     in which every router has them";
+
 /// Address of the native listener when neither file nor flag names one.
 pub(super) const NATIVE_ADDRESS: &str = "127.0.0.1:7900";
 
@@ -48,6 +52,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("auth.jwt_realm_claim", Kind::Text, Some("")),
     integer("auth.jwt_leeway_s", 0, 300, "s", "0"),
     integer("auth.resume_lifetime_s", 10, 31 * 86_400, "s", "86400"),
+    setting("auth.resume_key_file", Kind::Text, Some("")),
     integer("heartbeat.mobile_s", 5, 3_600, "s", "30"),
     integer("heartbeat.web_s", 5, 3_600, "s", "15"),
     integer("heartbeat.desktop_s", 5, 3_600, "s", "30"),
@@ -62,7 +67,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("store.commit_wait_us", 0, 100_000, "us", "500"),
     integer("store.retention_hours", 2, 10 * 365 * 24, "h", "72"),
     integer("store.lanes", 1, limits::LANES_MAX as u64, "", "1"),
-    setting("router.endpoints", Kind::Choice(&["embedded"]), Some("embedded")).flag("router"),
+    setting("router.endpoints", Kind::WordOrList(ENDPOINTS_ALLOWED), Some("embedded"))
+        .flag("router"),
+    setting("router.secret_file", Kind::Text, Some("")),
+    setting("router.name", Kind::Text, Some("")),
     integer("router.hosts", 1, limits::HOSTS_MAX as u64, "", "").decided_later(),
     integer("router.notify_timeout_ms", 100, 600_000, "ms", "5000"),
     integer("router.dedup_bytes_per_shard", 64 * 1024, 4096 * MIB, "bytes", "67108864"),

@@ -10,6 +10,7 @@ use super::{
     settings,
 };
 use crate::{auth::TokenTable, limits};
+use hawser_router::link::{self, LinkSecret};
 
 /// Listeners of one configuration; each takes a descriptor per worker.
 pub const LISTENERS_MAX: usize = 16;
@@ -19,17 +20,14 @@ pub(super) fn validate(
     machine: Machine,
     read: ReadFile<'_>,
 ) -> Result<Config, ConfigError> {
-    layers.choice("router.endpoints").map_err(|error| {
-        ConfigError::not_built(&error.key, error.value.unwrap_or_default())
-            .at(error.from.as_deref().unwrap_or("default"))
-    })?;
     let limits = limits(layers, machine)?;
     let config = Config {
         listeners: listeners(layers)?,
         auth: auth(layers, read)?,
         heartbeat: heartbeat(layers)?,
         store: store(layers)?,
-        router: router(layers, machine, limits.workers)?,
+        router: router(layers, machine, limits.workers, read)?,
+        resume_key_file: path(layers, "auth.resume_key_file"),
         admin: admin(layers)?,
         log: LogConfig {
             format: match layers.choice("log.format")? {
@@ -41,7 +39,8 @@ pub(super) fn validate(
         limits,
         warnings: layers.warnings.clone(),
     };
-    if config.store.lanes > config.router.hosts {
+    refuse_own_endpoint(&config)?;
+    if config.router.endpoints.is_empty() && config.store.lanes > config.router.hosts {
         let reason = format!(
             "{} lanes need as many hosts, there are {} (`router.hosts`)",
             config.store.lanes, config.router.hosts
@@ -74,6 +73,16 @@ fn refuse_exposed(config: &Config) -> Result<(), ConfigError> {
              allowed: a loopback address, --auth token or jwt, or --insecure",
         ));
     }
+    if config.router.secret_file.is_none()
+        && let Some(address) = config.router.endpoints.iter().find(|one| exposed(one))
+    {
+        return Err(ConfigError::refused(
+            "router.endpoints",
+            address.to_string(),
+            "on another machine, and without `router.secret_file` nobody proves who they are; \
+             allowed: loopback addresses, a secret file, or --insecure",
+        ));
+    }
     if let Some(address) = config.admin.address
         && config.admin.key_file.is_none()
         && exposed(&address)
@@ -86,6 +95,20 @@ fn refuse_exposed(config: &Config) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a link that would lead to a port of this very process.
+fn refuse_own_endpoint(config: &Config) -> Result<(), ConfigError> {
+    let listeners = config.listeners.iter().map(|listener| listener.address);
+    let own: Vec<SocketAddr> = listeners.chain(config.admin.address).collect();
+    match config.router.endpoints.iter().find(|endpoint| own.contains(endpoint)) {
+        Some(endpoint) => Err(ConfigError::refused(
+            "router.endpoints",
+            endpoint.to_string(),
+            "an address of this gateway itself; allowed: the link addresses of routers",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A number of the table that has a default. Ranges in the table fit the type.
@@ -320,18 +343,72 @@ fn store(layers: &Layers) -> Result<StoreConfig, ConfigError> {
     })
 }
 
-fn router(layers: &Layers, machine: Machine, workers: u32) -> Result<RouterConfig, ConfigError> {
+fn router(
+    layers: &Layers,
+    machine: Machine,
+    workers: u32,
+    read: ReadFile<'_>,
+) -> Result<RouterConfig, ConfigError> {
+    let endpoints = endpoints(layers)?;
+    if !endpoints.is_empty()
+        && let Some(hosts) = optional(layers, "router.hosts")?
+    {
+        let reason = "hosts are part of an embedded tier; with `router.endpoints` there are none";
+        return Err(ConfigError::refused("router.hosts", hosts.to_string(), reason));
+    }
     let most = machine.cores.max(1).min(workers).min(limits::HOSTS_MAX);
     let hosts = optional(layers, "router.hosts")?.unwrap_or(most);
     if hosts > workers {
         let allowed = format!("1 to {workers} (a host is a worker, `limits.workers`)");
         return Err(ConfigError::new("router.hosts", hosts.to_string(), allowed));
     }
+    let secret_file = path(layers, "router.secret_file");
+    if let Some(file) = &secret_file {
+        let name = file.display().to_string();
+        let refused = |reason: String| ConfigError::refused("router.secret_file", &name, reason);
+        let text = read(file).map_err(|error| refused(super::unreadable(&error)))?;
+        LinkSecret::from_text(&text).map_err(refused)?;
+    }
+    let name = text(layers, "router.name").text;
+    if name.len() > link::NAME_BYTES_MAX {
+        let allowed = format!("up to {} bytes", link::NAME_BYTES_MAX);
+        return Err(ConfigError::new("router.name", name, allowed));
+    }
     Ok(RouterConfig {
+        endpoints,
+        secret_file,
+        name,
         hosts,
         notify_timeout_ms: number(layers, "router.notify_timeout_ms")?,
         dedup_bytes_per_shard: number(layers, "router.dedup_bytes_per_shard")?,
     })
+}
+
+fn endpoints(layers: &Layers) -> Result<Vec<SocketAddr>, ConfigError> {
+    const KEY: &str = "router.endpoints";
+    let given = text(layers, KEY);
+    if given.text == "embedded" {
+        return Ok(Vec::new());
+    }
+    let mut endpoints: Vec<SocketAddr> = Vec::new();
+    for item in given.text.split(',').map(str::trim) {
+        let address = item.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+        let address = address.ok_or_else(|| {
+            let meant = meant(item).map_or(String::new(), |text| format!("; maybe {text}"));
+            let allowed = format!("{}{meant}", settings::ENDPOINTS_ALLOWED);
+            ConfigError::new(KEY, item, allowed).at(&given.from)
+        })?;
+        if endpoints.contains(&address) {
+            let reason = "named twice; allowed: each router once";
+            return Err(ConfigError::refused(KEY, item, reason).at(&given.from));
+        }
+        endpoints.push(address);
+    }
+    if endpoints.len() > limits::ROUTERS_MAX {
+        let allowed = format!("1 to {} routers", limits::ROUTERS_MAX);
+        return Err(ConfigError::new(KEY, endpoints.len().to_string(), allowed).at(&given.from));
+    }
+    Ok(endpoints)
 }
 
 fn admin(layers: &Layers) -> Result<AdminConfig, ConfigError> {

@@ -72,3 +72,37 @@ pub const PORT_RETRY: Duration = Duration::from_millis(20);
 /// When a client that found the process full should come back, milliseconds: others need time to
 /// leave, and a second gateway may have room.
 pub const FULL_RETRY_MS: u32 = 10_000;
+
+/// Routers of one system: a link each from every gateway, and 256 shards to share out.
+pub const ROUTERS_MAX: usize = 64;
+/// Bytes that may wait for one router, away or slow: some 40,000 messages of 200 bytes, a second of
+/// a busy gateway. At the limit the breaker opens.
+pub const ROUTER_QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes waiting for a router that is there, above which no new work is taken for it.
+pub const ROUTER_QUEUE_HIGH_BYTES: usize = 2 * 1024 * 1024;
+/// Below this it is taken again.
+pub const ROUTER_QUEUE_LOW_BYTES: usize = 512 * 1024;
+/// How long a router may be away before what is for it is refused, microseconds: a restart with a
+/// short log, or a broken connection, passes unnoticed; clients repeat after 10 s.
+pub const ROUTER_AWAY_US: u64 = 2_000_000;
+/// How long a connect to a router may take, microseconds: within a data centre a lost SYN and its
+/// first repeat.
+pub const ROUTER_DIAL_US: u64 = 2_500_000;
+/// Time the last words on a link get, microseconds.
+pub const ROUTER_END_US: u64 = 300_000;
+/// First wait before a router is dialled again, microseconds.
+pub const ROUTER_BACK_OFF_US: u64 = 50_000;
+/// Longest: what an operator mends is found within it.
+pub const ROUTER_BACK_OFF_US_MAX: u64 = 3_000_000;
+/// When a client refused because its router is away should come back, milliseconds.
+pub const ROUTER_RETRY_MS: u32 = 1_000;
+/// Slots of a worker's table looked at in a turn for sessions whose login was lost with a link.
+pub const LOST_PER_TURN: u32 = 2_048;
+/// Unsent bytes a link's socket may sit on before the kernel gives it up, milliseconds.
+pub const ROUTER_USER_TIMEOUT_MS: u32 = 5_000;
+/// Routers' links live on few workers; their sockets come out of each table's reserve.
+const _: () = assert!(ROUTERS_MAX as u32 + super::ACCEPT_SLOTS_LOW <= super::TABLE_SLOTS_RESERVED);
+const _: () = assert!(
+    ROUTER_QUEUE_LOW_BYTES < ROUTER_QUEUE_HIGH_BYTES
+        && ROUTER_QUEUE_HIGH_BYTES < ROUTER_QUEUE_BYTES
+);

@@ -13,7 +13,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{CloseReason, FrameKind, HostMetrics, ProcessMetrics, WorkerMetrics};
+use super::{
+    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, WorkerMetrics, routers,
+};
 
 /// The whole page.
 ///
@@ -112,6 +114,10 @@ impl Collector for ProcessMetrics {
             workers.iter().map(|one| &one.batch),
         )?;
 
+        if !self.routers.is_empty() {
+            let routers: Vec<&RouterMetrics> = self.routers.iter().map(|one| &**one).collect();
+            return routers::encode(&mut page, &routers);
+        }
         page.hosts(&hosts)
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// Pages under way at one time: one per host or router, and as many again that lost links have cut
+/// off; the oldest of those goes first.
+const PAGES_UNDER_WAY_MAX: usize = 2 * limits::ROUTERS_MAX;
+
 impl Sessions {
     /// A link frame for one connection. `Announce` is the worker's affair and never comes here.
     ///
@@ -63,12 +67,11 @@ impl Sessions {
                 Ok(())
             }
             Downlink::PageStart(start) => {
-                self.page =
-                    Some(PageUnderWay { channel: start.channel, request: start.request, count: 0 });
+                self.begin_page(handle, start);
                 Ok(())
             }
             Downlink::PageEnd(end) => {
-                self.end_page(connection, end, outlet);
+                self.end_page(connection, handle, end, outlet);
                 Ok(())
             }
             Downlink::Kick(kick) => Err(Farewell::of(kick.code)),
@@ -150,12 +153,13 @@ impl Sessions {
             }
             return;
         }
-        let (channel, flags) = match (&mut self.page, deliver.page) {
-            (Some(page), true) => {
+        let page = deliver.page.then(|| self.pages.iter_mut().find(|page| page.handle == handle));
+        let (channel, flags) = match page.flatten() {
+            Some(page) => {
                 page.count += 1;
                 (page.channel, FLAG_PAGE)
             }
-            _ => (0, 0),
+            None => (0, 0),
         };
         outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
         let notify = Notify {
@@ -176,14 +180,25 @@ impl Sessions {
         self.encoder.notify(outlet.pool.open(&mut connection.queued), channel, flags, &notify);
     }
 
+    fn begin_page(&mut self, handle: Handle, start: &link::PageStart) {
+        self.pages.retain(|page| page.handle != handle);
+        if self.pages.len() >= PAGES_UNDER_WAY_MAX {
+            self.pages.remove(0);
+        }
+        let (channel, request) = (start.channel, start.request);
+        self.pages.push(PageUnderWay { handle, channel, request, count: 0 });
+    }
+
     fn end_page(
         &mut self,
         connection: &mut Connection,
+        handle: Handle,
         end: &link::PageEnd,
         outlet: &mut Outlet<'_>,
     ) {
         connection.page_since = 0;
-        let Some(page) = self.page.take() else { return };
+        let Some(at) = self.pages.iter().position(|page| page.handle == handle) else { return };
+        let page = self.pages.remove(at);
         if end.code != 0 {
             self.refuse(connection, page.channel, 0, end.code, end.retry_after_ms, outlet);
             return;

@@ -1,6 +1,7 @@
 //! How connections end: last bytes under a bound, cancel, await, close, free.
 
 use super::*;
+use hawser_router::hosting::Reach;
 
 impl<R: Ring> Worker<R> {
     /// Says why, then closes once that has gone out or the bound has passed.
@@ -127,7 +128,7 @@ impl<R: Ring> Worker<R> {
     pub(super) fn announce_some(&mut self) {
         for host in 0..self.announcing.len() {
             let Some(from) = self.announcing[host] else { continue };
-            if !self.uplinks.has_room() {
+            if !self.uplinks.has_room() || self.uplinks.reach(host) != Reach::Up {
                 continue;
             }
             let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.end());

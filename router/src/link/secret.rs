@@ -15,6 +15,9 @@ pub struct LinkSecret {
 const PROOF_CONTEXT: &str = "hawser 2026 link proof";
 const SEAL_CONTEXT: &str = "hawser 2026 link hash key";
 
+/// Shortest secret taken from a file, bytes: a shorter one could be found by trying.
+pub const SECRET_BYTES_MIN: usize = 16;
+
 /// Length of a proof and of the sealed hash key, bytes.
 pub(super) const PROOF_BYTES: usize = 32;
 
@@ -40,6 +43,18 @@ impl LinkSecret {
             proof: blake3::derive_key(PROOF_CONTEXT, secret),
             seal: blake3::derive_key(SEAL_CONTEXT, secret),
         }
+    }
+
+    /// From the text of a secret's file: its first line, without spaces around it.
+    ///
+    /// # Errors
+    /// The line is shorter than [`SECRET_BYTES_MIN`]; the text says so, and not what it holds.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        let secret = text.lines().next().unwrap_or_default().trim();
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(format!("allowed: a first line of {SECRET_BYTES_MIN} bytes or more"));
+        }
+        Ok(Self::new(secret.as_bytes()))
     }
 
     /// What `end` sends to prove that it knows the secret. `hellos`: both hello frames with their

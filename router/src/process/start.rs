@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     HostSettings, RouterPlace,
-    admin::{Admin, Pages},
+    admin::{Admin, Pages, plain_readiness},
     hosting::{
         ANSWERS_MAX, CHECKPOINT_BYTES, Hosting,
         disk_thread::{DiskJobs, DiskThread, Replies},
@@ -146,8 +146,8 @@ impl Pages for RouterMetrics {
         self.encode()
     }
 
-    fn is_ready(&self) -> bool {
-        RouterMetrics::is_ready(self)
+    fn readiness(&self) -> (bool, String) {
+        plain_readiness(self.is_ready())
     }
 }
 

@@ -17,6 +17,7 @@ use hawser_gateway::{
     metrics::ProcessMetrics,
     resume::ResumeKeys,
     session::SessionSettings,
+    shared_keys::SharedKeys,
     storage::{self, StorageSettings},
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -25,7 +26,7 @@ use hawser_ring::{
     sim::{Random, SimDisk, SimRing, World},
 };
 use hawser_router::{
-    HostSettings, KeySpace,
+    HostSettings,
     host::HostCounters,
     store::{
         DataHeader,
@@ -107,7 +108,7 @@ impl Process {
         let queue = DiskQueue::new(work, random, plan.job_us, machine.plants.job);
 
         let metrics = ProcessMetrics::new(u32::from(workers), u32::from(hosts));
-        let sessions = Arc::new(session_settings(plan, KeySpace::new(*header.hash_key())));
+        let sessions = Arc::new(session_settings(plan, SharedKeys::known(*header.hash_key())));
         let fleet = Arc::new(Fleet::new(usize::from(workers)));
         let torn = recovery.torn.len();
         let mut rebuilt = recovery.hosts.into_iter();
@@ -290,7 +291,7 @@ fn host_settings(plan: &Plan, index: u16, counts: Counts, plants: Plants) -> Hos
     settings
 }
 
-fn session_settings(plan: &Plan, keys: KeySpace) -> SessionSettings {
+fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
     let auth = AuthConfig { kind: AuthKind::None, resume_lifetime_s: 3_600 };
     let unread = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
     SessionSettings {
