@@ -8,7 +8,7 @@ use hawser_router::link::{LinkEnd, refusal_code};
 use process_stage::{
     Gateway, Heard, Link, PATIENCE, Who, drain, ports, router, router_that_writes,
 };
-use std::time::Instant;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, time::Instant};
 
 #[test]
 fn two_gateways_share_one_router() {
@@ -98,6 +98,7 @@ fn a_link_that_is_refused_hears_why() {
     let list = ports(1);
     let secret = directory.path().join("secret");
     std::fs::write(&secret, "a secret of thirty-two characters\n").unwrap();
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     let more = ["--secret-file", secret.to_str().unwrap()];
     let running = router(directory.path(), &list, 0, &more);
     let good = Who {

@@ -7,8 +7,10 @@ mod process_stage;
 
 use process_stage::{Gateway, PATIENCE, ports};
 use std::{
+    fs::Permissions,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::Instant,
@@ -164,6 +166,19 @@ fn what_the_machine_does_not_give_is_named() {
         assert_eq!(code, Some(2), "{text}");
         assert!(text.contains("is not a directory"), "{text}");
     }
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "a secret of thirty-two characters\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let data = directory.path().join("0");
+    let flags = ["--secret-file", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+    let (code, text) = outcome(&flags);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("mode 0640 lets others read it; allowed: 0600"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Whole-system tests of Hawser: what they share. No product code.
 //!
 //! `simulation` runs the gateway, its shards, its store and many clients in one thread on virtual
-//! time, network and disk, all from one seed. `process` runs the real gateway as a child, `raw`
+//! time, network and disk, all from one seed. `process` runs the real gateway as a child, `router`
+//! the separate router, `raw`
 //! speaks to it byte by byte, `company` chats through the real client library, `ledger` judges
 //! what was acknowledged and delivered, `torture` does all of it under kills.
 
@@ -10,5 +11,6 @@ pub mod confine;
 pub mod ledger;
 pub mod process;
 pub mod raw;
+pub mod router;
 pub mod simulation;
 pub mod torture;

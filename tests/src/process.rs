@@ -258,6 +258,11 @@ impl Home {
         }
     }
 
+    /// Address for what listens here first.
+    pub fn native(&self) -> SocketAddr {
+        self.native
+    }
+
     /// The data directory; the first start makes it.
     pub fn data_dir(&self) -> PathBuf {
         self.directory.path().join("data")
@@ -306,7 +311,11 @@ impl Gateway {
     #[track_caller]
     fn wait_until_serving(&mut self) {
         self.wait_for_line(SERVING);
-        assert_eq!(self.ask("/readyz").0, 200, "{}", self.said());
+        // With routers of their own it is ready when it has reached them.
+        let deadline = Instant::now() + PATIENCE;
+        while self.ask("/readyz").0 != 200 {
+            assert!(Instant::now() < deadline, "never ready: {}", self.said());
+        }
     }
 
     /// Waits for a log line that contains `text`.
@@ -515,33 +524,45 @@ fn tail(text: &str) -> String {
 /// If it cannot be built or found.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("GATEWAY_PROGRAM") {
-            return path.into();
-        }
-        let own = std::env::current_exe().expect("a process has a program");
-        // target/PROFILE/program or target/PROFILE/deps/test-HASH.
-        let above = own.ancestors().skip(1);
-        let profile = above
-            .take(2)
-            .find(|directory| !directory.ends_with("deps"))
-            .expect("programs lie in target/PROFILE");
-        if let Some(cargo) = std::env::var_os("CARGO") {
-            build(Path::new(&cargo), profile);
-        }
-        let path = profile.join("hawser-gateway");
-        assert!(path.exists(), "{} is not there: cargo build -p hawser-gateway", path.display());
-        path
-    })
+    PROGRAM.get_or_init(|| find("hawser-gateway", "GATEWAY_PROGRAM"))
+}
+
+/// The separate router's, in the same way.
+///
+/// # Panics
+/// As [`program`].
+pub fn router_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| find("hawser-router", "ROUTER_PROGRAM"))
+}
+
+/// The program `name`, or the one that `variable` names.
+fn find(name: &str, variable: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a process has a program");
+    // target/PROFILE/program or target/PROFILE/deps/test-HASH.
+    let above = own.ancestors().skip(1);
+    let profile = above
+        .take(2)
+        .find(|directory| !directory.ends_with("deps"))
+        .expect("programs lie in target/PROFILE");
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        build(Path::new(&cargo), profile, name);
+    }
+    let path = profile.join(name);
+    assert!(path.exists(), "{} is not there: cargo build -p {name}", path.display());
+    path
 }
 
 /// Cargo's own test for staleness costs little; a gateway of yesterday would cost an afternoon.
-fn build(cargo: &Path, profile: &Path) {
+fn build(cargo: &Path, profile: &Path, program: &str) {
     let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
     let target = profile.parent().expect("a profile lies in a target directory");
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--quiet", "--package", "hawser-gateway", "--bin", "hawser-gateway"])
+        .args(["build", "--quiet", "--package", program, "--bin", program])
         .args(["--profile", if name == "debug" { "dev" } else { name }])
         .arg("--target-dir")
         .arg(target)

@@ -10,7 +10,7 @@ mod layers;
 
 use crate::{
     admin::{AdminKey, KEY_BYTES_MIN},
-    link::LinkSecret,
+    link::{LinkSecret, SECRET_BYTES_MIN},
     log_tools::LogCommand,
     settings::{ConfigError, Kind, Setting, integer, setting},
 };
@@ -28,8 +28,6 @@ const MIB: u64 = 1 << 20;
 /// Routers of a list: more would own less than four shards each, and every router has a link to
 /// every other.
 pub const ROUTERS_MAX: u64 = 64;
-/// Shortest secret, bytes: half of what the hash takes in.
-pub const SECRET_BYTES_MIN: usize = 16;
 
 /// Every setting.
 const SETTINGS: &[Setting] = &[
@@ -120,6 +118,8 @@ pub struct Config {
     pub index: u16,
     /// What gateways and routers share; `None` without a file.
     pub secret: Option<Secret>,
+    /// Where it stands.
+    pub secret_file: Option<PathBuf>,
     /// Data directory.
     pub data_dir: PathBuf,
     /// Length of a segment, bytes.
@@ -278,6 +278,9 @@ fn validate(layers: &Layers, read: ReadFile<'_>) -> Result<Config, ConfigError> 
         routers,
         index,
         secret: secret(layers, read)?,
+        secret_file: Some(layers.text("link.secret_file"))
+            .filter(|file| !file.is_empty())
+            .map(PathBuf::from),
         data_dir: data_dir.into(),
         segment_bytes,
         write: match layers.choice("store.write")? {

@@ -29,8 +29,9 @@ use crate::{
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     cell::RefCell,
-    fmt, io,
+    fmt, fs, io,
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -156,6 +157,7 @@ impl Pages for RouterMetrics {
 /// # Errors
 /// See [`StartError`]; nothing is left running.
 pub fn start(config: &Config) -> Result<Running, StartError> {
+    judge_secret_file(config)?;
     let place = RouterPlace::new(config.index, config.routers.len() as u16)
         .expect("a configuration's index is within its list");
     let disk = StdDisk::open(&config.data_dir, true).map_err(environment)?;
@@ -213,6 +215,21 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let thread = spawn(config, part, identity, listener, wanted)?;
     metrics.set_ready(true);
     Ok(Running { phase, thread, disk_thread, metrics, address, admin })
+}
+
+/// A secret that others of the machine can read is none.
+fn judge_secret_file(config: &Config) -> Result<(), StartError> {
+    let Some(file) = &config.secret_file else { return Ok(()) };
+    let refused = |reason| {
+        let file = file.display().to_string();
+        StartError::Config(ConfigError::refused("link.secret_file", file, reason))
+    };
+    let metadata = fs::metadata(file).map_err(|error| refused(error.to_string()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(refused(format!("mode {mode:04o} lets others read it; allowed: 0600")));
+    }
+    Ok(())
 }
 
 /// What the tier's thread begins with.
