@@ -350,10 +350,19 @@ impl Board {
     pub fn go_away(&mut self) {
         for slot in 0..self.links.len() {
             let Some(link) = &mut self.links[slot] else { continue };
-            let text = "the router is shutting down".to_owned();
-            let reason = Refusal::of(refusal_code::SHUTTING_DOWN, text);
-            link.session.go_away(Refusal { retry_after_ms: 1000, ..reason });
+            link.session.go_away(shutting_down());
             let id = LinkId { slot, generation: link.generation };
+            self.mark(id);
+        }
+    }
+
+    /// All links are over.
+    pub fn end_all(&mut self) {
+        for slot in 0..self.links.len() {
+            let Some(link) = &mut self.links[slot] else { continue };
+            link.session.refuse(shutting_down());
+            let id = LinkId { slot, generation: link.generation };
+            self.forget_peer(id);
             self.mark(id);
         }
     }
@@ -485,6 +494,11 @@ impl Parcels for Board {
             _ => {}
         }
     }
+}
+
+fn shutting_down() -> Refusal {
+    let reason = Refusal::of(refusal_code::SHUTTING_DOWN, "the router is shutting down".to_owned());
+    Refusal { retry_after_ms: 1000, ..reason }
 }
 
 /// What a link is called in the log.

@@ -181,7 +181,11 @@ async fn read(shell: &Shell, id: LinkId, mut from: ReadHalf<'_>) -> io::Result<(
         if from.read_buf(inbox.spare()).await? == 0 {
             return Ok(());
         }
-        shell.tier.borrow_mut().receive(id, &mut inbox);
+        let taken = shell.tier.borrow_mut().receive(id, &mut inbox);
+        if !taken {
+            // The writer has the last word.
+            return std::future::pending().await;
+        }
     }
 }
 

@@ -49,9 +49,14 @@ const PORT_RETRY: Duration = Duration::from_millis(20);
 const TIMERS: Duration = Duration::from_millis(100);
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
-/// A drained process ends when no batch has come for this long, microseconds: what gateways had on
-/// the way when they heard that it ends is then here, and answered.
+/// A draining process takes no more when no batch has come for this long, microseconds: what
+/// gateways had on the way when they heard that it ends is then here.
 const DRAIN_QUIET_US: u64 = 250_000;
+/// And after this in any case: who goes on sending is not waited for, and asks again elsewhere or
+/// later.
+const DRAIN_TALK: Duration = Duration::from_secs(1);
+/// Time last words get on their way to the other sides.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Time records that wait get to become durable once the process has to end: they are not
 /// acknowledged, and a full disk would keep the process for ever.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -419,30 +424,33 @@ async fn serve(
     }
     let until = |phase: &Phase| *phase != Phase::Serving;
     let draining = wanted.wait_for(until).await.is_ok_and(|phase| *phase == Phase::Draining);
+    accepting.abort();
     if draining {
         tier.borrow_mut().go_away();
-        let drained = async {
-            while !tier.borrow().is_quiet(DRAIN_QUIET_US) {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
         let stopped = async { drop(wanted.wait_for(|phase| *phase == Phase::Stopping).await) };
         tokio::select! {
-            () = drained => {}
+            () = until_true(|| tier.borrow().is_quiet(DRAIN_QUIET_US)) => {}
             () = stopped => {}
-            () = tokio::time::sleep(bound) => {}
+            () = tokio::time::sleep(DRAIN_TALK.min(bound)) => {}
         }
     }
-    accepting.abort();
-    let written = async {
-        while tier.borrow().is_busy() {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-    };
-    if tokio::time::timeout(STOP_PATIENCE, written).await.is_err() {
+    // Nothing more is taken, and what was taken is answered.
+    tier.borrow_mut().take_no_more();
+    let patience = if draining { bound.min(STOP_PATIENCE) } else { STOP_PATIENCE };
+    let written = until_true(|| !tier.borrow().is_busy());
+    if tokio::time::timeout(patience, written).await.is_err() {
         tracing::warn!(
             "records were left behind that could not be written; they were not acknowledged"
         );
+    }
+    tier.borrow_mut().end_links();
+    let _ = tokio::time::timeout(FAREWELL, until_true(|| tier.borrow().has_no_links())).await;
+}
+
+/// Looks again and again.
+async fn until_true(is_true: impl Fn() -> bool) {
+    while !is_true() {
+        tokio::time::sleep(DRAIN_LOOK).await;
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Tier {
     life: u32,
     /// When a batch last came, monotonic microseconds.
     heard_us: u64,
+    /// Nothing that comes is taken any more: the process ends.
+    deaf: bool,
 }
 
 impl Tier {
@@ -50,7 +52,16 @@ impl Tier {
             let wake = wake.clone();
             move || wake.notify_one()
         });
-        Self { life: hosting.life(), hosting, files, board, wake, metrics, heard_us: 0 }
+        Self {
+            life: hosting.life(),
+            hosting,
+            files,
+            board,
+            wake,
+            metrics,
+            heard_us: 0,
+            deaf: false,
+        }
     }
 
     /// Another link may begin.
@@ -72,8 +83,11 @@ impl Tier {
         was_up
     }
 
-    /// Takes all whole frames out of `inbox`.
-    pub fn receive(&mut self, id: LinkId, inbox: &mut Inbox) {
+    /// Takes all whole frames out of `inbox`. False: nothing is taken any more.
+    pub fn receive(&mut self, id: LinkId, inbox: &mut Inbox) -> bool {
+        if self.deaf {
+            return false;
+        }
         let now = clock::now();
         loop {
             let (count, heard) = self.board.step(now, id, inbox.bytes());
@@ -95,6 +109,23 @@ impl Tier {
             }
         }
         self.wake.notify_one();
+        true
+    }
+
+    /// From now on nothing that comes is taken.
+    pub fn take_no_more(&mut self) {
+        self.deaf = true;
+    }
+
+    /// Ends all links, with a reason.
+    pub fn end_links(&mut self) {
+        self.board.end_all();
+        self.wake.notify_one();
+    }
+
+    /// All connections are gone.
+    pub fn has_no_links(&self) -> bool {
+        self.board.is_empty()
     }
 
     /// What is to be written to a link's socket now.
