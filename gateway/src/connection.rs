@@ -115,6 +115,8 @@ pub struct Connection {
     pub abort: bool,
     /// In the worker's list of connections to flush.
     pub dirty: bool,
+    /// What is queued may wait for the next frame.
+    pub lazy: bool,
     /// The home shard was told to stop pushing.
     pub stalled: bool,
     /// Receives since the last timer, saturating: several mean an active client.
@@ -169,6 +171,7 @@ impl Connection {
             cancelled: InFlight::default(),
             abort: false,
             dirty: false,
+            lazy: false,
             stalled: false,
             busy: 0,
             requests: 0,

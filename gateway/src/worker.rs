@@ -35,7 +35,7 @@ use crate::{
 };
 use hawser_codec::{code, link::Downlink, time::Now};
 use hawser_ring::{
-    Completion, Errno, Event, Listener, Operation, Ring, Socket, SocketOptions, Token, Wait,
+    Completion, Errno, Event, Listener, Operation, Pace, Ring, Socket, SocketOptions, Token, Wait,
 };
 use std::{
     collections::VecDeque,
@@ -115,6 +115,9 @@ pub struct Worker<R: Ring> {
     tier: Option<links::Tier>,
     doors: Vec<Door>,
     dirty: Vec<Handle>,
+    /// Those whose frames may wait for others to ride with, and until when, monotonic
+    /// microseconds; one for each entry of an own message in that time.
+    lazy: VecDeque<(u64, Handle)>,
     starved: VecDeque<Handle>,
     /// Those with bytes left over from a turn whose budget was used up, oldest first.
     yielding: VecDeque<Handle>,
@@ -134,7 +137,7 @@ pub struct Worker<R: Ring> {
     completions: Vec<Completion>,
     parcels: Vec<(u16, Parcel)>,
     fired: Vec<u32>,
-    batch: u32,
+    pace: Pace,
     levels: Levels,
 }
 
@@ -184,6 +187,7 @@ impl<R: Ring> Worker<R> {
             tier: None,
             doors,
             dirty: Vec::new(),
+            lazy: VecDeque::new(),
             starved: VecDeque::new(),
             yielding: VecDeque::new(),
             spenders: Vec::new(),
@@ -194,7 +198,7 @@ impl<R: Ring> Worker<R> {
             completions: Vec::new(),
             parcels: Vec::new(),
             fired: Vec::new(),
-            batch: 1,
+            pace: Pace::default(),
             levels: Levels::default(),
         })
     }
@@ -239,7 +243,7 @@ impl<R: Ring> Worker<R> {
         self.tick = tick;
         self.take_over_settings();
         self.begin_budget();
-        self.batch = completions.len() as u32;
+        self.pace.note(turn.now, completions.len() as u32);
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
             self.on_completion(completion);
@@ -254,6 +258,7 @@ impl<R: Ring> Worker<R> {
         self.drive_links();
         self.spread_links();
         self.rearm_starved();
+        self.send_lazy();
         self.flush();
         self.mesh.flush(&mut self.ring);
         self.export(turn.now);
@@ -324,6 +329,9 @@ impl<R: Ring> Worker<R> {
         if let Some(at) = self.tier.as_ref().and_then(links::Tier::next_deadline) {
             sooner(at);
         }
+        if let Some((due_us, _)) = self.lazy.front() {
+            sooner(*due_us);
+        }
         if self.mesh.has_waiting() {
             sooner(self.now.monotonic_us + limits::MESH_RETRY_US);
         }
@@ -338,13 +346,8 @@ impl<R: Ring> Worker<R> {
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
         }
-        // A busy worker gathers: one enter then serves many completions. A quiet one answers at
-        // once, so nothing is won by holding back at low load.
-        if self.batch >= limits::BUSY_COMPLETIONS {
-            Wait { until_us, batch: limits::GATHER_COMPLETIONS, gather_us: limits::GATHER_US }
-        } else {
-            Wait { until_us, batch: 1, gather_us: 0 }
-        }
+        let (batch, gather_us) = self.pace.gather();
+        Wait { until_us, batch, gather_us }
     }
 
     fn on_completion(&mut self, completion: Completion) {
@@ -402,9 +405,30 @@ impl<R: Ring> Worker<R> {
     fn mark_dirty(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         self.pool.count(connection.queued);
+        connection.lazy = false;
         if !connection.dirty && self.pool.queued_bytes(connection.queued) > 0 {
             connection.dirty = true;
             self.dirty.push(handle);
+        }
+    }
+
+    /// An encoded frame waits that is worth no send of its own: it rides with the next one.
+    fn mark_lazy(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        self.pool.count(connection.queued);
+        if !connection.lazy {
+            connection.lazy = true;
+            self.lazy.push_back((self.now.monotonic_us + limits::LAZY_US, handle));
+        }
+    }
+
+    /// Nothing came along in time.
+    fn send_lazy(&mut self) {
+        while self.lazy.front().is_some_and(|(due_us, _)| *due_us <= self.now.monotonic_us) {
+            let Some((_, handle)) = self.lazy.pop_front() else { return };
+            if self.connections.get_mut(handle).is_some_and(|connection| connection.lazy) {
+                self.mark_dirty(handle);
+            }
         }
     }
 
@@ -462,6 +486,7 @@ impl<R: Ring> Worker<R> {
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
         let was_logging_in = connection.state == State::LoggingIn;
+        let may_wait = connection.lazy || self.pool.queued_bytes(connection.queued) == 0;
         let marks = self.pressure.marks(self.pool.held_bytes());
         let mut outlet = Outlet {
             marks,
@@ -480,7 +505,13 @@ impl<R: Ring> Worker<R> {
                     let next = self.next_timer(handle);
                     self.wheel.file(handle.slot, next);
                 }
-                self.mark_dirty(handle);
+                // The sender knows its own message from the acknowledgement; the entry only keeps
+                // its cursor without a hole.
+                if may_wait && matches!(downlink, Downlink::Deliver(deliver) if deliver.own) {
+                    self.mark_lazy(handle);
+                } else {
+                    self.mark_dirty(handle);
+                }
             }
             Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
         }
@@ -531,6 +562,7 @@ impl<R: Ring> Worker<R> {
         for handle in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(handle) else { continue };
             connection.dirty = false;
+            connection.lazy = false;
             if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
                 continue;
             }
@@ -565,7 +597,9 @@ impl<R: Ring> Worker<R> {
             Ok(sent) => {
                 self.metrics.bytes_out.add(sent as u64);
                 self.pool.recycle(bytes);
-                self.mark_dirty(handle);
+                if !connection.lazy {
+                    self.mark_dirty(handle);
+                }
             }
             Err(_) => {
                 self.pool.recycle(bytes);

@@ -329,7 +329,7 @@ impl Connection {
                 }
             }
             Wire::Error(error) => self.mailbox.on_page_refused(now, error.retry_after_ms),
-            Wire::Head(head) if self.is_online() => self.mailbox.on_head(head.head),
+            Wire::Head(head) if self.is_online() => self.mailbox.on_head(now, head.head),
             Wire::Page(page) if self.is_online() => self.mailbox.on_page(world, index, now, page),
             Wire::Pong(_) if self.is_online() => self.on_pong(world, now),
             Wire::Ping(_) if self.is_online() => {

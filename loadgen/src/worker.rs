@@ -21,7 +21,7 @@ use std::{
 };
 
 use hawser_codec::time::Now;
-use hawser_ring::{Completion, Operation, Ring, SocketOptions, Token, Wait};
+use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait};
 
 use crate::{
     connection::{Connection, Ground, World},
@@ -174,6 +174,7 @@ pub struct Worker<R> {
     spare: Vec<Vec<u8>>,
     touched: Vec<u32>,
     ramp: Ramp,
+    pace: Pace,
     next_intent: Option<Intent>,
     start_us: u64,
     /// Sockets not yet closed, counted at the end.
@@ -205,6 +206,7 @@ impl<R: Ring> Worker<R> {
             spare: Vec::new(),
             touched: Vec::new(),
             ramp: Ramp { began_us: now_us, ..Ramp::default() },
+            pace: Pace::default(),
             next_intent: None,
             start_us: 0,
             open: 0,
@@ -239,10 +241,15 @@ impl<R: Ring> Worker<R> {
         let hold = matches!(self.assignment.work, Work::Hold);
         let (batch, gather_us) = match self.assignment.control.stage() {
             Stage::Run if hold => HOLD_GATHER,
-            Stage::Connect | Stage::Run | Stage::Drain | Stage::Stop => (1, 0),
+            // As the server does: what a wake for each completion would cost is the other side's
+            // CPU, too. The wait is part of every latency measured.
+            Stage::Run => self.pace.gather(),
+            Stage::Connect | Stage::Drain | Stage::Stop => (1, 0),
         };
         let wait = Wait { until_us: Some(until_us), batch, gather_us };
-        Ok(self.ring.turn(wait, completions)?.now)
+        let now = self.ring.turn(wait, completions)?.now;
+        self.pace.note(now, completions.len() as u32);
+        Ok(now)
     }
 
     fn publish(&mut self) {

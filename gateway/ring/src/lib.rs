@@ -22,11 +22,13 @@
 mod abi;
 mod address;
 mod buffers;
+mod pace;
 pub mod setup;
 pub mod sim;
 mod token;
 pub mod uring;
 
+pub use pace::Pace;
 pub use setup::RingSettings;
 pub use token::{GENERATIONS, Operation, Token};
 

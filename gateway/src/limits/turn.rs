@@ -6,13 +6,10 @@ use std::time::Duration;
 /// Version of the native protocol spoken.
 pub const PROTOCOL_VERSION: u16 = 1;
 
-/// Completions in a turn from which a worker counts as busy: the kernel delivers at most 20 when
-/// asked for one.
-pub const BUSY_COMPLETIONS: u32 = 20;
-/// Completions a busy worker waits for, for at most [`GATHER_US`].
-pub const GATHER_COMPLETIONS: u32 = 128;
-/// Bound on that wait, microseconds; measured to save a tenth of the CPU of an echo.
-pub const GATHER_US: u32 = 50;
+/// Time that the entry of a sender's own message may wait for another frame to ride with,
+/// microseconds: long against the pauses of a conversation, short against anything a person or a
+/// repeat timer would notice. It saves the sender's side of each message a send and a receive.
+pub const LAZY_US: u64 = 100_000;
 
 /// Receives since the last timer that make a connection hot. A heartbeat and its like are one or
 /// two; a conversation is more.

@@ -82,8 +82,15 @@ impl<R: Ring> Worker<R> {
         }
         self.mark_dirty(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        if connection.flow == Flow::Open && connection.receiving == Receiving::Cold {
-            self.receive_once(handle);
+        match connection.receiving {
+            _ if connection.flow != Flow::Open => {}
+            Receiving::Cold => self.receive_once(handle),
+            // Its turn to be armed again may have come while it was paused.
+            Receiving::Starved => {
+                connection.receiving = Receiving::Hot;
+                self.arm(handle);
+            }
+            Receiving::Hot | Receiving::Ended => {}
         }
     }
 

@@ -74,8 +74,13 @@ impl Mailbox {
         }
     }
 
-    pub(super) fn on_head(&mut self, head: u64) {
+    pub(super) fn on_head(&mut self, now: Now, head: u64) {
         self.seen = self.seen.max(head);
+        if head <= self.cursor && self.unacknowledged == 0 {
+            // The server has lost the latest cursor and pushes nothing until it hears of it again.
+            self.unacknowledged = 1;
+            self.flush_at_us = now.monotonic_us;
+        }
     }
 
     pub(super) fn on_notify(
