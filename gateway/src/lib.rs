@@ -11,7 +11,6 @@ pub mod config;
 pub mod connection;
 pub mod environment;
 pub mod hosting;
-pub mod huge_pages;
 pub mod limits;
 pub mod log;
 pub mod mesh;
@@ -29,4 +28,7 @@ pub mod timers;
 pub mod uplinks;
 pub mod worker;
 
-pub use hawser_router::hosting::{disk_thread, disk_work, storage};
+pub use hawser_router::{
+    hosting::{disk_thread, disk_work, storage},
+    huge_pages,
+};

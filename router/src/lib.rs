@@ -10,6 +10,7 @@ mod conversation;
 mod directory;
 pub mod host;
 pub mod hosting;
+pub mod huge_pages;
 pub mod key;
 pub mod link;
 pub mod log_tools;

@@ -26,6 +26,7 @@ const INTERRUPTED: u8 = 130;
 const WATCH: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
+    hawser_router::huge_pages::disable();
     let read = |path: &Path| std::fs::read_to_string(path);
     // A name that is not UTF-8 is none of ours.
     let variables = std::env::vars_os()

@@ -241,3 +241,34 @@ fn the_admin_port_shows_links_and_health_and_signals_end_the_process() {
     killed.0.wait().unwrap();
     assert_eq!(start().end("-TERM"), Some(0));
 }
+
+#[test]
+fn the_example_is_the_shipped_configuration_and_shows_every_setting() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("hawser-router.example.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let load = |text: &str| {
+        let read = |_: &Path| Ok(text.to_owned());
+        let flags = ["hawser-router", "--config", "example"].map(Into::into);
+        match hawser_router::process::config::load(flags, [], &read) {
+            Ok(hawser_router::process::config::Invocation::Run(config)) => format!("{config:?}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(load(&text), load(""), "every line is the shipped value");
+    let lines = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line));
+    let all = lines.collect::<Vec<_>>().join("\n");
+    load(&all);
+    let mut section = "";
+    let mut shown = Vec::new();
+    for line in all.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            shown.push(format!("{section}.{key}"));
+        }
+    }
+    let mut known: Vec<&str> = hawser_router::process::config::keys().collect();
+    known.sort_unstable();
+    shown.sort_unstable();
+    assert_eq!(shown, known);
+}

@@ -75,12 +75,12 @@ fn users_of_two_gateways_chat_over_two_routers_and_connections_outlive_a_killed_
         .map(|(at, name)| RawClient::login(gateways[at % 2].native(), name, "phone").0)
         .collect();
     for round in 0..3_u64 {
-        for from in 0..names.len() {
+        for (from, client) in clients.iter_mut().enumerate() {
             for step in 1..names.len() {
                 let to = (from + step) % names.len();
                 let seq = round * 100 + step as u64;
                 let body = [from as u8, round as u8];
-                clients[from]
+                client
                     .insist(&request(seq, &names[to], &body))
                     .expect("a router that is away is waited for");
             }
