@@ -347,6 +347,18 @@ frames! {
 
 frames! {
     /// What shard hosts tell one another.
+    ///
+    /// Hosts of one process need only `Stream` and `Forward`: what one says the other hears. Between
+    /// processes a link can be lost at any moment, so the home opens the streams towards it again:
+    ///
+    /// ```text
+    /// home -> source   Open* Opened(k)
+    /// source -> home   Begin(k) Stream Stream ...
+    /// home -> source   Arrived(k, count) ...      once the entries are durable
+    /// ```
+    ///
+    /// Batches from one host must be taken in the order in which it gave them, and none that was
+    /// on its way over a link which has ended after one of the link that followed.
     pub enum Peer;
 
     /// An entry for a mailbox, streamed from a conversation shard in log order.
@@ -386,6 +398,37 @@ frames! {
         what: u8,
         sequence: u64,
         user_name: &'a [u8],
+    }
+    /// A home shard says how far it has applied a stream; one for each stream that is not at its
+    /// beginning, all before the `Opened` they belong to. Between hosts of different processes.
+    3 => Open {
+        /// Source shard.
+        source: u8,
+        /// Home shard.
+        home: u8,
+        /// Place of the last entry applied and durable; as `position` of `Stream`.
+        applied: u64,
+    }
+    /// The home's host is ready for the streams of the receiving host, from where the `Open`
+    /// frames since the last `Opened` say, and from the beginning for all others.
+    4 => Opened {
+        /// Names this opening; another one voids what was streamed for the one before.
+        opening: u64,
+        /// The streams from here to the receiver are not open: it is asked for an opening.
+        ask: bool,
+    }
+    /// The `Stream` frames that follow belong to this opening and are counted from 0.
+    5 => Begin {
+        /// The `opening` of the `Opened` that this answers.
+        opening: u64,
+    }
+    /// The first `count` stored entries (`position` above 0) since `Begin` are durable with the
+    /// home, or were already. Cumulative.
+    6 => Arrived {
+        /// The opening that is counted.
+        opening: u64,
+        /// Entries.
+        count: u64,
     }
 }
 

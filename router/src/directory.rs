@@ -4,6 +4,7 @@
 //! and everything a user without messages does not need is boxed away. One table per shard keeps
 //! a growth step short (a 256th of all users).
 
+use crate::origin::Origin;
 use crate::record::{INDEX_ENTRIES, INDEX_LEVELS};
 use crate::slab::Slab;
 use hashbrown::HashTable;
@@ -31,7 +32,7 @@ pub(crate) struct Device {
     pub key: Key,
     pub cursor: u64,
     pub connection: Connection,
-    pub worker: u16,
+    pub worker: Origin,
     pub mode: Mode,
     /// The cursor moved and is not in the log yet.
     pub dirty: bool,
@@ -44,7 +45,7 @@ impl Device {
         key: [0; 16],
         cursor: 0,
         connection: 0,
-        worker: 0,
+        worker: Origin::NOBODY,
         mode: Mode::Vacant,
         dirty: false,
         timed: false,

@@ -16,15 +16,18 @@ mod checkpoint;
 mod commit;
 mod counters;
 mod entry;
+mod origins;
 mod page;
 mod reading;
 mod send;
 mod session;
 mod settings;
+mod stream;
 mod window;
 
 pub use counters::{HostCounters, Mark};
-pub use settings::HostSettings;
+pub use settings::{HostSettings, ORIGINS_MAX};
+pub use stream::StreamFigures;
 
 use crate::key::shard_of;
 use crate::recovery::Recovered;
@@ -37,8 +40,10 @@ use hawser_codec::time::Now;
 use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
+use stream::Remote;
 
 pub(crate) use checkpoint::{SectionDamaged, restore};
+pub(crate) use stream::Unconfirmed;
 
 /// Records of one turn, to be written in order of `number`.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ pub struct ReadRequest {
 pub struct Outputs {
     /// Records to be written, in order; nearly always one run or none.
     pub runs: Vec<RunOutput>,
-    /// Batches of `hawser_codec::link::Downlink` frames, by worker.
+    /// Batches of `hawser_codec::link::Downlink` frames, by origin.
     pub downlinks: Vec<(u16, Vec<u8>)>,
     /// Batches of `hawser_codec::link::Peer` frames, by host. With one lane for all hosts the
     /// runs of the same turn have to reach the lane before them.
@@ -92,6 +97,8 @@ pub struct Host {
     counters: HostCounters,
     /// Body and length of a long message on its way to another host.
     scratch: Vec<u8>,
+    /// Hosts of other processes, by number.
+    remotes: Vec<Option<Box<Remote>>>,
 }
 
 impl Host {
@@ -124,6 +131,7 @@ impl Host {
             storage: true,
             counters,
             scratch: Vec::new(),
+            remotes: stream::remotes(&settings, now, state.unconfirmed),
         };
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
@@ -133,17 +141,42 @@ impl Host {
             host.commit.cut_long_run();
         }
         for worker in 0..settings.workers {
-            Announce { epoch: 0 }.put(host.commit.down(worker));
+            host.ask_to_announce(worker);
         }
         host
     }
 
-    /// Takes a batch of frames from a worker. An error means that our own tier is broken; frames
-    /// before the broken one have been taken.
-    pub fn on_uplink(&mut self, now: Now, worker: u16, mut batch: &[u8]) -> Result<(), Damaged> {
-        if worker >= self.settings.workers {
-            return Err(Damaged);
+    /// A worker that will send uplinks under this number; it is asked to announce its sessions.
+    /// `false` if the number is taken or not below [`ORIGINS_MAX`].
+    pub fn origin_came(&mut self, origin: u16) -> bool {
+        let came = self.commit.origins.come(origin);
+        if came {
+            self.ask_to_announce(origin);
         }
+        came
+    }
+
+    /// The worker cannot be reached any more: its sessions have ended, and what was still to be
+    /// said to it is dropped. The number is free; give it again as late as may be.
+    pub fn origin_gone(&mut self, origin: u16) {
+        let sessions = self.commit.origins.go(origin);
+        self.counters.sessions -= sessions;
+        if sessions > 0 {
+            self.counters.hit(Mark::OriginGone);
+        }
+        self.commit.forget_origin(origin);
+    }
+
+    fn ask_to_announce(&mut self, number: u16) {
+        if let Some(origin) = self.commit.origins.current(number) {
+            Announce { epoch: 0 }.put(self.commit.down(origin));
+        }
+    }
+
+    /// Takes a batch of frames from an origin. An error means that our own tier is broken; frames
+    /// before the broken one have been taken.
+    pub fn on_uplink(&mut self, now: Now, origin: u16, mut batch: &[u8]) -> Result<(), Damaged> {
+        let worker = self.commit.origins.current(origin).ok_or(Damaged)?;
         while let Some(frame) = Uplink::take(&mut batch)? {
             match frame {
                 Uplink::Send(send) => {
@@ -179,14 +212,24 @@ impl Host {
 
     /// Takes a batch of frames from another host. Errors as in [`Host::on_uplink`].
     pub fn on_peer(&mut self, now: Now, from: u16, mut batch: &[u8]) -> Result<(), Damaged> {
-        if from >= self.settings.hosts {
+        if from >= self.settings.hosts || from == self.settings.host && self.settings.remote {
             return Err(Damaged);
         }
         while let Some(frame) = Peer::take(&mut batch)? {
             match frame {
                 Peer::Stream(entry) => {
                     self.owned(&entry.user)?;
-                    self.on_stream(now, &entry)?;
+                    if self.settings.remote {
+                        self.on_remote_stream(now, from, &entry)?;
+                    } else {
+                        self.on_stream(now, &entry)?;
+                    }
+                }
+                Peer::Open(open) => self.on_open(from, &open)?,
+                Peer::Opened(opened) => self.on_opened(now, from, opened.opening, opened.ask)?,
+                Peer::Begin(begin) => self.on_begin(from, begin.opening)?,
+                Peer::Arrived(arrived) => {
+                    self.on_arrived(now, from, arrived.opening, arrived.count)?;
                 }
                 Peer::Forward(forward) => {
                     self.owned(&forward.peer)?;
@@ -206,6 +249,7 @@ impl Host {
     /// Run `run` is on disk and its first byte stands at `base`. Called once per run, in order.
     pub fn on_durable(&mut self, now: Now, run: u64, base: Location) {
         self.commit.release(run, base);
+        self.locate_unconfirmed(now, run, base);
         while self.pending.front().is_some_and(|pending| pending.run <= run) {
             let pending = self.pending.pop_front().expect("the front was just looked at");
             self.locate(&pending, base.plus(pending.offset));
@@ -222,16 +266,18 @@ impl Host {
     /// Time has come to [`Host::next_deadline`], or past it.
     pub fn on_deadline(&mut self, now: Now) {
         self.expire_timers(now);
+        self.expire_streams(now);
     }
 
     /// When [`Host::on_deadline`] and [`Host::seal`] want to be called, monotonic microseconds.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.sessions.next_deadline(self.storage)
+        let sessions = self.sessions.next_deadline(self.storage);
+        sessions.into_iter().chain(self.stream_deadline()).min()
     }
 
     /// Something waits for [`Host::seal`].
     pub fn is_ready(&self) -> bool {
-        self.commit.is_ready() || !self.reading.requests.is_empty()
+        self.commit.is_ready() || !self.reading.requests.is_empty() || self.has_arrived()
     }
 
     /// End of a turn: gives everything that may leave, in the order in which it came about.
@@ -239,6 +285,7 @@ impl Host {
         if self.storage {
             self.flush_cursors(now);
         }
+        self.say_arrived();
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);
         self.counters.reads += self.reading.requests.len() as u64;
         out.reads.append(&mut self.reading.requests);

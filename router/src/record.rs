@@ -256,6 +256,9 @@ records! {
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
     }
+    /// A body too long for an entry, whose message stands in the log of another process. The
+    /// entry stands behind it in the same run.
+    8 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
@@ -313,6 +316,10 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 "window {} {device} {incarnation:x} highest {highest} {answers} answers",
                 hex(&r.conversation)
             )
+        }),
+        Body::KIND => Body::take(payload).map(|r| {
+            let (sequence, bytes) = (r.sequence, r.body.len());
+            format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
     };

@@ -6,14 +6,16 @@
 //! section holds already changes nothing, except that places and deliveries which were under way
 //! when the section was taken are found.
 //!
-//! What comes out is split for any number of hosts.
+//! What comes out is split for any number of hosts of one process; or it is what one router of a
+//! list begins with, which knows only its own shards.
 
 use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
 use crate::directory::{Device, Place};
-use crate::host::{SectionDamaged, restore};
+use crate::host::{SectionDamaged, Unconfirmed, restore};
 use crate::key::shard_of;
 use crate::record::{self, Framed, INDEX_ENTRIES, Unreadable};
 use crate::shard::{SHARDS, Shard};
+use crate::store::RouterPlace;
 use crate::store::log::Location;
 use hawser_codec::link::Key;
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub struct Recovered {
     pub(crate) shards: Vec<Shard>,
     /// In stream order per source.
     pub(crate) undelivered: Vec<Undelivered>,
+    /// What hosts of other processes have not confirmed, by host; in stream order per source.
+    pub(crate) unconfirmed: Vec<Vec<Unconfirmed>>,
     /// Lowest segments there are, by lane.
     pub(crate) lanes: Vec<(u8, u32)>,
 }
@@ -60,6 +64,13 @@ pub enum RecoveryError {
         /// Lowest position that was found beyond.
         found: u64,
     },
+    /// The directory holds a shard of another router.
+    Foreign {
+        /// The shard.
+        shard: u8,
+        /// Whose directory it was taken for.
+        place: RouterPlace,
+    },
 }
 
 impl std::fmt::Display for RecoveryError {
@@ -75,6 +86,9 @@ impl std::fmt::Display for RecoveryError {
             ),
             Self::Gap { shard, expected, found } => {
                 write!(f, "shard {shard}: record {expected} is missing, {found} is there")
+            }
+            Self::Foreign { shard, place } => {
+                write!(f, "the directory holds shard {shard}, which is not of {place}")
             }
         }
     }
@@ -109,6 +123,10 @@ struct Open {
 pub struct Recovery {
     shards: Vec<Recovering>,
     answers_max: usize,
+    /// Homes of other routers are in their directories.
+    place: RouterPlace,
+    /// Entries for those that no section knows to be confirmed.
+    unconfirmed: Vec<Unconfirmed>,
     /// Messages with an entry still missing, by source and position.
     open: BTreeMap<(u8, u64), Open>,
     /// Buffers of messages that have arrived: nearly every message is open only for a moment.
@@ -127,6 +145,11 @@ pub struct Recovery {
 impl Recovery {
     /// An empty log. `answers_max` as in [`crate::HostSettings`].
     pub fn new(answers_max: usize) -> Recovery {
+        Recovery::of_router(answers_max, RouterPlace::ALONE)
+    }
+
+    /// An empty log of the router at `place`.
+    pub fn of_router(answers_max: usize, place: RouterPlace) -> Recovery {
         let shards = (0..SHARDS).map(|number| Recovering {
             shard: Shard::new(number as u8),
             section: 0,
@@ -135,6 +158,8 @@ impl Recovery {
         Recovery {
             shards: shards.collect(),
             answers_max,
+            place,
+            unconfirmed: Vec::new(),
             open: BTreeMap::new(),
             spare: Vec::new(),
             late_entries: BTreeMap::new(),
@@ -190,7 +215,21 @@ impl Recovery {
         }
     }
 
-    /// What `hosts` hosts start with, by host number.
+    /// What a router starts with; the other half of [`Recovery::of_router`].
+    pub fn finish_router(self) -> Result<Recovered, RecoveryError> {
+        let place = self.place;
+        let foreign = self.shards.iter().find(|recovering| {
+            let Recovering { shard, early, .. } = recovering;
+            !place.owns(shard.number) && (shard.position > 0 || !early.is_empty())
+        });
+        if let Some(Recovering { shard: Shard { number: shard, .. }, .. }) = foreign {
+            return Err(RecoveryError::Foreign { shard: *shard, place });
+        }
+        let mut all = self.finish(place.routers())?;
+        Ok(all.swap_remove(usize::from(place.index())))
+    }
+
+    /// What `hosts` hosts of one process start with, by host number.
     pub fn finish(mut self, hosts: u16) -> Result<Vec<Recovered>, RecoveryError> {
         for recovering in &self.shards {
             if let Some(found) = recovering.early.keys().next() {
@@ -213,10 +252,12 @@ impl Recovery {
                 self.shards[source].shard.streamed[home] = applied;
             }
         }
+        let unconfirmed = self.take_unconfirmed();
         let mut all: Vec<Recovered> = (0..hosts)
             .map(|_| Recovered {
                 shards: Vec::new(),
                 undelivered: Vec::new(),
+                unconfirmed: Vec::new(),
                 lanes: self.lanes.clone(),
             })
             .collect();
@@ -240,7 +281,39 @@ impl Recovery {
             let host = u16::from(recovering.shard.number) % hosts;
             all[usize::from(host)].shards.push(recovering.shard);
         }
+        all[usize::from(self.place.index())].unconfirmed = unconfirmed;
         Ok(all)
+    }
+
+    /// What other routers may lack, by router, each entry behind its predecessor.
+    fn take_unconfirmed(&mut self) -> Vec<Vec<Unconfirmed>> {
+        let mut found = std::mem::take(&mut self.unconfirmed);
+        // In order of the log, so that neighbours are read together; unless a source wrote another
+        // lane in another life, and the lower one later.
+        found.sort_unstable_by_key(|entry| (entry.location, entry.streamed));
+        let mut last = [0; SHARDS];
+        let in_order = found.iter().all(|entry| {
+            let last = &mut last[usize::from(entry.source)];
+            std::mem::replace(last, entry.streamed) < entry.streamed
+        });
+        if !in_order {
+            found.sort_unstable_by_key(|entry| (entry.source, entry.streamed));
+        }
+        let routers = usize::from(self.place.routers());
+        let mut unconfirmed: Vec<Vec<Unconfirmed>> = vec![Vec::new(); routers];
+        for recovering in self.shards.iter_mut().filter(|r| self.place.owns(r.shard.number)) {
+            let Shard { streamed, confirmed, .. } = &mut recovering.shard;
+            for home in (0..SHARDS).filter(|home| !self.place.owns(*home as u8)) {
+                streamed[home] = confirmed[home];
+            }
+        }
+        for mut entry in found {
+            let source = &mut self.shards[usize::from(entry.source)].shard;
+            let last = &mut source.streamed[usize::from(entry.home)];
+            entry.previous = std::mem::replace(last, entry.streamed);
+            unconfirmed[usize::from(entry.home) % routers].push(entry);
+        }
+        unconfirmed
     }
 
     /// Applies the shard's next record.
@@ -350,13 +423,23 @@ impl Recovery {
         let mut halves = 0;
         let users = [message.peer, message.sender];
         let count = if message.peer == message.sender { 1 } else { 2 };
+        let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
         for (half, user) in users.iter().enumerate().take(count) {
-            let home = &self.shards[usize::from(shard_of(user))].shard;
+            let home = shard_of(user);
             let streamed = framed.position << 1 | half as u64;
+            if !self.place.owns(home) {
+                let confirmed = self.shards[usize::from(source)].shard.confirmed[usize::from(home)];
+                if streamed > confirmed {
+                    let previous = 0;
+                    let found = Unconfirmed { streamed, previous, location, bytes, source, home };
+                    self.unconfirmed.push(found);
+                }
+                continue;
+            }
+            let home = &self.shards[usize::from(home)].shard;
             halves |= u8::from(streamed > home.applied[usize::from(source)]) << half;
         }
         if halves > 0 {
-            let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
             let mut payload = self.spare.pop().unwrap_or_default();
             payload.clear();
             payload.extend_from_slice(framed.payload);

@@ -16,6 +16,8 @@ pub(crate) struct Shard {
     pub applied: Box<[u64; SHARDS]>,
     /// Last entry streamed from here, by home shard.
     pub streamed: Box<[u64; SHARDS]>,
+    /// Last entry confirmed by a home of another process, by home shard.
+    pub confirmed: Box<[u64; SHARDS]>,
 }
 
 impl Shard {
@@ -27,6 +29,7 @@ impl Shard {
             conversations: Conversations::new(),
             applied: Box::new([0; SHARDS]),
             streamed: Box::new([0; SHARDS]),
+            confirmed: Box::new([0; SHARDS]),
         }
     }
 

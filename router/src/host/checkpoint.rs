@@ -29,10 +29,20 @@ impl From<Unreadable> for SectionDamaged {
 impl Host {
     /// Appends the section of an own shard and gives the position it stands at; `None` for a
     /// shard of another host.
+    /// A router gives an empty one for it, so that the checkpoint is whole: its directory holds
+    /// nothing else of that shard.
     pub fn checkpoint_section(&self, shard: u8, out: &mut Vec<u8>) -> Option<u64> {
-        let shard = self.shards[usize::from(shard)].as_ref()?;
-        encode(shard, out);
-        Some(shard.position)
+        match &self.shards[usize::from(shard)] {
+            Some(shard) => {
+                encode(shard, out);
+                Some(shard.position)
+            }
+            None if self.settings.remote => {
+                encode(&Shard::new(shard), out);
+                Some(0)
+            }
+            None => None,
+        }
     }
 }
 
@@ -65,6 +75,12 @@ fn encode(shard: &Shard, out: &mut Vec<u8>) {
     (applied().count() as u16).put(out);
     for (source, streamed) in applied() {
         (source as u8).put(out);
+        streamed.put(out);
+    }
+    let confirmed = || shard.confirmed.iter().enumerate().filter(|(_, streamed)| **streamed > 0);
+    (confirmed().count() as u16).put(out);
+    for (home, streamed) in confirmed() {
+        (home as u8).put(out);
         streamed.put(out);
     }
 }
@@ -145,6 +161,14 @@ pub(crate) fn restore(
     for _ in 0..u16::take(rest)? {
         let source = u8::take(rest)?;
         shard.applied[usize::from(source)] = u64::take(rest)?;
+    }
+    if rest.is_empty() {
+        // Written before there were homes in other processes.
+        return Ok(shard);
+    }
+    for _ in 0..u16::take(rest)? {
+        let home = u8::take(rest)?;
+        shard.confirmed[usize::from(home)] = u64::take(rest)?;
     }
     Ok(shard)
 }

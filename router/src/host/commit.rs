@@ -7,8 +7,10 @@
 //! Invariant: batches leave in the order in which they were made.
 
 use super::counters::{HostCounters, Mark};
+use super::origins::Origins;
 use super::settings::{HostSettings, RUN_CUT_BYTES, SPARE_BUFFERS_MAX, SPARE_BYTES_MAX};
 use super::{Outputs, RunOutput};
+use crate::origin::Origin;
 use crate::store::log::Location;
 use std::collections::VecDeque;
 
@@ -30,7 +32,7 @@ struct PeerBatch {
 
 struct Held {
     run: u64,
-    to: u16,
+    to: Origin,
     bytes: Vec<u8>,
 }
 
@@ -43,7 +45,7 @@ pub(crate) struct Commit {
     cut: Vec<RunOutput>,
     /// Last durable run.
     durable: u64,
-    down: Vec<Vec<u8>>,
+    pub origins: Origins,
     peers: Vec<PeerBatch>,
     held: VecDeque<Held>,
     held_peers: VecDeque<(u64, u16, PeerBatch)>,
@@ -61,7 +63,7 @@ impl Commit {
             urgent: false,
             cut: Vec::new(),
             durable: 0,
-            down: (0..settings.workers).map(|_| Vec::new()).collect(),
+            origins: Origins::new(settings.workers),
             peers: (0..settings.hosts).map(|_| PeerBatch::default()).collect(),
             held: VecDeque::new(),
             held_peers: VecDeque::new(),
@@ -72,9 +74,32 @@ impl Commit {
         }
     }
 
-    /// Batch of this turn for a worker.
-    pub fn down(&mut self, worker: u16) -> &mut Vec<u8> {
-        &mut self.down[usize::from(worker)]
+    /// Batch of this turn for an origin.
+    pub fn down(&mut self, worker: Origin) -> &mut Vec<u8> {
+        self.origins.down(worker)
+    }
+
+    /// Forgets what is said to an origin that goes.
+    pub fn forget_origin(&mut self, number: u16) {
+        self.ready.retain(|(to, _)| *to != number);
+        let held_bytes = &mut self.held_bytes;
+        self.held.retain(|held| {
+            let goes = held.to.number() == number;
+            *held_bytes -= if goes { held.bytes.len() } else { 0 };
+            !goes
+        });
+    }
+
+    /// Forgets what is said to another host, whose link is lost.
+    pub fn forget_peer(&mut self, host: u16) {
+        self.peers[usize::from(host)] = PeerBatch::default();
+        self.ready_peers.retain(|(to, _)| *to != host);
+        let held_bytes = &mut self.held_bytes;
+        self.held_peers.retain(|(_, to, batch)| {
+            let goes = *to == host;
+            *held_bytes -= if goes { batch.bytes.len() } else { 0 };
+            !goes
+        });
     }
 
     /// Batch of this turn for another host.
@@ -108,7 +133,7 @@ impl Commit {
             || !self.ready_peers.is_empty()
             || !self.run.is_empty()
             || !self.cut.is_empty()
-            || self.down.iter().any(|batch| !batch.is_empty())
+            || self.origins.is_touched()
             || self.peers.iter().any(|batch| !batch.bytes.is_empty())
     }
 
@@ -118,7 +143,7 @@ impl Commit {
         while self.held.front().is_some_and(|held| held.run <= run) {
             let held = self.held.pop_front().expect("the front was just looked at");
             self.held_bytes -= held.bytes.len();
-            self.ready.push((held.to, held.bytes));
+            self.ready.push((held.to.number(), held.bytes));
         }
         for (.., batch) in &mut self.held_peers {
             for patch in batch.patches.iter().filter(|patch| patch.run == run) {
@@ -158,17 +183,13 @@ impl Commit {
         let last = self.number - 1;
         out.downlinks.append(&mut self.ready);
         out.peers.append(&mut self.ready_peers);
-        for worker in 0..self.down.len() {
-            if self.down[worker].is_empty() {
-                continue;
-            }
-            let spare = self.spare.pop().unwrap_or_default();
-            let bytes = std::mem::replace(&mut self.down[worker], spare);
+        let spare = &mut self.spare;
+        while let Some((to, bytes)) = self.origins.next_batch(|| spare.pop().unwrap_or_default()) {
             if self.durable >= last {
-                out.downlinks.push((worker as u16, bytes));
+                out.downlinks.push((to.number(), bytes));
             } else {
                 self.held_bytes += bytes.len();
-                self.held.push_back(Held { run: last, to: worker as u16, bytes });
+                self.held.push_back(Held { run: last, to, bytes });
             }
         }
         for host in 0..self.peers.len() {

@@ -64,6 +64,18 @@ marks! {
     PeerBatchHeld,
     /// An acknowledgement beyond the head was ignored.
     ConfirmBeyondHead,
+    /// An entry came for an opening that is void.
+    StreamStale,
+    /// An entry from another process had no predecessor: the stream was opened again.
+    StreamReopened,
+    /// An entry for another process was read from the log.
+    StreamedFromLog,
+    /// A stream to another process had caught up.
+    StreamLive,
+    /// A message was refused because its home has too much unconfirmed.
+    StreamBackedUp,
+    /// An origin went with sessions.
+    OriginGone,
 }
 
 /// Figures of a host, all since its start unless said otherwise.
@@ -101,6 +113,17 @@ pub struct HostCounters {
     pub stream_gaps: u64,
     /// Log records that could not be read back.
     pub unreadable: u64,
+    /// Entries said to hosts of other processes, repeats included.
+    pub streamed: u64,
+    /// Openings said to hosts of other processes.
+    pub stream_openings: u64,
+    /// Openings said because an entry from another process had no predecessor.
+    pub streams_reopened: u64,
+    /// Streams from or to another process that do not fit: one of the two directories is older
+    /// than what it served. Not 0: messages are lost or wait.
+    pub stream_faults: u64,
+    /// Receipts and ephemeral messages for a host of another process that nobody would have heard.
+    pub unheard: u64,
     marks: [u64; Mark::ALL.len()],
 }
 
@@ -123,6 +146,11 @@ impl HostCounters {
             held_bytes_high: 0,
             stream_gaps: 0,
             unreadable: 0,
+            streamed: 0,
+            stream_openings: 0,
+            streams_reopened: 0,
+            stream_faults: 0,
+            unheard: 0,
             marks: [0; Mark::ALL.len()],
         }
     }

@@ -103,6 +103,10 @@ impl Host {
             if device.mode != Mode::Live {
                 continue;
             }
+            if !self.commit.origins.is_here(device.worker) {
+                device.mode = Mode::Offline;
+                continue;
+            }
             if number - device.cursor > self.settings.unacknowledged_max {
                 self.counters.hit(Mark::CursorModeByLimit);
                 device.mode = Mode::Syncing;
@@ -206,11 +210,14 @@ impl Host {
         if self.settings.owns(home) {
             self.push_ephemeral(entry);
         } else {
-            entry.put(self.commit.peer(self.settings.host_of(home)));
+            let host = self.settings.host_of(home);
+            if self.is_heard_by(host) {
+                entry.put(self.commit.peer(host));
+            }
         }
     }
 
-    fn push_ephemeral(&mut self, entry: &Stream) {
+    pub(super) fn push_ephemeral(&mut self, entry: &Stream) {
         let shard = own(&mut self.shards, &entry.user);
         let Some(index) = shard.users.find(&entry.user) else {
             return;
@@ -231,7 +238,9 @@ impl Host {
             self.tell_receipt(&peer, what, sequence, user_name);
         } else {
             let host = self.settings.host_of(home);
-            Forward { peer, what, sequence, user_name }.put(self.commit.peer(host));
+            if self.is_heard_by(host) {
+                Forward { peer, what, sequence, user_name }.put(self.commit.peer(host));
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use super::settings::{
 };
 use super::{Host, own};
 use crate::directory::{Mode, User};
+use crate::origin::Origin;
 use crate::record::{self, Framed, INDEX_BYTES, INDEX_ENTRIES, INDEX_LEVELS};
 use crate::store::log::Location;
 use hawser_codec::code;
@@ -38,7 +39,7 @@ fn step_down(from: u64, target: u64) -> (u64, usize) {
 }
 
 impl Host {
-    pub(super) fn on_page(&mut self, now: Now, worker: u16, read: &Read) {
+    pub(super) fn on_page(&mut self, now: Now, worker: Origin, read: &Read) {
         let shard = own(&mut self.shards, &read.user);
         let number = shard.number;
         let Some(index) = shard.users.find(&read.user) else {
@@ -161,6 +162,7 @@ impl Host {
         };
         let index = match what {
             ReadFor::Window(look) => return self.take_window(look, bytes),
+            ReadFor::Stream(read) => return self.take_stream(now, read, bytes),
             ReadFor::Index { page, location } => {
                 return self.take_index(now, page, location, bytes);
             }

@@ -1,16 +1,18 @@
 //! Pages under way: what was asked, what was read so far, and what of it may be shown.
 
 use super::ReadRequest;
+use super::stream::StreamRead;
 use super::window::LookUp;
 use crate::key::shard_of;
-use crate::record::{self, Framed, HEADER_BYTES};
+use crate::origin::Origin;
+use crate::record::{self, Framed};
 use crate::store::log::Location;
 use hawser_codec::link::{Connection, Deliver, Key};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A page being read.
 pub(super) struct Page {
-    pub worker: u16,
+    pub worker: Origin,
     pub connection: Connection,
     pub user: Key,
     pub device: Key,
@@ -66,6 +68,7 @@ pub(super) enum ReadFor {
         location: u64,
     },
     Window(LookUp),
+    Stream(StreamRead),
 }
 
 pub(super) struct Reading {
@@ -138,11 +141,18 @@ impl Page {
             return Some(entry.body);
         }
         let bytes = &self.arena[wanted.message.0..wanted.message.1];
-        let payload = bytes.get(HEADER_BYTES..)?;
-        let message = record::Message::take(payload).ok()?;
-        let right =
-            message.conversation == entry.conversation && message.sequence == entry.sequence;
-        right.then_some(message.body)
+        let (framed, _) = Framed::take(bytes).ok()?;
+        let (conversation, sequence, body) = match framed.kind {
+            record::Body::KIND => {
+                let record = record::Body::take(framed.payload).ok()?;
+                (record.conversation, record.sequence, record.body)
+            }
+            _ => {
+                let record = record::Message::take(framed.payload).ok()?;
+                (record.conversation, record.sequence, record.body)
+            }
+        };
+        (conversation == entry.conversation && sequence == entry.sequence).then_some(body)
     }
 
     /// The entry is young enough and its body is still there.

@@ -6,6 +6,7 @@ use super::settings::{REPEAT_MARGIN_MS, RETRY_SOON_MS, RETRY_STORAGE_MS};
 use super::{Host, own};
 use crate::conversation::{Answer, Sender, Verdict, body_check};
 use crate::key::shard_of;
+use crate::origin::Origin;
 use crate::record::{self, ENTRY_BODY_BYTES_MAX};
 use crate::recovery::Undelivered;
 use crate::store::log::Location;
@@ -18,7 +19,7 @@ use hawser_codec::time::Now;
 struct Refusal(u16, u32);
 
 impl Host {
-    pub(super) fn on_send(&mut self, now: Now, worker: u16, send: &Send) {
+    pub(super) fn on_send(&mut self, now: Now, worker: Origin, send: &Send) {
         if let Err(Refusal(code, retry_after_ms)) = self.accept(now, worker, send) {
             let (connection, channel) = (send.connection, send.channel);
             let client_seq = send.client_seq;
@@ -28,13 +29,13 @@ impl Host {
         }
     }
 
-    fn say_accepted(&mut self, worker: u16, send: &Send, sequence: u64, time_ms: u64) {
+    fn say_accepted(&mut self, worker: Origin, send: &Send, sequence: u64, time_ms: u64) {
         let (connection, channel, client_seq) = (send.connection, send.channel, send.client_seq);
         Accepted { connection, channel, client_seq, sequence, time_ms }
             .put(self.commit.down(worker));
     }
 
-    fn accept(&mut self, now: Now, worker: u16, send: &Send) -> Result<(), Refusal> {
+    fn accept(&mut self, now: Now, worker: Origin, send: &Send) -> Result<(), Refusal> {
         let names = [send.sender_name, send.device_name, send.peer_name];
         if send.client_seq == 0
             || send.incarnation == 0
@@ -101,7 +102,7 @@ impl Host {
     fn append(
         &mut self,
         now: Now,
-        worker: u16,
+        worker: Origin,
         send: &Send,
         sender: &Sender,
         mut answer: Answer,
@@ -112,6 +113,10 @@ impl Host {
         }
         if self.commit.held_bytes() > self.settings.held_bytes_max {
             return Err(Refusal(code::OVERLOADED, RETRY_SOON_MS));
+        }
+        if [send.peer, send.user].iter().any(|user| self.is_backed_up(shard_of(user))) {
+            self.counters.hit(Mark::StreamBackedUp);
+            return Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS));
         }
         let shard = own(&mut self.shards, &send.conversation);
         let conversation = match shard.conversations.find(&send.conversation) {
@@ -211,6 +216,13 @@ impl Host {
         };
         if self.settings.owns(home) {
             self.apply(now, &entry, at);
+            return;
+        }
+        if self.settings.remote {
+            // Recovery gives no place for these here: they wait in their queue.
+            if let MessageAt::Run { offset, bytes } = at {
+                self.keep_for(&entry, offset, bytes);
+            }
             return;
         }
         let host = self.settings.host_of(home);

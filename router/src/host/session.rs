@@ -15,6 +15,7 @@ use super::settings::{
 };
 use super::{Host, own};
 use crate::directory::{self, DEVICES_PER_USER_MAX, Mode, User};
+use crate::origin::Origin;
 use crate::record;
 use hawser_codec::code;
 use hawser_codec::link::{
@@ -86,7 +87,7 @@ impl Sessions {
 }
 
 impl Host {
-    pub(super) fn on_login(&mut self, now: Now, worker: u16, login: &Login) {
+    pub(super) fn on_login(&mut self, now: Now, worker: Origin, login: &Login) {
         if let Err((code, retry_after_ms)) = self.admit(now, worker, login) {
             self.counters.refuse(code);
             LoginRefused { connection: login.connection, code, retry_after_ms }
@@ -94,7 +95,7 @@ impl Host {
         }
     }
 
-    fn admit(&mut self, now: Now, worker: u16, login: &Login) -> Result<(), (u16, u32)> {
+    fn admit(&mut self, now: Now, worker: Origin, login: &Login) -> Result<(), (u16, u32)> {
         if login.user_name.len() > NAME_BYTES_MAX || login.device_name.len() > NAME_BYTES_MAX {
             return Err((code::BAD_NAME, 0));
         }
@@ -168,22 +169,23 @@ impl Host {
         }
     }
 
-    fn open_session(&mut self, now: Now, worker: u16, number: u8, index: u32, login: &Login) {
+    fn open_session(&mut self, now: Now, worker: Origin, number: u8, index: u32, login: &Login) {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         let user = &mut shard.users.all[index];
         let (head, floor, epoch) = (user.head, user.floor(), user.epoch);
         let slot = user.find_device(&login.device).expect("registered a moment ago");
         let device = user.device(slot);
         let connection = login.connection;
-        if device.is_online() {
+        if device.is_online() && self.commit.origins.end_session(device.worker) {
+            self.counters.sessions -= 1;
             if (device.connection, device.worker) != (connection, worker) {
                 self.counters.hit(Mark::Replaced);
                 Kick { connection: device.connection, code: code::REPLACED }
                     .put(self.commit.down(device.worker));
             }
-        } else {
-            self.counters.sessions += 1;
         }
+        self.commit.origins.add_session(worker);
+        self.counters.sessions += 1;
         let mut moved = false;
         if let Some(cursor) = login.cursor_plus_one.checked_sub(1) {
             moved = cursor > device.cursor || (login.rewind && cursor != device.cursor);
@@ -208,7 +210,7 @@ impl Host {
         }
     }
 
-    pub(super) fn on_logout(&mut self, worker: u16, logout: &Logout) {
+    pub(super) fn on_logout(&mut self, worker: Origin, logout: &Logout) {
         let shard = own(&mut self.shards, &logout.user);
         let Some(index) = shard.users.find(&logout.user) else {
             return;
@@ -218,10 +220,11 @@ impl Host {
             return;
         };
         user.device(slot).mode = Mode::Offline;
+        self.commit.origins.end_session(worker);
         self.counters.sessions -= 1;
     }
 
-    pub(super) fn on_confirm(&mut self, now: Now, worker: u16, confirm: &Confirm) {
+    pub(super) fn on_confirm(&mut self, now: Now, worker: Origin, confirm: &Confirm) {
         let shard = own(&mut self.shards, &confirm.user);
         let number = shard.number;
         let Some(index) = shard.users.find(&confirm.user) else {
@@ -237,7 +240,7 @@ impl Host {
     /// A device in cursor mode has acknowledged something. It may have been shown all up to the
     /// head before pushing stopped, and then has no reason to read a page: pushing goes on. If
     /// there is more meanwhile, it may not know: it is told.
-    fn settle_mode(&mut self, worker: u16, number: u8, index: u32, slot: usize) {
+    fn settle_mode(&mut self, worker: Origin, number: u8, index: u32, slot: usize) {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         let user = &mut shard.users.all[index];
         let head = user.head;
@@ -304,7 +307,7 @@ impl Host {
         // What is left is due at once: `dirty_us` stays. Only an empty list starts a new wait.
     }
 
-    pub(super) fn on_stall(&mut self, worker: u16, stall: &Stall) {
+    pub(super) fn on_stall(&mut self, worker: Origin, stall: &Stall) {
         let shard = own(&mut self.shards, &stall.user);
         let Some(index) = shard.users.find(&stall.user) else {
             return;
@@ -366,7 +369,7 @@ impl Host {
 pub(super) fn session_slot(
     user: &mut User,
     device: &[u8; 16],
-    worker: u16,
+    worker: Origin,
     connection: Connection,
 ) -> Option<usize> {
     let slot = user.find_device(device)?;

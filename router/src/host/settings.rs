@@ -1,5 +1,7 @@
 //! Settings and limits of a shard host. Every bound of the core stands here or at its table.
 
+use crate::store::RouterPlace;
+
 /// How a [`super::Host`] is set up. No default as a whole: the shell says what it means.
 #[derive(Clone, Copy, Debug)]
 pub struct HostSettings {
@@ -7,8 +9,12 @@ pub struct HostSettings {
     pub host: u16,
     /// Shard hosts in all; the host of shard s is s mod hosts.
     pub hosts: u16,
-    /// Workers that may be told something.
+    /// Origins there are from the start, numbered from 0: the workers of the own process. More
+    /// come with [`super::Host::origin_came`].
     pub workers: u16,
+    /// The other hosts are in other processes: entries travel to them over links that can be lost,
+    /// and are kept until they have confirmed them.
+    pub remote: bool,
     /// All hosts write one lane, and the shell hands a run to it before the peer batch that was
     /// sealed with it: then entries may leave before their message is durable.
     pub same_lane: bool,
@@ -35,6 +41,11 @@ pub struct HostSettings {
     pub body_bytes_max: usize,
     /// Output held back until records are durable, bytes; beyond it messages are refused.
     pub held_bytes_max: usize,
+    /// Entries that one remote host has not confirmed; beyond it messages for users homed there
+    /// are refused.
+    pub unconfirmed_max: usize,
+    /// Bytes of the messages behind them, for the same: they keep segments from being dropped.
+    pub unconfirmed_bytes_max: u64,
 }
 
 impl HostSettings {
@@ -44,6 +55,7 @@ impl HostSettings {
             host,
             hosts,
             workers,
+            remote: false,
             same_lane: true,
             // 72 h: a phone that was off over a long week-end misses nothing.
             retention_ms: 72 * 3_600_000,
@@ -58,7 +70,25 @@ impl HostSettings {
             body_bytes_max: 64 << 10,
             // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
             held_bytes_max: 64 << 20,
+            // 20 s of 50,000 entries/s, 32 MiB: a router that restarts is back by then.
+            unconfirmed_max: 1 << 20,
+            // Four segments.
+            unconfirmed_bytes_max: 1 << 30,
         }
+    }
+
+    /// Settings of router `place` of a list: the only host of its process, told of its origins
+    /// as they come.
+    pub fn of_router(place: RouterPlace) -> HostSettings {
+        let mut settings = HostSettings::new(place.index(), place.routers(), 0);
+        settings.remote = true;
+        settings.same_lane = false;
+        settings
+    }
+
+    /// Entries for this host leave the process.
+    pub fn is_remote(&self, host: u16) -> bool {
+        self.remote && host != self.host
     }
 
     /// Host that serves a shard.
@@ -95,6 +125,19 @@ pub(crate) const COALESCE_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const RETRY_SOON_MS: u32 = 20;
 /// When to come back after a refusal because the log cannot be written, milliseconds.
 pub(crate) const RETRY_STORAGE_MS: u32 = 1000;
+/// Origins of one host at one time: workers of all gateways. Two dozen gateways of forty workers.
+pub const ORIGINS_MAX: u16 = 1024;
+/// Bytes of messages whose entries are said to one remote host and not confirmed. A confirmation
+/// takes a flush and a round trip, so this lets 80 MB/s pass at 100 ms; beyond it nothing is said,
+/// and what comes is read from the log later.
+pub(crate) const STREAM_WINDOW_BYTES: u64 = 8 << 20;
+/// Reads for one remote host at one time, each of [`COALESCE_BYTES_MAX`] or one message.
+pub(crate) const STREAM_READS_MAX: usize = 4;
+/// Entries left to be read when those of new messages begin to be held for a remote host: as many
+/// as come while they are read, at 50,000/s within 80 ms.
+pub(crate) const STREAM_JOIN_ENTRIES_MAX: u64 = 4096;
+/// A read that failed for a stream is tried again after this long, microseconds.
+pub(crate) const STREAM_RETRY_US: u64 = 1_000_000;
 /// Buffers kept for reuse, and the largest kept: a burst's buffers go back to the allocator.
 pub(crate) const SPARE_BUFFERS_MAX: usize = 64;
 /// See [`SPARE_BUFFERS_MAX`].

@@ -1,8 +1,11 @@
-//! The data directory's header file: format version and hash key.
+//! The data directory's header file: format version, place in the list of routers, hash key.
 //!
 //! ```text
-//! | "HAWSERDB" | version u32 | reserved u32 = 0 | hash key 32 | check value 32 | crc32c u32 |
+//! | "HAWSERDB" | version u32 | routers u16 | index u16 | hash key 32 | check value 32 | crc32c u32 |
 //! ```
+//! `routers` is 0 in the directory of the only router, an embedded tier's for one; such a header
+//! has version 1. Others have version 2, so that a program which knows no lists refuses them.
+//!
 //! All names are hashed with the key, and the log's batches carry a number derived from it, so a
 //! directory whose header is lost cannot be opened: the header is written once, atomically, and
 //! copied by every backup. The check value is derived from the key and may be shown to peers
@@ -10,13 +13,15 @@
 
 use std::{fmt, io};
 
-use super::{Disk, read_full};
+use super::{Disk, RouterPlace, read_full};
 
 /// Name of the header file.
 pub const HEADER_NAME: &str = "FORMAT";
 
-/// Version of the whole directory's format that this build writes.
-const FORMAT_VERSION: u32 = 1;
+/// Highest version of the whole directory's format that this build reads.
+const FORMAT_VERSION: u32 = 2;
+/// Version of the header of a list of one.
+const FORMAT_VERSION_ALONE: u32 = 1;
 const MAGIC: &[u8; 8] = b"HAWSERDB";
 const HEADER_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
 
@@ -24,6 +29,7 @@ const HEADER_BYTES: usize = 8 + 4 + 4 + 32 + 32 + 4;
 #[derive(Clone, PartialEq, Eq)]
 pub struct DataHeader {
     hash_key: [u8; 32],
+    place: RouterPlace,
 }
 
 impl fmt::Debug for DataHeader {
@@ -47,6 +53,13 @@ pub enum HeaderError {
         /// Highest version this build reads.
         known: u32,
     },
+    /// The directory holds the shards of another place in the list of routers.
+    List {
+        /// Place the directory was written in.
+        found: RouterPlace,
+        /// Place it was opened for.
+        wanted: RouterPlace,
+    },
     /// There is a log but no header, so the key that names and batches were made with is lost.
     Missing,
 }
@@ -60,6 +73,15 @@ impl fmt::Display for HeaderError {
                 out,
                 "{HEADER_NAME}: format version {found}, this program knows up to {known}; \
                  use the program that wrote it or a newer one"
+            ),
+            Self::List { found, wanted } => write!(
+                out,
+                "{HEADER_NAME}: the directory was written by {found} and is opened for {wanted}; \
+                 the list of routers cannot change while there is data, because every shard would \
+                 have to move. Go back to the list it was written with. Moving the shards would \
+                 take a command `hawser-router reshard --routers {}`, which this version does not \
+                 have",
+                wanted.routers()
             ),
             Self::Missing => write!(
                 out,
@@ -81,23 +103,51 @@ impl DataHeader {
     /// A header around a key, for a cluster whose key is given and for tests.
     #[must_use]
     pub fn new(hash_key: [u8; 32]) -> Self {
-        Self { hash_key }
+        Self { hash_key, place: RouterPlace::ALONE }
     }
 
-    /// Reads the directory's header, or makes one with `random` as hash key when the directory
-    /// is new. `random` is ignored when a header exists.
+    /// The same header for the directory of router `place`.
+    #[must_use]
+    pub fn with_place(self, place: RouterPlace) -> Self {
+        Self { place, ..self }
+    }
+
+    /// Header of the only router's directory: see [`DataHeader::open_or_create_for`].
     ///
     /// # Errors
     /// [`HeaderError`]; nothing may be served from the directory then.
     pub fn open_or_create(disk: &dyn Disk, random: [u8; 32]) -> Result<Self, HeaderError> {
+        Self::open_or_create_for(disk, random, RouterPlace::ALONE)
+    }
+
+    /// Reads the header of the directory of router `place`, or makes one with `random` as hash
+    /// key when the directory is new. `random` is ignored when a header exists. A directory
+    /// without a log takes any place, and keeps its key.
+    ///
+    /// # Errors
+    /// [`HeaderError`]; nothing may be served from the directory then.
+    pub fn open_or_create_for(
+        disk: &dyn Disk,
+        random: [u8; 32],
+        place: RouterPlace,
+    ) -> Result<Self, HeaderError> {
         let files = disk.list()?;
-        if files.iter().any(|file| file.name == HEADER_NAME) {
-            return Self::open(disk);
-        }
-        if files.iter().any(|file| super::log::segment::parse_name(&file.name).is_some()) {
+        let is_log = |name: &str| super::log::segment::parse_name(name).is_some();
+        let has_log = files.iter().any(|file| is_log(&file.name));
+        let header = if files.iter().any(|file| file.name == HEADER_NAME) {
+            let header = Self::open(disk)?;
+            if header.place == place {
+                return Ok(header);
+            }
+            if has_log {
+                return Err(HeaderError::List { found: header.place, wanted: place });
+            }
+            header.with_place(place)
+        } else if has_log {
             return Err(HeaderError::Missing);
-        }
-        let header = Self::new(random);
+        } else {
+            Self::new(random).with_place(place)
+        };
         header.save(disk)?;
         Ok(header)
     }
@@ -128,6 +178,12 @@ impl DataHeader {
         file.commit()
     }
 
+    /// Router the directory belongs to.
+    #[must_use]
+    pub fn place(&self) -> RouterPlace {
+        self.place
+    }
+
     /// Key of the keyed hash that names become keys with. Secret.
     #[must_use]
     pub fn hash_key(&self) -> &[u8; 32] {
@@ -152,7 +208,13 @@ impl DataHeader {
     fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        if self.place == RouterPlace::ALONE {
+            bytes[8..12].copy_from_slice(&FORMAT_VERSION_ALONE.to_le_bytes());
+        } else {
+            bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+            bytes[12..14].copy_from_slice(&self.place.routers().to_le_bytes());
+            bytes[14..16].copy_from_slice(&self.place.index().to_le_bytes());
+        }
         bytes[16..48].copy_from_slice(&self.hash_key);
         bytes[48..80].copy_from_slice(&self.check_value());
         let crc = crc32c::crc32c(&bytes[..80]);
@@ -175,7 +237,14 @@ impl DataHeader {
         }
         let mut hash_key = [0; 32];
         hash_key.copy_from_slice(&bytes[16..48]);
-        let header = Self { hash_key };
+        let routers = u16::from_le_bytes([bytes[12], bytes[13]]);
+        let index = u16::from_le_bytes([bytes[14], bytes[15]]);
+        let place = match routers {
+            0 => RouterPlace::ALONE,
+            _ => RouterPlace::new(index, routers)
+                .ok_or(HeaderError::Damaged("no such place in a list of routers"))?,
+        };
+        let header = Self { hash_key, place };
         if bytes[48..80] != header.check_value() {
             return Err(HeaderError::Damaged("check value does not fit the key"));
         }

@@ -11,8 +11,10 @@
 mod disk;
 mod header;
 pub mod log;
+mod place;
 mod std_disk;
 
 pub use disk::{AtomicFile, Disk, DiskFile, read_full};
 pub use header::{DataHeader, HEADER_NAME, HeaderError};
+pub use place::{ROUTERS_MAX, RouterPlace};
 pub use std_disk::{OpenError, StdDisk};
