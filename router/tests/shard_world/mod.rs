@@ -1,109 +1,26 @@
 //! Hosts over a log in memory: runs become durable late, in order, and a crash keeps a prefix.
+//!
+//! Hosts of one process share a disk and crash together. Remote hosts have a disk each, write a
+//! lane of their own number, crash one by one, and speak over links (`links.rs`).
 #![allow(dead_code)] // every test binary uses its own part
 #![allow(clippy::unwrap_used)] // a test may stop where it stands
 
-use hawser_codec::link::{self, Downlink, Key};
+mod clients;
+pub mod game;
+mod links;
+
+use clients::owned;
+#[allow(unused_imports)] // likewise
+pub use clients::{Client, Delivered, Heard, deliveries, numbers};
+
 use hawser_codec::time::Now;
 use hawser_router::host::{RunOutput, downlink_frames};
 use hawser_router::record::Framed;
-use hawser_router::{Host, HostSettings, KeySpace, Location, Outputs, Recovery};
+use hawser_router::{
+    Host, HostSettings, KeySpace, Location, Outputs, Recovered, Recovery, RouterPlace,
+};
+use links::Links;
 use std::collections::VecDeque;
-
-/// A downlink frame as a client's worker sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    LoggedIn { connection: u64, head: u64, cursor: u64, floor: u64, announced: bool },
-    LoginRefused { connection: u64, code: u16 },
-    Accepted { connection: u64, client_seq: u64, sequence: u64, time_ms: u64 },
-    Refused { connection: u64, client_seq: u64, code: u16, retry_after_ms: u32 },
-    Deliver(Delivered),
-    Head { connection: u64, head: u64 },
-    PageStart { connection: u64, request: u64 },
-    PageEnd { connection: u64, head: u64, cursor: u64, floor: u64, more: bool, code: u16 },
-    Kick { connection: u64, code: u16 },
-    Receipt { connection: u64, what: u8, sequence: u64 },
-    Announce,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    pub connection: u64,
-    pub page: bool,
-    pub number: u64,
-    pub sequence: u64,
-    pub incarnation: u64,
-    pub client_seq: u64,
-    pub own: bool,
-    pub peer: String,
-    pub sender: String,
-    pub body: Vec<u8>,
-}
-
-fn owned(frame: Downlink) -> Heard {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    match frame {
-        Downlink::LoggedIn(f) => Heard::LoggedIn {
-            connection: f.connection,
-            head: f.head,
-            cursor: f.cursor,
-            floor: f.floor,
-            announced: f.announced,
-        },
-        Downlink::LoginRefused(f) => Heard::LoginRefused { connection: f.connection, code: f.code },
-        Downlink::Accepted(f) => Heard::Accepted {
-            connection: f.connection,
-            client_seq: f.client_seq,
-            sequence: f.sequence,
-            time_ms: f.time_ms,
-        },
-        Downlink::Refused(f) => Heard::Refused {
-            connection: f.connection,
-            client_seq: f.client_seq,
-            code: f.code,
-            retry_after_ms: f.retry_after_ms,
-        },
-        Downlink::Deliver(f) => Heard::Deliver(Delivered {
-            connection: f.connection,
-            page: f.page,
-            number: f.number,
-            sequence: f.sequence,
-            incarnation: f.incarnation,
-            client_seq: f.client_seq,
-            own: f.own,
-            peer: text(f.peer_name),
-            sender: text(f.sender_name),
-            body: f.body.to_vec(),
-        }),
-        Downlink::Head(f) => Heard::Head { connection: f.connection, head: f.head },
-        Downlink::PageStart(f) => Heard::PageStart { connection: f.connection, request: f.request },
-        Downlink::PageEnd(f) => Heard::PageEnd {
-            connection: f.connection,
-            head: f.head,
-            cursor: f.cursor,
-            floor: f.floor,
-            more: f.more,
-            code: f.code,
-        },
-        Downlink::Kick(f) => Heard::Kick { connection: f.connection, code: f.code },
-        Downlink::PeerReceipt(f) => {
-            Heard::Receipt { connection: f.connection, what: f.what, sequence: f.sequence }
-        }
-        Downlink::Announce(_) => Heard::Announce,
-    }
-}
-
-/// One device of one user.
-#[derive(Clone, Debug)]
-pub struct Client {
-    pub user_name: String,
-    pub device_name: String,
-    pub user: Key,
-    pub check: u64,
-    pub device: Key,
-    pub connection: u64,
-    pub worker: u16,
-    pub incarnation: u64,
-}
 
 /// A lane: one segment, written in order.
 pub struct Lane {
@@ -130,13 +47,24 @@ impl Lane {
 
 struct Candidate {
     sections: Vec<(u8, Vec<u8>)>,
-    /// Runs that have to be durable, by host.
-    runs: Vec<u64>,
+    /// Runs that have to be durable, with their hosts.
+    runs: Vec<(usize, u64)>,
     /// Where the checkpoint before began.
     began: usize,
     /// Where this one began.
     record: usize,
     valid: bool,
+}
+
+/// What one process leaves.
+#[derive(Default)]
+struct Disk {
+    /// Framed records that are durable, in order, by lane.
+    records: Vec<(usize, Vec<u8>, Location)>,
+    sections: Vec<(u8, Vec<u8>)>,
+    /// First record that is replayed.
+    replay_from: usize,
+    candidate: Option<Candidate>,
 }
 
 pub struct World {
@@ -145,12 +73,9 @@ pub struct World {
     pub settings: HostSettings,
     pub hosts: Vec<Host>,
     pub lanes: Vec<Lane>,
-    /// Framed records that are durable, in order, by lane.
-    records: Vec<(usize, Vec<u8>, Location)>,
-    sections: Vec<(u8, Vec<u8>)>,
-    /// First record that is replayed.
-    replay_from: usize,
-    candidate: Option<Candidate>,
+    /// One, or one by remote host.
+    disks: Vec<Disk>,
+    pub links: Links,
     pub now: Now,
     pub keys: KeySpace,
     pub heard: Vec<(u16, Heard)>,
@@ -181,10 +106,8 @@ impl World {
             lanes: (0..8)
                 .map(|_| Lane { bytes: vec![Vec::new()], waiting: VecDeque::new(), lowest: 1 })
                 .collect(),
-            records: Vec::new(),
-            sections: Vec::new(),
-            replay_from: 0,
-            candidate: None,
+            disks: (0..8).map(|_| Disk::default()).collect(),
+            links: Links::default(),
             now: Now { monotonic_us: 1_000_000, wall_ms: 1_800_000_000_000 },
             keys: KeySpace::new([3; 32]),
             heard: Vec::new(),
@@ -199,57 +122,116 @@ impl World {
     }
 
     fn start(&mut self, hosts: u16) {
-        let mut recovery = Recovery::new(self.settings.answers_max);
-        for (shard, section) in &self.sections {
+        self.settings.hosts = hosts;
+        self.durable = vec![0; usize::from(hosts)];
+        self.hosts.clear();
+        if self.settings.remote {
+            for host in 0..hosts {
+                let state = self.recover(usize::from(host)).finish_router().unwrap();
+                self.add_host(host, state);
+            }
+        } else {
+            for (host, state) in self.recover(0).finish(hosts).unwrap().into_iter().enumerate() {
+                self.add_host(host as u16, state);
+            }
+        }
+        self.turn();
+    }
+
+    fn add_host(&mut self, host: u16, state: Recovered) {
+        let settings = HostSettings { host, ..self.settings };
+        self.hosts.insert(usize::from(host), Host::new(settings, self.now, state));
+    }
+
+    pub fn host_of(&self, key: &[u8; 16]) -> u16 {
+        u16::from(key[0]) % self.settings.hosts
+    }
+
+    fn disk_of(&self, host: usize) -> usize {
+        if self.settings.remote { host } else { 0 }
+    }
+
+    /// Whose runs stand in a lane, if they are of one process each.
+    fn is_own(&self, disk: usize, lane: usize) -> bool {
+        !self.settings.remote || disk == lane
+    }
+
+    fn recover(&mut self, at: usize) -> Recovery {
+        let answers_max = self.settings.answers_max;
+        let mut recovery = match self.settings.remote {
+            true => {
+                let place = RouterPlace::new(at as u16, self.settings.hosts).unwrap();
+                Recovery::of_router(answers_max, place)
+            }
+            false => Recovery::new(answers_max),
+        };
+        let disk = &self.disks[at];
+        for (shard, section) in &disk.sections {
             recovery.section(*shard, section).unwrap();
         }
         for (lane, Lane { lowest, .. }) in self.lanes.iter().enumerate() {
-            recovery.lane_begins(lane as u8, *lowest);
+            if self.is_own(at, lane) {
+                recovery.lane_begins(lane as u8, *lowest);
+            }
         }
         // Lane by lane, as the store replays.
-        let mut records: Vec<_> = self.records[self.replay_from..].iter().collect();
+        let mut records: Vec<_> = disk.records[disk.replay_from..].iter().collect();
         records.sort_by_key(|(lane, ..)| *lane);
         for (_, record, location) in records {
             let (framed, _) = Framed::take(record).unwrap();
             recovery.apply(&framed, *location).unwrap();
         }
-        self.settings.hosts = hosts;
-        self.durable = vec![0; usize::from(hosts)];
-        let recovered = recovery.finish(hosts).unwrap();
-        self.hosts = recovered
-            .into_iter()
-            .enumerate()
-            .map(|(host, state)| {
-                let settings = HostSettings { host: host as u16, ..self.settings };
-                Host::new(settings, self.now, state)
-            })
-            .collect();
-        self.turn();
+        recovery
     }
 
     /// Ends all hosts; of what was handed to each lane the first `kept(waiting)` runs survive.
     pub fn crash(&mut self, hosts: u16, mut kept: impl FnMut(usize) -> usize) {
         for lane in 0..self.lanes.len() {
-            let waiting = std::mem::take(&mut self.lanes[lane].waiting);
-            let kept = kept(waiting.len()).min(waiting.len());
-            for (_, run) in waiting.into_iter().take(kept) {
-                self.store(lane, &run.records);
-            }
+            self.lose_waiting(lane, &mut kept);
         }
         self.reads.clear();
         self.heard.clear();
         // A checkpoint that was not finished is no checkpoint; the next may begin anywhere later.
-        self.candidate = self.candidate.take().filter(|candidate| candidate.valid);
+        for disk in &mut self.disks {
+            disk.candidate = disk.candidate.take().filter(|candidate| candidate.valid);
+        }
         self.start(hosts);
     }
 
-    fn store(&mut self, lane: usize, records: &[u8]) -> Location {
+    /// Ends one remote host, and all its links.
+    pub fn crash_one(&mut self, host: u16, mut kept: impl FnMut(usize) -> usize) {
+        let at = usize::from(host);
+        self.lose_waiting(at, &mut kept);
+        self.reads.retain(|(of, _)| *of != at);
+        let candidate = &mut self.disks[at].candidate;
+        *candidate = candidate.take().filter(|candidate| candidate.valid);
+        for other in (0..self.settings.hosts).filter(|other| *other != host) {
+            self.cut(other, host);
+            self.cut(host, other);
+        }
+        self.hosts.remove(at);
+        self.durable[at] = 0;
+        let state = self.recover(at).finish_router().unwrap();
+        self.add_host(host, state);
+        self.turn();
+    }
+
+    fn lose_waiting(&mut self, lane: usize, kept: &mut impl FnMut(usize) -> usize) {
+        let waiting = std::mem::take(&mut self.lanes[lane].waiting);
+        let kept = kept(waiting.len()).min(waiting.len());
+        for (host, run) in waiting.into_iter().take(kept) {
+            self.store(usize::from(host), lane, &run.records);
+        }
+    }
+
+    fn store(&mut self, host: usize, lane: usize, records: &[u8]) -> Location {
         let base = self.lanes[lane].write(lane, records);
+        let disk = self.disk_of(host);
         let mut at = 0;
         while at < records.len() {
             let (_, length) = Framed::take(&records[at..]).unwrap();
             let record = records[at..at + length].to_vec();
-            self.records.push((lane, record, base.plus(at as u64)));
+            self.disks[disk].records.push((lane, record, base.plus(at as u64)));
             at += length;
         }
         base
@@ -258,39 +240,60 @@ impl World {
     /// Takes sections of everything. They count once what was appended by now is durable, and then
     /// records are replayed from where the checkpoint before them began.
     pub fn checkpoint(&mut self) {
-        if self.candidate.as_ref().is_some_and(|candidate| !candidate.valid) {
+        let disks = if self.settings.remote { self.hosts.len() } else { 1 };
+        for disk in 0..disks {
+            self.checkpoint_one(disk);
+        }
+    }
+
+    /// Takes sections of all that one process has.
+    pub fn checkpoint_one(&mut self, at: usize) {
+        if self.disks[at].candidate.as_ref().is_some_and(|candidate| !candidate.valid) {
             return;
         }
         let mut sections = Vec::new();
         for shard in 0..=255u8 {
             let mut section = Vec::new();
-            let host = usize::from(u16::from(shard) % self.settings.hosts);
+            let owner = usize::from(u16::from(shard) % self.settings.hosts);
+            let host = if self.settings.remote { at } else { owner };
             self.hosts[host].checkpoint_section(shard, &mut section).unwrap();
             sections.push((shard, section));
         }
-        let runs = self.hosts.iter().map(Host::last_run).collect();
-        let began = self.candidate.as_ref().map_or(self.replay_from, |before| before.record);
-        let record = self.records.len();
-        self.candidate = Some(Candidate { sections, runs, began, record, valid: false });
+        let own = |host: &usize| self.disk_of(*host) == at;
+        let hosts = (0..self.hosts.len()).filter(own);
+        let runs = hosts.map(|host| (host, self.hosts[host].last_run())).collect();
+        let disk = &self.disks[at];
+        // What a remote home may lack has to be found again, however old it is.
+        let oldest = self.hosts[at].oldest_unconfirmed(at as u8);
+        let oldest = oldest.and_then(|oldest| {
+            disk.records.iter().position(|(.., location)| location.segment() >= oldest)
+        });
+        let began = disk.candidate.as_ref().map_or(disk.replay_from, |before| before.record);
+        let record = oldest.unwrap_or(usize::MAX).min(disk.records.len());
+        self.disks[at].candidate = Some(Candidate { sections, runs, began, record, valid: false });
         self.promote();
     }
 
     /// Forgets all records, as if the checkpoint were all there is; they can still be read.
     pub fn drop_records(&mut self) {
-        self.records.clear();
-        self.replay_from = 0;
-        self.candidate = None;
+        for disk in &mut self.disks {
+            disk.records.clear();
+            disk.replay_from = 0;
+            disk.candidate = None;
+        }
     }
 
     fn promote(&mut self) {
-        let durable = &self.durable;
-        if let Some(candidate) = &mut self.candidate
-            && !candidate.valid
-            && candidate.runs.iter().zip(durable).all(|(run, durable)| run <= durable)
-        {
-            candidate.valid = true;
-            self.sections = candidate.sections.clone();
-            self.replay_from = candidate.began;
+        for disk in &mut self.disks {
+            let durable = |(host, run): &(usize, u64)| *run <= self.durable[*host];
+            if let Some(candidate) = &mut disk.candidate
+                && !candidate.valid
+                && candidate.runs.iter().all(durable)
+            {
+                candidate.valid = true;
+                disk.sections = candidate.sections.clone();
+                disk.replay_from = candidate.began;
+            }
         }
     }
 
@@ -326,6 +329,10 @@ impl World {
             self.hosts[host].recycle(batch);
         }
         for (to, batch) in out.peers {
+            if self.settings.remote {
+                self.links.send(host as u16, to, batch);
+                continue;
+            }
             self.hosts[usize::from(to)].on_peer(self.now, host as u16, &batch).unwrap();
             moved = true;
         }
@@ -353,7 +360,7 @@ impl World {
         let Some((host, run)) = self.lanes[lane].waiting.pop_front() else {
             return false;
         };
-        let base = self.store(lane, &run.records);
+        let base = self.store(usize::from(host), lane, &run.records);
         self.durable[usize::from(host)] = run.number;
         self.hosts[usize::from(host)].on_durable(self.now, run.number, base);
         self.promote();
@@ -390,6 +397,7 @@ impl World {
             for lane in 0..self.lanes.len() {
                 moved |= self.flush_one(lane);
             }
+            moved |= self.deliver_all();
             if !moved {
                 return;
             }
@@ -407,190 +415,4 @@ impl World {
             }
         }
     }
-
-    fn uplink(&mut self, shard: &Key, worker: u16, put: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Vec::new();
-        put(&mut batch);
-        let host = usize::from(u16::from(shard[0]) % self.settings.hosts);
-        self.hosts[host].on_uplink(self.now, worker, &batch).unwrap();
-    }
-
-    pub fn client(&mut self, user: &str, device: &str) -> Client {
-        let (key, check) = self.keys.user(0, user.as_bytes());
-        let connection = self.next_connection;
-        self.next_connection += 1;
-        Client {
-            user_name: user.into(),
-            device_name: device.into(),
-            user: key,
-            check,
-            device: self.keys.device(&key, device.as_bytes()),
-            connection,
-            worker: (connection % u64::from(WORKERS)) as u16,
-            incarnation: 77,
-        }
-    }
-
-    pub fn login_frame<'a>(&self, client: &'a Client) -> link::Login<'a> {
-        link::Login {
-            connection: client.connection,
-            user: client.user,
-            device: client.device,
-            check: client.check,
-            realm: 0,
-            epoch: 0,
-            cursor_plus_one: 0,
-            rewind: false,
-            announce: false,
-            user_name: client.user_name.as_bytes(),
-            device_name: client.device_name.as_bytes(),
-        }
-    }
-
-    pub fn put_login(&mut self, client: &Client, login: link::Login) {
-        self.uplink(&client.user, client.worker, |batch| login.put(batch));
-    }
-
-    /// Logs a new device in and lets it settle.
-    pub fn login(&mut self, user: &str, device: &str) -> Client {
-        let client = self.client(user, device);
-        self.put_login(&client, self.login_frame(&client));
-        self.settle();
-        client
-    }
-
-    /// The same device on a new connection.
-    pub fn relogin(&mut self, client: &mut Client) {
-        client.connection = self.next_connection;
-        self.next_connection += 1;
-        self.put_login(client, self.login_frame(client));
-    }
-
-    pub fn logout(&mut self, client: &Client) {
-        let (connection, user, device) = (client.connection, client.user, client.device);
-        self.uplink(&user, client.worker, |batch| {
-            link::Logout { connection, user, device }.put(batch);
-        });
-    }
-
-    pub fn send_frame<'a>(
-        &self,
-        client: &'a Client,
-        to: &'a str,
-        client_seq: u64,
-        body: &'a [u8],
-    ) -> link::Send<'a> {
-        let (peer, _) = self.keys.user(0, to.as_bytes());
-        let mut uuid = [0; 16];
-        uuid[..8].copy_from_slice(&client_seq.to_le_bytes());
-        link::Send {
-            connection: client.connection,
-            user: client.user,
-            device: client.device,
-            peer,
-            conversation: self.keys.direct(&client.user, &peer),
-            channel: 0,
-            incarnation: client.incarnation,
-            client_seq,
-            after: 0,
-            uuid,
-            first_attempt_ms: 0,
-            level: 1,
-            content: 1,
-            receipts: 0,
-            sender_name: client.user_name.as_bytes(),
-            device_name: client.device_name.as_bytes(),
-            peer_name: to.as_bytes(),
-            body,
-        }
-    }
-
-    pub fn put_send(&mut self, client: &Client, send: link::Send) {
-        self.uplink(&send.conversation, client.worker, |batch| send.put(batch));
-    }
-
-    pub fn send(&mut self, client: &Client, to: &str, client_seq: u64, body: &[u8]) {
-        let send = self.send_frame(client, to, client_seq, body);
-        self.put_send(client, send);
-    }
-
-    pub fn confirm(&mut self, client: &Client, number: u64) {
-        let (connection, user, device) = (client.connection, client.user, client.device);
-        self.uplink(&user, client.worker, |batch| {
-            link::Confirm { connection, user, device, number }.put(batch);
-        });
-    }
-
-    pub fn stall(&mut self, client: &Client) {
-        let (connection, user, device) = (client.connection, client.user, client.device);
-        self.uplink(&user, client.worker, |batch| {
-            link::Stall { connection, user, device }.put(batch);
-        });
-    }
-
-    pub fn receipt(&mut self, client: &Client, to: &str, sequence: u64) {
-        let (peer, _) = self.keys.user(0, to.as_bytes());
-        let conversation = self.keys.direct(&client.user, &peer);
-        let (user, user_name) = (client.user, client.user_name.as_bytes());
-        self.uplink(&client.user, client.worker, |batch| {
-            link::Receipt { user, peer, conversation, what: 2, sequence, user_name }.put(batch);
-        });
-    }
-
-    pub fn read(&mut self, client: &Client, after: u64, limit: u16, backward: bool) {
-        let read = link::Read {
-            connection: client.connection,
-            user: client.user,
-            device: client.device,
-            channel: 0,
-            request: after,
-            after,
-            limit,
-            backward,
-            since_ms: 0,
-        };
-        self.put_read(client, read);
-    }
-
-    pub fn put_read(&mut self, client: &Client, read: link::Read) {
-        self.uplink(&client.user, client.worker, |batch| read.put(batch));
-    }
-
-    /// What a client heard since last asked.
-    pub fn hear(&mut self, client: &Client) -> Vec<Heard> {
-        let mine = |(worker, heard): &(u16, Heard)| {
-            *worker == client.worker
-                && match heard {
-                    Heard::LoggedIn { connection, .. }
-                    | Heard::LoginRefused { connection, .. }
-                    | Heard::Accepted { connection, .. }
-                    | Heard::Refused { connection, .. }
-                    | Heard::Deliver(Delivered { connection, .. })
-                    | Heard::Head { connection, .. }
-                    | Heard::PageStart { connection, .. }
-                    | Heard::PageEnd { connection, .. }
-                    | Heard::Kick { connection, .. }
-                    | Heard::Receipt { connection, .. } => *connection == client.connection,
-                    Heard::Announce => false,
-                }
-        };
-        let (heard, rest) = std::mem::take(&mut self.heard).into_iter().partition(mine);
-        self.heard = rest;
-        let heard: Vec<(u16, Heard)> = heard;
-        heard.into_iter().map(|(_, heard)| heard).collect()
-    }
-}
-
-pub fn deliveries(heard: &[Heard]) -> Vec<Delivered> {
-    heard
-        .iter()
-        .filter_map(|heard| match heard {
-            Heard::Deliver(delivered) => Some(delivered.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-pub fn numbers(heard: &[Heard]) -> Vec<u64> {
-    deliveries(heard).iter().map(|delivered| delivered.number).collect()
 }

@@ -288,6 +288,13 @@ impl Host {
 
     /// Forgets what the home has, and makes the streams go on behind it.
     fn settle(&mut self, from: u16, offered: Vec<u64>) {
+        let settings = self.settings;
+        let theirs = || (0..SHARDS).filter(|home| settings.host_of(*home as u8) == from);
+        for shard in self.shards.iter_mut().flatten() {
+            for home in theirs() {
+                shard.confirmed[home] = offered[pair(shard.number, home as u8)];
+            }
+        }
         let remote = self.remotes[usize::from(from)].as_mut().expect("frames come from a remote");
         let mut last = offered;
         let mut lost = 0;
@@ -302,9 +309,8 @@ impl Host {
             *last = entry.streamed;
             true
         });
-        let settings = self.settings;
         for shard in self.shards.iter_mut().flatten() {
-            for home in (0..SHARDS).filter(|home| settings.host_of(*home as u8) == from) {
+            for home in theirs() {
                 let last = last[pair(shard.number, home as u8)];
                 lost += u64::from(shard.streamed[home] > last);
                 shard.streamed[home] = last;

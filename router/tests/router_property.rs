@@ -1,0 +1,28 @@
+//! Hosts of different processes against what may never happen: `shard_world/game.rs` says what.
+//!
+//! Two or three routers with a disk each. Links between them come, end with all that is on their
+//! way, deliver late, or die in one direction without notice; routers crash one by one; links of
+//! gateways go and others take their numbers.
+
+mod shard_world;
+
+use hawser_router::host::Mark;
+use shard_world::game::{Game, play};
+
+const SEEDS: u64 = 200;
+const STEPS: usize = 800;
+
+#[test]
+fn nothing_is_lost_doubled_or_reordered_between_routers() {
+    let Some(marks) = play(SEEDS, STEPS, Game::of_routers) else { return };
+    for mark in [
+        Mark::StreamStale,
+        Mark::StreamedFromLog,
+        Mark::StreamLive,
+        Mark::StreamBackedUp,
+        Mark::OriginGone,
+        Mark::PageReadBody,
+    ] {
+        assert!(marks[mark as usize] > 0, "{mark:?} was never reached");
+    }
+}
