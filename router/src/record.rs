@@ -258,7 +258,7 @@ records! {
     }
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
-    8 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    10 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
