@@ -90,11 +90,11 @@ impl Host {
         }
     }
 
-    /// The link to `host` is lost; what was given for it last may have arrived or not.
+    /// The link to `host` is lost; what was given for it last may have arrived or not. What comes
+    /// from there may come over another link, and is taken as before.
     pub fn peer_down(&mut self, host: u16) {
         let Some(remote) = self.remote(host) else { return };
         remote.up = false;
-        remote.incoming.close();
         remote.outgoing.close();
         self.commit.forget_peer(host);
     }
@@ -126,11 +126,12 @@ impl Host {
 
     /// When a stream wants to be looked at.
     pub(super) fn stream_deadline(&self) -> Option<u64> {
-        let remotes = self.remotes.iter().flatten();
-        remotes
-            .flat_map(|remote| [remote.incoming.deadline(), remote.outgoing.deadline()])
-            .flatten()
-            .min()
+        let up = self.remotes.iter().flatten().filter(|remote| remote.up);
+        up.filter_map(|remote| {
+            let ends = [remote.incoming.deadline(), remote.outgoing.deadline()];
+            ends.into_iter().flatten().min()
+        })
+        .min()
     }
 
     /// Looks at every stream whose time has come.

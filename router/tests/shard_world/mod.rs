@@ -283,6 +283,12 @@ impl World {
         }
     }
 
+    /// A remote host's disk is replaced by an empty one.
+    pub fn forget(&mut self, host: usize) {
+        self.lanes[host] = Lane { bytes: vec![Vec::new()], waiting: VecDeque::new(), lowest: 1 };
+        self.disks[host] = Disk::default();
+    }
+
     fn promote(&mut self) {
         for disk in &mut self.disks {
             let durable = |(host, run): &(usize, u64)| *run <= self.durable[*host];
@@ -391,7 +397,7 @@ impl World {
 
     /// Makes everything durable and lets everything happen that follows from it.
     pub fn settle(&mut self) {
-        for _ in 0..200 {
+        for _ in 0..1000 {
             self.turn();
             let mut moved = false;
             for lane in 0..self.lanes.len() {

@@ -34,11 +34,6 @@ impl Incoming {
         Incoming { opening, begun: false, count: 0, said: 0, opened_us: 0, due_us: None }
     }
 
-    pub fn close(&mut self) {
-        self.begun = false;
-        self.due_us = None;
-    }
-
     /// Wants another opening, soon.
     fn ask_again(&mut self, now: Now) {
         self.begun = false;
