@@ -13,7 +13,7 @@ use std::{
 
 use hawser_codec::time::Now;
 use hawser_router::store::{
-    DataHeader, Disk, HEADER_NAME, HeaderError, OpenError, StdDisk,
+    DataHeader, Disk, HEADER_NAME, HeaderError, OpenError, RouterPlace, StdDisk,
     log::{
         CheckpointWriter, Checkpoints, LaneAction, LanePolicy, LaneSettings, LaneWriter,
         checkpoint,
@@ -335,4 +335,42 @@ fn the_commands_say_what_is_damaged_and_how_it_was_repaired() {
     assert!(outcome == LogOutcome::Good && text.contains("2 whole batches with 2 rec"), "{text}");
     let (outcome, text) = command(&LogCommand::Verify, &copy);
     assert!(outcome == LogOutcome::Good && text.contains("2 batches, 2 records"), "{text}");
+}
+
+#[test]
+fn a_directory_with_a_log_belongs_to_its_place_in_the_list_of_routers() {
+    let disk = MemoryDisk::default();
+    let place = |index, routers| RouterPlace::new(index, routers).unwrap();
+    let header = DataHeader::open_or_create(&disk, [1; 32]).unwrap();
+    assert_eq!(header.place(), RouterPlace::ALONE);
+    // Nothing is written yet: the directory may still take another place, and keeps its key.
+    let header = DataHeader::open_or_create_for(&disk, [2; 32], place(1, 2)).unwrap();
+    assert_eq!((header.place(), header.hash_key()), (place(1, 2), &[1; 32]));
+    disk.create_filled(&segment::name(0, 1), 4096).unwrap();
+    assert_eq!(DataHeader::open(&disk).unwrap(), header);
+    assert_eq!(DataHeader::open_or_create_for(&disk, [2; 32], place(1, 2)).unwrap(), header);
+    for other in [place(0, 2), place(1, 3), RouterPlace::ALONE] {
+        let error = DataHeader::open_or_create_for(&disk, [2; 32], other).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, HeaderError::List { .. }), "{text}");
+        assert!(text.contains("written by router 1 of 2"), "{text}");
+        assert!(text.contains(&format!("opened for {other}")), "{text}");
+        assert!(text.contains(&format!("reshard --routers {}", other.routers())), "{text}");
+    }
+    for offset in 0..84 {
+        let damaged = disk.copy();
+        damaged.flip(HEADER_NAME, offset);
+        DataHeader::open(&damaged).expect_err("any changed byte is seen");
+    }
+    assert_eq!(RouterPlace::new(2, 2), None);
+    assert_eq!(RouterPlace::new(0, 257), None);
+}
+
+#[test]
+fn the_header_of_the_only_router_is_what_it_always_was() {
+    let disk = MemoryDisk::default();
+    DataHeader::new([5; 32]).save(&disk).unwrap();
+    let mut head = [0; 16];
+    hawser_router::store::read_full(&disk, HEADER_NAME, 0, &mut head).unwrap();
+    assert_eq!(&head, b"HAWSERDB\x01\0\0\0\0\0\0\0");
 }

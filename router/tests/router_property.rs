@@ -7,6 +7,7 @@
 mod shard_world;
 
 use hawser_router::host::Mark;
+use shard_world::Planted;
 use shard_world::game::{Game, play};
 
 const SEEDS: u64 = 200;
@@ -14,7 +15,7 @@ const STEPS: usize = 800;
 
 #[test]
 fn nothing_is_lost_doubled_or_reordered_between_routers() {
-    let Some(marks) = play(SEEDS, STEPS, Game::of_routers) else { return };
+    let Some(marks) = play(SEEDS, STEPS, |seed| Game::of_routers(seed, None)) else { return };
     for mark in [
         Mark::StreamStale,
         Mark::StreamedFromLog,
@@ -24,5 +25,22 @@ fn nothing_is_lost_doubled_or_reordered_between_routers() {
         Mark::PageReadBody,
     ] {
         assert!(marks[mark as usize] > 0, "{mark:?} was never reached");
+    }
+}
+
+#[test]
+fn planted_faults_are_found() {
+    for planted in [
+        Planted::SaidBeforeDurable,
+        Planted::ConfirmedBeforeDurable,
+        Planted::NothingApplied,
+        Planted::CheckpointForgets,
+    ] {
+        let found = (0..SEEDS).find(|seed| {
+            let game = move || Game::of_routers(*seed, Some(planted)).play(STEPS);
+            std::panic::catch_unwind(game).is_err()
+        });
+        println!("{planted:?}: found by seed {found:?}");
+        assert!(found.is_some(), "{planted:?} is not found");
     }
 }

@@ -2,7 +2,21 @@
 //! that is on its way when they end.
 
 use super::World;
+use hawser_codec::link::{Arrived, Peer};
 use std::collections::{BTreeMap, VecDeque};
+
+/// A fault on purpose, which the oracle has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Entries and confirmations leave before what they rest on is durable.
+    SaidBeforeDurable,
+    /// A home confirms what it was given before it is durable.
+    ConfirmedBeforeDurable,
+    /// A home does not say how far it is.
+    NothingApplied,
+    /// A checkpoint is relied on from where it began, whatever is not confirmed.
+    CheckpointForgets,
+}
 
 #[derive(Default)]
 struct Link {
@@ -10,6 +24,8 @@ struct Link {
     /// What is sent vanishes, and nobody has noticed yet.
     dead: bool,
     under_way: VecDeque<Vec<u8>>,
+    /// Opening and stored entries that have passed since it began.
+    passed: (u64, u64),
 }
 
 #[derive(Default)]
@@ -19,6 +35,7 @@ pub struct Links {
     pub taken: u64,
     /// Batches that were lost.
     pub lost: u64,
+    pub planted: Option<Planted>,
 }
 
 impl Links {
@@ -42,11 +59,44 @@ impl Links {
     }
 }
 
+fn without_opens(mut batch: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    loop {
+        let before = batch;
+        let Some(frame) = Peer::take(&mut batch).unwrap() else { return kept };
+        if !matches!(frame, Peer::Open(_)) {
+            kept.extend_from_slice(&before[..before.len() - batch.len()]);
+        }
+    }
+}
+
+fn note_passed(mut batch: &[u8], passed: &mut (u64, u64)) {
+    while let Some(frame) = Peer::take(&mut batch).unwrap() {
+        match frame {
+            Peer::Begin(begin) => *passed = (begin.opening, 0),
+            Peer::Stream(entry) => passed.1 += u64::from(entry.position > 0),
+            _ => {}
+        }
+    }
+}
+
 impl World {
     /// Remote hosts, each with a disk of its own and no link.
     pub fn of_routers(settings: hawser_router::HostSettings, routers: u16) -> World {
-        let settings = hawser_router::HostSettings { remote: true, same_lane: false, ..settings };
-        World::with(settings, routers)
+        World::with_planted(settings, routers, None)
+    }
+
+    /// The same with a fault.
+    pub fn with_planted(
+        settings: hawser_router::HostSettings,
+        routers: u16,
+        planted: Option<Planted>,
+    ) -> World {
+        let same_lane = planted == Some(Planted::SaidBeforeDurable);
+        let settings = hawser_router::HostSettings { remote: true, same_lane, ..settings };
+        let mut world = World::with(settings, routers);
+        world.links.planted = planted;
+        world
     }
 
     /// The sender has a new link, whatever it had.
@@ -82,13 +132,23 @@ impl World {
     /// The next batch arrives.
     pub fn deliver(&mut self, from: u16, to: u16) -> bool {
         let Some(link) = self.links.all.get_mut(&(from, to)) else { return false };
-        let Some(batch) = link.under_way.pop_front() else { return false };
+        let Some(mut batch) = link.under_way.pop_front() else { return false };
         if link.dead {
             self.links.lost += 1;
             return true;
         }
         self.links.taken += 1;
+        if self.links.planted == Some(Planted::NothingApplied) {
+            batch = without_opens(&batch);
+        }
+        note_passed(&batch, &mut link.passed);
+        let (opening, count) = link.passed;
         self.hosts[usize::from(to)].on_peer(self.now, from, &batch).unwrap();
+        if self.links.planted == Some(Planted::ConfirmedBeforeDurable) {
+            let mut early = Vec::new();
+            Arrived { opening, count }.put(&mut early);
+            self.hosts[usize::from(from)].on_peer(self.now, to, &early).unwrap();
+        }
         self.turn();
         true
     }

@@ -8,6 +8,8 @@
 mod clients;
 pub mod game;
 mod links;
+#[allow(unused_imports)] // likewise
+pub use links::Planted;
 
 use clients::owned;
 #[allow(unused_imports)] // likewise
@@ -264,7 +266,8 @@ impl World {
         let runs = hosts.map(|host| (host, self.hosts[host].last_run())).collect();
         let disk = &self.disks[at];
         // What a remote home may lack has to be found again, however old it is.
-        let oldest = self.hosts[at].oldest_unconfirmed(at as u8);
+        let forgets = self.links.planted == Some(Planted::CheckpointForgets);
+        let oldest = self.hosts[at].oldest_unconfirmed(at as u8).filter(|_| !forgets);
         let oldest = oldest.and_then(|oldest| {
             disk.records.iter().position(|(.., location)| location.segment() >= oldest)
         });
