@@ -19,6 +19,7 @@ fn nothing_is_lost_doubled_or_reordered_between_routers() {
     for mark in [
         Mark::StreamStale,
         Mark::StreamedFromLog,
+        Mark::StreamFellBack,
         Mark::StreamLive,
         Mark::StreamBackedUp,
         Mark::OriginGone,

@@ -70,6 +70,8 @@ marks! {
     StreamReopened,
     /// An entry for another process was read from the log.
     StreamedFromLog,
+    /// A stream to another process had too much under way, and goes on from the log.
+    StreamFellBack,
     /// A stream to another process had caught up.
     StreamLive,
     /// A message was refused because its home has too much unconfirmed.

@@ -46,6 +46,9 @@ pub struct HostSettings {
     pub unconfirmed_max: usize,
     /// Bytes of the messages behind them, for the same: they keep segments from being dropped.
     pub unconfirmed_bytes_max: u64,
+    /// Bytes of the messages of those that are said and not confirmed; beyond it nothing more is
+    /// said, and what comes is read from the log later.
+    pub stream_window_bytes: u64,
 }
 
 impl HostSettings {
@@ -74,6 +77,8 @@ impl HostSettings {
             unconfirmed_max: 1 << 20,
             // Four segments.
             unconfirmed_bytes_max: 1 << 30,
+            // A confirmation takes a flush and a round trip: 80 MB/s pass at 100 ms.
+            stream_window_bytes: 8 << 20,
         }
     }
 
@@ -127,10 +132,6 @@ pub(crate) const RETRY_SOON_MS: u32 = 20;
 pub(crate) const RETRY_STORAGE_MS: u32 = 1000;
 /// Origins of one host at one time: workers of all gateways. Two dozen gateways of forty workers.
 pub const ORIGINS_MAX: u16 = 1024;
-/// Bytes of messages whose entries are said to one remote host and not confirmed. A confirmation
-/// takes a flush and a round trip, so this lets 80 MB/s pass at 100 ms; beyond it nothing is said,
-/// and what comes is read from the log later.
-pub(crate) const STREAM_WINDOW_BYTES: u64 = 8 << 20;
 /// Reads for one remote host at one time, each of [`COALESCE_BYTES_MAX`] or one message.
 pub(crate) const STREAM_READS_MAX: usize = 4;
 /// Entries left to be read when those of new messages begin to be held for a remote host: as many

@@ -71,7 +71,8 @@ pub(super) fn remotes(
     let mut found = found.into_iter();
     (0..settings.hosts)
         .map(|host| {
-            let outgoing = Outgoing::new(found.next().unwrap_or_default());
+            let outgoing =
+                Outgoing::new(found.next().unwrap_or_default(), settings.stream_window_bytes);
             let remote = Remote { up: false, outgoing, incoming: Incoming::new(now) };
             settings.is_remote(host).then(|| Box::new(remote))
         })

@@ -124,7 +124,8 @@ impl Game {
         let hosts = 2 + random.below(2) as u16;
         // Some seeds soon refuse to send.
         let unconfirmed_max = [5, 40, 1000][random.below(3) as usize];
-        let settings = HostSettings { unconfirmed_max, ..narrow() };
+        let stream_window_bytes = [400, 2000, 1 << 20][random.below(3) as usize];
+        let settings = HostSettings { unconfirmed_max, stream_window_bytes, ..narrow() };
         Game::in_world(seed, random, World::with_planted(settings, hosts, planted), true)
     }
 

@@ -16,7 +16,7 @@ use super::super::counters::Mark;
 use super::super::reading::ReadFor;
 use super::super::settings::{
     COALESCE_BYTES_MAX, COALESCE_GAP_BYTES, STREAM_JOIN_ENTRIES_MAX, STREAM_READS_MAX,
-    STREAM_RETRY_US, STREAM_WINDOW_BYTES,
+    STREAM_RETRY_US,
 };
 use super::StreamFigures;
 use super::queue::{Queue, Unconfirmed};
@@ -54,6 +54,8 @@ pub(super) struct Outgoing {
     asked: u64,
     /// Bytes of messages whose entries are said, held or being read, and not confirmed.
     under_way: u64,
+    /// As much may be under way.
+    window_bytes: u64,
     /// Frames held while older ones are still being read.
     held: Vec<u8>,
     /// Reads that have not ended, those for an earlier opening included.
@@ -81,7 +83,7 @@ fn pair(source: u8, home: u8) -> usize {
 }
 
 impl Outgoing {
-    pub fn new(found: Vec<Unconfirmed>) -> Outgoing {
+    pub fn new(found: Vec<Unconfirmed>, window_bytes: u64) -> Outgoing {
         Outgoing {
             queue: Queue::new(found),
             phase: Phase::Closed,
@@ -90,6 +92,7 @@ impl Outgoing {
             next: 0,
             asked: 0,
             under_way: 0,
+            window_bytes,
             held: Vec::new(),
             reads: 0,
             attempt: 0,
@@ -171,12 +174,13 @@ impl Outgoing {
         Some((first.location, (end - begin) as u32, count))
     }
 
-    /// Turns to entries as they come, or back to the log if too many are under way.
-    fn turn(&mut self) {
-        let too_much = self.under_way > STREAM_WINDOW_BYTES;
+    /// Turns to entries as they come, or back to the log if too many are under way; `true` for
+    /// the latter.
+    fn turn(&mut self) -> bool {
+        let too_much = self.under_way > self.window_bytes;
         match self.phase {
             // Half, so that a home which is as slow as messages come does not alternate.
-            Phase::CatchingUp if self.under_way <= STREAM_WINDOW_BYTES / 2 => {
+            Phase::CatchingUp if self.under_way <= self.window_bytes / 2 => {
                 let left = self.queue.end() - self.asked;
                 if left <= STREAM_JOIN_ENTRIES_MAX {
                     self.phase = Phase::Joining { from: self.queue.end() };
@@ -187,10 +191,15 @@ impl Outgoing {
                 self.under_way -= held.map(|entry| u64::from(entry.bytes)).sum::<u64>();
                 self.held = Vec::new();
                 self.phase = Phase::CatchingUp;
+                return true;
             }
-            Phase::Live if too_much => self.phase = Phase::CatchingUp,
+            Phase::Live if too_much => {
+                self.phase = Phase::CatchingUp;
+                return true;
+            }
             _ => {}
         }
+        false
     }
 }
 
@@ -232,7 +241,9 @@ impl Host {
             }
         }
         outgoing.under_way += u64::from(bytes);
-        outgoing.turn();
+        if outgoing.turn() {
+            self.counters.hit(Mark::StreamFellBack);
+        }
     }
 
     /// A home says how far one stream is.
@@ -357,7 +368,7 @@ impl Host {
         }
         outgoing.retry_us = None;
         while outgoing.reads < STREAM_READS_MAX
-            && outgoing.under_way <= STREAM_WINDOW_BYTES
+            && outgoing.under_way <= outgoing.window_bytes
             && let Some((location, length, count)) = outgoing.next_read()
         {
             let (first, attempt) = (outgoing.asked, outgoing.attempt);
