@@ -429,6 +429,10 @@ frames! {
         opening: u64,
         /// Entries.
         count: u64,
+        /// Source and place of the last of them: a source that said another one as its
+        /// `count`th is not where the home thinks, and asks for an opening.
+        source: u8,
+        position: u64,
     }
 }
 

@@ -228,9 +228,7 @@ impl Host {
                 Peer::Open(open) => self.on_open(from, &open)?,
                 Peer::Opened(opened) => self.on_opened(now, from, opened.opening, opened.ask)?,
                 Peer::Begin(begin) => self.on_begin(from, begin.opening)?,
-                Peer::Arrived(arrived) => {
-                    self.on_arrived(now, from, arrived.opening, arrived.count)?;
-                }
+                Peer::Arrived(arrived) => self.on_arrived(now, from, &arrived)?,
                 Peer::Forward(forward) => {
                     self.owned(&forward.peer)?;
                     self.tell_receipt(

@@ -45,3 +45,11 @@ fn planted_faults_are_found() {
         assert!(found.is_some(), "{planted:?} is not found");
     }
 }
+
+#[test]
+fn a_batch_lost_by_a_link_that_goes_on_is_noticed_and_said_again() {
+    let Some(marks) = play(SEEDS, STEPS, Game::with_losses) else { return };
+    for mark in [Mark::StreamReopened, Mark::StreamMiscounted] {
+        assert!(marks[mark as usize] > 0, "{mark:?} was never reached");
+    }
+}

@@ -68,6 +68,8 @@ marks! {
     StreamStale,
     /// An entry from another process had no predecessor: the stream was opened again.
     StreamReopened,
+    /// A home counted otherwise than the source: the stream was opened again.
+    StreamMiscounted,
     /// An entry for another process was read from the log.
     StreamedFromLog,
     /// A stream to another process had too much under way, and goes on from the log.
@@ -119,7 +121,7 @@ pub struct HostCounters {
     pub streamed: u64,
     /// Openings said to hosts of other processes.
     pub stream_openings: u64,
-    /// Openings said because an entry from another process had no predecessor.
+    /// Openings said because an entry was lost on the way while its link went on.
     pub streams_reopened: u64,
     /// Streams from or to another process that do not fit: one of the two directories is older
     /// than what it served. Not 0: messages are lost or wait.

@@ -107,6 +107,8 @@ pub struct Game {
     pub marks: Vec<u64>,
     /// Links and origins come and go as well.
     routers: bool,
+    /// Links lose what no link would.
+    loses: bool,
 }
 
 impl Game {
@@ -116,6 +118,13 @@ impl Game {
         let hosts = 1 + random.below(2) as u16;
         let settings = HostSettings { same_lane: random.below(2) == 0, ..narrow() };
         Game::in_world(seed, random, World::with(settings, hosts), false)
+    }
+
+    /// The same with links that lose a batch and go on. Nothing may be lost by that either.
+    pub fn with_losses(seed: u64) -> Game {
+        let mut game = Game::of_routers(seed, None);
+        game.loses = true;
+        game
     }
 
     /// Two or three processes with a host each.
@@ -147,7 +156,16 @@ impl Game {
             }
         }
         let marks = vec![0; Mark::ALL.len()];
-        Game { seed, random, world, players, oracle: Oracle::default(), marks, routers }
+        Game {
+            seed,
+            random,
+            world,
+            players,
+            oracle: Oracle::default(),
+            marks,
+            routers,
+            loses: false,
+        }
     }
 
     pub fn play(&mut self, steps: usize) {
@@ -278,6 +296,11 @@ impl Game {
             153..157 => self.world.cut(from, to),
             157..159 => self.world.links.die(from, to),
             159..162 => self.lose_origin(from),
+            162..190 if self.loses => {
+                let under_way = self.world.links.under_way(from, to) as u64;
+                let at = self.random.below(under_way + 1) as usize;
+                self.world.links.lose_one(from, to, at);
+            }
             _ => {}
         }
     }
@@ -414,6 +437,9 @@ impl Game {
 
     fn end(&mut self) {
         self.world.reads_by_hand = false;
+        if self.loses {
+            self.world.reconnect_all();
+        }
         for who in 0..self.players.len() {
             self.login(who);
         }

@@ -2,7 +2,7 @@
 //! that is on its way when they end.
 
 use super::World;
-use hawser_codec::link::{Arrived, Peer};
+use hawser_codec::link::{self, Arrived, Peer};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A fault on purpose, which the oracle has to find.
@@ -18,14 +18,21 @@ pub enum Planted {
     CheckpointForgets,
 }
 
-#[derive(Default)]
 struct Link {
     up: bool,
     /// What is sent vanishes, and nobody has noticed yet.
     dead: bool,
     under_way: VecDeque<Vec<u8>>,
     /// Opening and stored entries that have passed since it began.
-    passed: (u64, u64),
+    passed: Arrived,
+}
+
+const NOTHING: Arrived = Arrived { opening: 0, count: 0, source: 0, position: 0 };
+
+impl Default for Link {
+    fn default() -> Link {
+        Link { up: false, dead: false, under_way: VecDeque::new(), passed: NOTHING }
+    }
 }
 
 #[derive(Default)]
@@ -53,6 +60,12 @@ impl Links {
         self.all.get(&(from, to)).map_or(0, |link| link.under_way.len())
     }
 
+    /// One batch is lost although the link goes on, which no link does.
+    pub fn lose_one(&mut self, from: u16, to: u16, at: usize) {
+        let under_way = &mut self.all.entry((from, to)).or_default().under_way;
+        self.lost += u64::from(under_way.remove(at).is_some());
+    }
+
     /// What is sent from now on, and what is on its way, never arrives.
     pub fn die(&mut self, from: u16, to: u16) {
         self.all.entry((from, to)).or_default().dead = true;
@@ -70,11 +83,13 @@ fn without_opens(mut batch: &[u8]) -> Vec<u8> {
     }
 }
 
-fn note_passed(mut batch: &[u8], passed: &mut (u64, u64)) {
+fn note_passed(mut batch: &[u8], passed: &mut Arrived) {
     while let Some(frame) = Peer::take(&mut batch).unwrap() {
         match frame {
-            Peer::Begin(begin) => *passed = (begin.opening, 0),
-            Peer::Stream(entry) => passed.1 += u64::from(entry.position > 0),
+            Peer::Begin(link::Begin { opening }) => *passed = Arrived { opening, ..NOTHING },
+            Peer::Stream(link::Stream { source, position, .. }) if position > 0 => {
+                *passed = Arrived { count: passed.count + 1, source, position, ..*passed };
+            }
             _ => {}
         }
     }
@@ -105,6 +120,12 @@ impl World {
         self.links.all.entry((from, to)).or_default().up = true;
         self.hosts[usize::from(from)].peer_up(self.now, to);
         self.turn();
+    }
+
+    /// Every link is another one.
+    pub fn reconnect_all(&mut self) {
+        self.links.all.values_mut().for_each(|link| link.dead = true);
+        self.connect_all();
     }
 
     /// All links are up that are not.
@@ -142,11 +163,11 @@ impl World {
             batch = without_opens(&batch);
         }
         note_passed(&batch, &mut link.passed);
-        let (opening, count) = link.passed;
+        let passed = link.passed;
         self.hosts[usize::from(to)].on_peer(self.now, from, &batch).unwrap();
         if self.links.planted == Some(Planted::ConfirmedBeforeDurable) {
             let mut early = Vec::new();
-            Arrived { opening, count }.put(&mut early);
+            passed.put(&mut early);
             self.hosts[usize::from(from)].on_peer(self.now, to, &early).unwrap();
         }
         self.turn();

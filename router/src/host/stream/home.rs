@@ -17,8 +17,9 @@ pub(super) struct Incoming {
     opening: u64,
     /// The source has answered it.
     begun: bool,
-    /// Stored entries since then.
+    /// Stored entries since then, and source and place of the last.
     count: u64,
+    last: (u8, u64),
     /// As many are said to have arrived.
     said: u64,
     /// When the last opening was said, and when the next is to be.
@@ -31,7 +32,8 @@ impl Incoming {
     /// is as good as a random one for that: all names but the last are void anyway.
     pub fn new(now: Now) -> Incoming {
         let opening = now.wall_ms << 8;
-        Incoming { opening, begun: false, count: 0, said: 0, opened_us: 0, due_us: None }
+        let (count, last, said) = (0, (0, 0), 0);
+        Incoming { opening, begun: false, count, last, said, opened_us: 0, due_us: None }
     }
 
     /// Wants another opening, soon.
@@ -133,7 +135,9 @@ impl Host {
             self.open_if_due(now, from);
             return Ok(());
         }
-        self.sender(from)?.incoming.count += 1;
+        let incoming = &mut self.sender(from)?.incoming;
+        incoming.count += 1;
+        incoming.last = (entry.source, entry.position);
         let mut at = MessageAt::Log { location: Location::NONE, bytes: 0 };
         if entry.position > applied && entry.body.len() > ENTRY_BODY_BYTES_MAX {
             at = self.keep_body(entry);
@@ -161,7 +165,8 @@ impl Host {
             if remote.up && incoming.is_ready() {
                 incoming.said = incoming.count;
                 let (opening, count) = (incoming.opening, incoming.count);
-                Arrived { opening, count }.put(self.commit.peer(host as u16));
+                let (source, position) = incoming.last;
+                Arrived { opening, count, source, position }.put(self.commit.peer(host as u16));
             }
         }
     }

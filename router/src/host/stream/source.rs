@@ -24,7 +24,7 @@ use crate::key::shard_of;
 use crate::record::{self, Framed};
 use crate::shard::SHARDS;
 use crate::store::log::Location;
-use hawser_codec::link::{Begin, Damaged, Open, Stream};
+use hawser_codec::link::{Arrived, Begin, Damaged, Open, Stream};
 use hawser_codec::time::Now;
 use std::collections::BTreeMap;
 
@@ -335,9 +335,9 @@ impl Host {
         &mut self,
         now: Now,
         from: u16,
-        opening: u64,
-        count: u64,
+        arrived: &Arrived,
     ) -> Result<(), Damaged> {
+        let Arrived { opening, count, source, position } = *arrived;
         let remote = self.remotes.get_mut(usize::from(from)).and_then(Option::as_mut);
         let outgoing = &mut remote.ok_or(Damaged)?.outgoing;
         if !outgoing.is_open() || outgoing.opening != opening {
@@ -347,6 +347,15 @@ impl Host {
             return Err(Damaged);
         }
         let to = outgoing.base + count;
+        let last = outgoing.queue.get(to.wrapping_sub(1));
+        if last.is_some_and(|last| (last.source, last.streamed) != (source, position)) {
+            // Something was lost on the way although the link goes on. It is not forgotten here.
+            outgoing.close();
+            self.counters.hit(Mark::StreamMiscounted);
+            self.counters.streams_reopened += 1;
+            self.open_when_asked(now, from);
+            return Ok(());
+        }
         while outgoing.queue.first() < to
             && let Some(entry) = outgoing.queue.pop()
         {
