@@ -34,10 +34,18 @@ pub(crate) struct Device {
     pub connection: Connection,
     pub worker: Origin,
     pub mode: Mode,
+    notes: u8,
+}
+
+/// Something that holds for a device, or does not; three of them take one byte.
+#[derive(Clone, Copy)]
+pub(crate) enum Note {
     /// The cursor moved and is not in the log yet.
-    pub dirty: bool,
+    Dirty = 1,
     /// An entry of the acknowledgement timer is under way.
-    pub timed: bool,
+    Timed = 2,
+    /// It is on-line by an announcement, not by a login that was waited for.
+    Announced = 4,
 }
 
 impl Device {
@@ -47,12 +55,20 @@ impl Device {
         connection: 0,
         worker: Origin::NOBODY,
         mode: Mode::Vacant,
-        dirty: false,
-        timed: false,
+        notes: 0,
     };
 
     pub fn new(key: Key, cursor: u64) -> Device {
         Device { key, cursor, mode: Mode::Offline, ..Device::VACANT }
+    }
+
+    pub fn has(&self, note: Note) -> bool {
+        self.notes & note as u8 != 0
+    }
+
+    /// Notes it or takes it back.
+    pub fn set(&mut self, note: Note, holds: bool) {
+        self.notes = self.notes & !(note as u8) | if holds { note as u8 } else { 0 };
     }
 
     pub fn is_online(&self) -> bool {

@@ -403,3 +403,29 @@ fn a_router_refuses_shards_of_another() {
     assert_eq!(error, RecoveryError::Foreign { shard: 4, place });
     assert_eq!(error.to_string(), "the directory holds shard 4, which is not of router 1 of 2");
 }
+
+#[test]
+fn a_directory_written_embedded_opens_as_the_only_router_and_back() {
+    let mut world = World::with(settings(), 2);
+    let ann = world.login("ann", "phone");
+    world.send(&ann, "bob", 1, b"embedded");
+    world.settle();
+    world.checkpoint();
+    for (turn, (remote, hosts)) in [(true, 1), (false, 2), (true, 1)].into_iter().enumerate() {
+        world.settings.remote = remote;
+        world.crash(hosts, |_| 0);
+        let mut again = ann.clone();
+        world.relogin(&mut again);
+        world.send(&again, "bob", turn as u64 + 2, &[b'x'; 900]);
+        world.settle();
+        world.checkpoint();
+        world.settle();
+    }
+    let bob = world.login("bob", "desk");
+    world.hear(&bob);
+    world.read(&bob, 0, 10, false);
+    world.settle();
+    let told = deliveries(&world.hear(&bob));
+    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(told[3].body.len(), 900);
+}

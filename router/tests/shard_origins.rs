@@ -95,3 +95,36 @@ fn a_page_being_read_is_not_told_to_the_next_of_the_number() {
     assert!(numbers(&heard).is_empty(), "{heard:?}");
     assert!(heard.iter().any(|heard| matches!(heard, Heard::LoggedIn { announced: true, .. })));
 }
+
+#[test]
+fn an_announcement_does_not_end_a_session_that_is_newer() {
+    let mut world = World::new();
+    let mut ann = world.login("ann", "phone");
+    // The link of her gateway is lost; she comes back through another one before it is up again.
+    world.hosts[0].origin_gone(ann.worker);
+    let old = ann.clone();
+    world.heard.clear();
+    ann.worker = 1 - old.worker;
+    world.relogin(&mut ann);
+    world.settle();
+    assert!(world.hosts[0].origin_came(old.worker));
+    let announce = link::Login { announce: true, ..world.login_frame(&old) };
+    world.put_login(&old, announce);
+    world.settle();
+    let heard = world.hear(&old);
+    assert!(matches!(heard[..], [Heard::Kick { .. }]), "{heard:?}");
+    world.send(&ann, "ann", 1, b"note");
+    world.settle();
+    assert_eq!(numbers(&world.hear(&ann)), [1], "she is not disturbed");
+    let counters = world.hosts[0].counters();
+    assert_eq!((counters.sessions, counters.mark(Mark::AnnouncedTooLate)), (1, 1));
+    // After a restart all are announced, and the last to come is believed.
+    world.crash(1, |_| 9);
+    for client in [&old, &ann] {
+        let announce = link::Login { announce: true, ..world.login_frame(client) };
+        world.put_login(client, announce);
+        world.settle();
+    }
+    assert!(world.hear(&ann).iter().any(|heard| matches!(heard, Heard::LoggedIn { .. })));
+    assert!(world.hear(&old).iter().any(|heard| matches!(heard, Heard::Kick { .. })));
+}

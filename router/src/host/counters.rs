@@ -58,6 +58,8 @@ marks! {
     Replaced,
     /// A session came back by announcement.
     Announced,
+    /// A session was announced whose device had logged in elsewhere since.
+    AnnouncedTooLate,
     /// An entry was streamed again after recovery.
     StreamedAgain,
     /// A peer batch waited for its run, because it refers to a message in it.

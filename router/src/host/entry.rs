@@ -2,7 +2,7 @@
 
 use super::counters::Mark;
 use super::{Host, own};
-use crate::directory::{Device, Mode, Place, User};
+use crate::directory::{Device, Mode, Note, Place, User};
 use crate::key::shard_of;
 use crate::record::{self, ENTRY_BODY_BYTES_MAX, INDEX_ENTRIES};
 use crate::shard::Shard;
@@ -116,8 +116,8 @@ impl Host {
             }
             put_deliver(self.commit.down(device.worker), device, number, entry);
             self.counters.delivered += 1;
-            if !device.timed {
-                device.timed = true;
+            if !device.has(Note::Timed) {
+                device.set(Note::Timed, true);
                 let connection = device.connection;
                 let due_us = now.monotonic_us + self.settings.notify_timeout_us;
                 self.sessions.arm(due_us, shard, index, slot, number, connection);

@@ -4,6 +4,7 @@
 //! nothing for an origin it says nothing to.
 
 use super::settings::ORIGINS_MAX;
+use crate::directory::{Mode, User};
 use crate::origin::Origin;
 
 struct Slot {
@@ -98,13 +99,21 @@ impl Origins {
         }
     }
 
-    /// A session through it ended; `false` if it was counted out with its origin.
-    pub fn end_session(&mut self, origin: Origin) -> bool {
-        let here = self.is_here(origin);
-        if here {
+    /// A session through it ended.
+    pub fn end_session(&mut self, origin: Origin) {
+        if self.is_here(origin) {
             self.slots[usize::from(origin.number())].sessions -= 1;
         }
-        here
+    }
+
+    /// Takes devices off-line whose origin has gone. Until then they only seem to be on-line.
+    pub fn end_gone(&self, user: &mut User) {
+        for slot in 0..user.device_count() {
+            let device = user.device(slot);
+            if device.is_online() && !self.is_here(device.worker) {
+                device.mode = Mode::Offline;
+            }
+        }
     }
 
     /// Something was said this turn.

@@ -192,28 +192,7 @@ impl Host {
         let shard = self.shards[usize::from(source)].as_mut().expect("the source is ours");
         let last = &mut shard.streamed[usize::from(home)];
         let previous = std::mem::replace(last, streamed);
-        let own = *user == message.sender;
-        let mut entry = Stream {
-            source,
-            position: streamed,
-            previous,
-            user: *user,
-            device: message.device,
-            conversation: message.conversation,
-            sequence: message.sequence,
-            incarnation: message.incarnation,
-            client_seq: message.client_seq,
-            uuid: message.uuid,
-            time_ms: message.time_ms,
-            content: message.content,
-            receipts: message.receipts,
-            own,
-            location: 0,
-            peer_name: if own { message.peer_name } else { message.sender_name },
-            sender_name: message.sender_name,
-            device_name: message.device_name,
-            body: message.body,
-        };
+        let mut entry = entry_of(message, source, streamed, previous, user);
         if self.settings.owns(home) {
             self.apply(now, &entry, at);
             return;
@@ -259,5 +238,37 @@ impl Host {
         let user = if found.streamed & 1 == 1 { message.sender } else { message.peer };
         let at = MessageAt::Log { location: Location(found.location), bytes: found.bytes };
         self.stream_to(now, found.source, found.streamed, &message, &user, at);
+    }
+}
+
+/// The entry of a message for the mailbox of `user`, with its body.
+pub(super) fn entry_of<'a>(
+    message: &record::Message<'a>,
+    source: u8,
+    position: u64,
+    previous: u64,
+    user: &Key,
+) -> Stream<'a> {
+    let own = *user == message.sender;
+    Stream {
+        source,
+        position,
+        previous,
+        user: *user,
+        device: message.device,
+        conversation: message.conversation,
+        sequence: message.sequence,
+        incarnation: message.incarnation,
+        client_seq: message.client_seq,
+        uuid: message.uuid,
+        time_ms: message.time_ms,
+        content: message.content,
+        receipts: message.receipts,
+        own,
+        location: 0,
+        peer_name: if own { message.peer_name } else { message.sender_name },
+        sender_name: message.sender_name,
+        device_name: message.device_name,
+        body: message.body,
     }
 }

@@ -14,7 +14,7 @@ use super::settings::{
     CURSOR_LATE_US, CURSORS_PER_TURN_MAX, RETRY_STORAGE_MS, TIMERS_PER_TURN_MAX,
 };
 use super::{Host, own};
-use crate::directory::{self, DEVICES_PER_USER_MAX, Mode, User};
+use crate::directory::{self, DEVICES_PER_USER_MAX, Mode, Note, User};
 use crate::origin::Origin;
 use crate::record;
 use hawser_codec::code;
@@ -102,6 +102,9 @@ impl Host {
         let shard = own(&mut self.shards, &login.user);
         let number = shard.number;
         let found = shard.users.find(&login.user);
+        if let Some(index) = found {
+            self.commit.origins.end_gone(&mut shard.users.all[index]);
+        }
         let user = found.map(|index| &shard.users.all[index]);
         let head = user.map_or(0, |user| user.head);
         let known = user.filter(|user| user.check != 0);
@@ -116,6 +119,13 @@ impl Host {
             return Err((code::BAD_NUMBER, 0));
         }
         let slot = known.and_then(|user| user.find_device(&login.device));
+        if login.announce && known.is_some_and(|user| is_elsewhere(user, worker, login)) {
+            // It has logged in again since, through another gateway: that one is the newer.
+            self.counters.hit(Mark::AnnouncedTooLate);
+            let (connection, code) = (login.connection, code::REPLACED);
+            Kick { connection, code }.put(self.commit.down(worker));
+            return Ok(());
+        }
         if slot.is_none() {
             if !self.storage {
                 return Err((code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
@@ -176,7 +186,8 @@ impl Host {
         let slot = user.find_device(&login.device).expect("registered a moment ago");
         let device = user.device(slot);
         let connection = login.connection;
-        if device.is_online() && self.commit.origins.end_session(device.worker) {
+        if device.is_online() {
+            self.commit.origins.end_session(device.worker);
             self.counters.sessions -= 1;
             if (device.connection, device.worker) != (connection, worker) {
                 self.counters.hit(Mark::Replaced);
@@ -195,6 +206,7 @@ impl Host {
         }
         device.connection = connection;
         device.worker = worker;
+        device.set(Note::Announced, login.announce);
         device.mode = if device.cursor < head { Mode::Syncing } else { Mode::Live };
         let (cursor, mode) = (device.cursor, device.mode);
         LoggedIn { connection, epoch, head, cursor, floor, announced: login.announce }
@@ -274,10 +286,10 @@ impl Host {
     fn mark_dirty(&mut self, now: Now, shard: u8, user: u32, slot: usize) {
         let home = self.shards[usize::from(shard)].as_mut().expect("the home is ours");
         let device = home.users.all[user].device(slot);
-        if device.dirty {
+        if device.has(Note::Dirty) {
             return;
         }
-        device.dirty = true;
+        device.set(Note::Dirty, true);
         if self.sessions.dirty.is_empty() {
             self.sessions.dirty_us = now.monotonic_us;
         }
@@ -297,7 +309,7 @@ impl Host {
             let user = &mut home.users.all[user];
             let key = user.key;
             let device = user.device(usize::from(slot));
-            device.dirty = false;
+            device.set(Note::Dirty, false);
             record::Cursor { user: key, device: device.key, cursor: device.cursor }.put(
                 shard,
                 position,
@@ -342,8 +354,9 @@ impl Host {
         let head = user.head;
         let device = user.device(usize::from(timer.slot));
         let connection = device.connection;
-        device.timed = device.mode == Mode::Live && device.cursor < head;
-        if !device.timed {
+        let goes_on = device.mode == Mode::Live && device.cursor < head;
+        device.set(Note::Timed, goes_on);
+        if !goes_on {
             return;
         }
         let stuck = timer.connection == connection && device.cursor < timer.number;
@@ -351,7 +364,7 @@ impl Host {
         if stuck && timer.second {
             self.counters.hit(Mark::CursorModeByTimeout);
             device.mode = Mode::Syncing;
-            device.timed = false;
+            device.set(Note::Timed, false);
             Head { connection, head }.put(self.commit.down(device.worker));
             return;
         }
@@ -363,6 +376,16 @@ impl Host {
         let due_us = now.monotonic_us + self.settings.notify_timeout_us;
         self.sessions.timers.push_back(Timer { due_us, number, connection, second, ..timer });
     }
+}
+
+/// The device is on-line on another connection by a login, not by an announcement.
+fn is_elsewhere(user: &User, worker: Origin, login: &Login) -> bool {
+    let device = user.devices().find(|device| device.key == login.device);
+    device.is_some_and(|device| {
+        device.is_online()
+            && !device.has(Note::Announced)
+            && (device.connection, device.worker) != (login.connection, worker)
+    })
 }
 
 /// Slot of a device whose session is on this very connection.

@@ -73,8 +73,9 @@ impl HostSettings {
             body_bytes_max: 64 << 10,
             // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
             held_bytes_max: 64 << 20,
-            // 20 s of 50,000 entries/s, 32 MiB: a router that restarts is back by then.
-            unconfirmed_max: 1 << 20,
+            // 10 s of 50,000 entries/s, 16 MiB: a router that restarts is back by then. A queue of
+            // twice the length could not be looked through within 2 ms when it is.
+            unconfirmed_max: 1 << 19,
             // Four segments.
             unconfirmed_bytes_max: 1 << 30,
             // A confirmation takes a flush and a round trip: 80 MB/s pass at 100 ms.

@@ -257,8 +257,9 @@ impl Game {
 
     fn login(&mut self, who: usize) {
         let own = self.random.below(2) == 0;
-        let announce = self.random.below(3) == 0;
         let player = &mut self.players[who];
+        // Only a session that the host has lost is announced.
+        let announce = self.random.below(3) == 0 && !player.online;
         let mut client = player.client.clone();
         let fresh = self.world.client(&client.user_name, &client.device_name);
         (client.connection, client.worker) = (fresh.connection, fresh.worker);

@@ -50,7 +50,7 @@ impl Queue {
             without_place: 0,
             bytes: 0,
         };
-        queue.count_again();
+        queue.retain(|_| true);
         queue
     }
 
@@ -126,27 +126,29 @@ impl Queue {
     pub fn retain(&mut self, mut keep: impl FnMut(&mut Unconfirmed) -> bool) {
         let end = self.end();
         let (mut at, located) = (0, self.entries.len() - self.without_place);
+        let (segments, bytes) = (&mut self.segments, &mut self.bytes);
+        segments.clear();
+        *bytes = 0;
+        // One pass for everything: a full queue is looked through in one turn.
         self.entries.retain_mut(|entry| {
             at += 1;
-            keep(entry) || at > located
+            let has_place = at <= located;
+            let kept = keep(entry) || !has_place;
+            if kept {
+                *bytes += u64::from(entry.bytes);
+            }
+            if kept && has_place {
+                note_segment(segments, entry.segment());
+            }
+            kept
         });
         self.first = end - self.entries.len() as u64;
-        self.count_again();
     }
 
     /// Lowest segment of `lane` with a message of an entry here.
     pub fn oldest(&self, lane: u8) -> Option<u32> {
         let own = self.segments.iter().filter(|((at, _), _)| *at == lane);
         own.map(|((_, segment), _)| *segment).min()
-    }
-
-    fn count_again(&mut self) {
-        self.bytes = self.entries.iter().map(|entry| u64::from(entry.bytes)).sum();
-        self.segments.clear();
-        let located = self.entries.len() - self.without_place;
-        for entry in self.entries.iter().take(located) {
-            note_segment(&mut self.segments, entry.segment());
-        }
     }
 }
 

@@ -14,6 +14,7 @@
 use super::super::Host;
 use super::super::counters::Mark;
 use super::super::reading::ReadFor;
+use super::super::send::entry_of;
 use super::super::settings::{
     COALESCE_BYTES_MAX, COALESCE_GAP_BYTES, STREAM_JOIN_ENTRIES_MAX, STREAM_READS_MAX,
     STREAM_RETRY_US,
@@ -482,38 +483,6 @@ fn put_from_log(entry: &Unconfirmed, bytes: &[u8], batch: &mut Vec<u8>) -> bool 
     let Some(message) = message else { return false };
     let own = entry.streamed & 1 == 1;
     let user = if own { message.sender } else { message.peer };
-    stream_of(&message, entry.source, entry.streamed, entry.previous, &user).put(batch);
+    entry_of(&message, entry.source, entry.streamed, entry.previous, &user).put(batch);
     true
-}
-
-/// The entry of a message for the mailbox of `user`, with its body.
-pub(in crate::host) fn stream_of<'a>(
-    message: &record::Message<'a>,
-    source: u8,
-    position: u64,
-    previous: u64,
-    user: &[u8; 16],
-) -> Stream<'a> {
-    let own = *user == message.sender;
-    Stream {
-        source,
-        position,
-        previous,
-        user: *user,
-        device: message.device,
-        conversation: message.conversation,
-        sequence: message.sequence,
-        incarnation: message.incarnation,
-        client_seq: message.client_seq,
-        uuid: message.uuid,
-        time_ms: message.time_ms,
-        content: message.content,
-        receipts: message.receipts,
-        own,
-        location: 0,
-        peer_name: if own { message.peer_name } else { message.sender_name },
-        sender_name: message.sender_name,
-        device_name: message.device_name,
-        body: message.body,
-    }
 }
