@@ -9,18 +9,25 @@
 //! and bytes. Fields added later stand at the end and are skipped by those who do not know them.
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
+mod block;
+
+pub(crate) use block::{BlockWriter, entry_tail, is_entry};
+pub use block::{Item, Site};
+
 use hawser_codec::link::Key;
 use std::fmt::Write as _;
 
 /// Bytes of the frame before the payload.
 pub const HEADER_BYTES: usize = 16;
-/// Entries a page of the mailbox index names.
-pub const INDEX_ENTRIES: usize = 16;
-/// Skip pointers of an index page: 2^24 pages of 16 entries are more than a mailbox can hold.
-pub const INDEX_LEVELS: usize = 24;
-/// Bytes of an index page in the log; it is read with exactly one request.
-pub const INDEX_BYTES: u32 =
-    (HEADER_BYTES + 1 + 16 + 8 + INDEX_ENTRIES * 10 + INDEX_LEVELS * 8) as u32;
+/// Entries of a mailbox that one block holds: a page of 50 then touches at most three blocks, and
+/// what is not in a block yet stays short. A block is 30 KiB at most, about 8 KiB usually.
+pub const BLOCK_ENTRIES: usize = 32;
+/// Places that one index record adds to those before it. Two levels of it lead to half a million
+/// entries behind one read.
+pub const INDEX_FANOUT: u64 = 128;
+/// Places of the index record before that an index record repeats. The blocks of one page, five
+/// at most, so always stand in one record.
+pub const INDEX_OVERLAP: u64 = 4;
 /// Longest body kept inside an entry; a longer one is read from its message.
 pub const ENTRY_BODY_BYTES_MAX: usize = 512;
 /// Bytes of one answer inside a [`Window`] record.
@@ -81,26 +88,6 @@ macro_rules! number_field {
     )*};
 }
 number_field!(u8, u16, u32, u64);
-
-macro_rules! array_field {
-    ($($t:ty, $n:expr);*) => {$(
-        impl Field<'_> for [$t; $n] {
-            fn put(&self, out: &mut Vec<u8>) {
-                for one in self {
-                    one.put(out);
-                }
-            }
-            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-                let mut all = [0; $n];
-                for one in &mut all {
-                    *one = <$t>::take(rest)?;
-                }
-                Ok(all)
-            }
-        }
-    )*};
-}
-array_field!(u64, INDEX_ENTRIES; u16, INDEX_ENTRIES; u64, INDEX_LEVELS);
 
 impl Field<'_> for Key {
     #[inline]
@@ -232,17 +219,6 @@ records! {
         device_name: &'a [u8],
         body: &'a [u8],
     }
-    /// A page of a mailbox's index: entries `16 * page + 1` to `16 * page + 16`.
-    6 => Index {
-        user: Key,
-        page: u64,
-        /// Locations of the entries.
-        locations: [u64; INDEX_ENTRIES],
-        /// Their lengths, frame included.
-        lengths: [u16; INDEX_ENTRIES],
-        /// Level j: location of the latest page below this one whose number divides by 2^j.
-        levels: [u64; INDEX_LEVELS],
-    }
     /// A dedup window that left memory.
     7 => Window<'a> {
         conversation: Key,
@@ -255,6 +231,23 @@ records! {
         previous_bytes: u32,
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
+    }
+    /// Copies of [`BLOCK_ENTRIES`] entries of one mailbox, so that they are read with one request:
+    /// entries `32 * number + 1` to `32 * number + 32`. (6 was an index without copies.)
+    8 => Block<'a> {
+        user: Key,
+        number: u64,
+        /// See [`Item`].
+        entries: &'a [u8],
+    }
+    /// Where blocks of a mailbox stand (level 0), or index records of the level below.
+    9 => Index<'a> {
+        user: Key,
+        level: u8,
+        number: u64,
+        /// [`Site`]s of what has the numbers `128 * number` to `128 * number + 127` on the level,
+        /// and before them of the [`INDEX_OVERLAP`] before those, as far as there are any.
+        sites: &'a [u8],
     }
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
@@ -306,9 +299,25 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 r.body.len()
             )
         }),
-        Index::KIND => {
-            Index::take(payload).map(|r| format!("index {} page {}", hex(&r.user), r.page))
-        }
+        Block::KIND => Block::take(payload).map(|r| {
+            let first = r.number * BLOCK_ENTRIES as u64 + 1;
+            let (mut copies, mut references) = (0, 0);
+            for item in r.items() {
+                match item {
+                    Item::Copy(_) => copies += 1,
+                    Item::Reference { .. } => references += 1,
+                }
+            }
+            let user = hex(&r.user);
+            format!(
+                "block {user} {}: {copies} entries from {first}, {references} more named",
+                r.number
+            )
+        }),
+        Index::KIND => Index::take(payload).map(|r| {
+            let (level, number, count) = (r.level, r.number, r.sites().count());
+            format!("index {} level {level} {number}: {count} places", hex(&r.user))
+        }),
         Window::KIND => Window::take(payload).map(|r| {
             let (device, incarnation, highest) = (hex(&r.device), r.incarnation, r.highest);
             let answers = r.answers.len() / ANSWER_BYTES;
