@@ -32,6 +32,8 @@ pub(crate) struct Device {
     pub cursor: u64,
     pub connection: Connection,
     pub worker: u16,
+    /// Of the incarnation logged in: enough to tell a client that came back from another one.
+    pub tag: u16,
     pub mode: Mode,
     /// The cursor moved and is not in the log yet.
     pub dirty: bool,
@@ -45,6 +47,7 @@ impl Device {
         cursor: 0,
         connection: 0,
         worker: 0,
+        tag: 0,
         mode: Mode::Vacant,
         dirty: false,
         timed: false,

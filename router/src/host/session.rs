@@ -178,8 +178,11 @@ impl Host {
         if device.is_online() {
             if (device.connection, device.worker) != (connection, worker) {
                 self.counters.hit(Mark::Replaced);
-                Kick { connection: device.connection, code: code::REPLACED }
-                    .put(self.commit.down(device.worker));
+                // A hello that was long under way can arrive behind the newer one of the same
+                // client: that client must come back, not give up for good.
+                let is_same = device.tag == tag(login.incarnation);
+                let code = if is_same { code::TIMEOUT } else { code::REPLACED };
+                Kick { connection: device.connection, code }.put(self.commit.down(device.worker));
             }
         } else {
             self.counters.sessions += 1;
@@ -193,6 +196,7 @@ impl Host {
         }
         device.connection = connection;
         device.worker = worker;
+        device.tag = tag(login.incarnation);
         device.mode = if device.cursor < head { Mode::Syncing } else { Mode::Live };
         let (cursor, mode) = (device.cursor, device.mode);
         LoggedIn { connection, epoch, head, cursor, floor, announced: login.announce }
@@ -373,4 +377,9 @@ pub(super) fn session_slot(
     let device = user.device(slot);
     (device.is_online() && device.worker == worker && device.connection == connection)
         .then_some(slot)
+}
+
+/// Sixteen bits of an incarnation, which is a random number.
+fn tag(incarnation: u64) -> u16 {
+    incarnation as u16
 }
