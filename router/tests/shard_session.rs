@@ -265,15 +265,3 @@ fn receipts_reach_the_sessions_of_the_peer_through_another_host() {
         assert!(matches!(world.hear(bob)[..], [Heard::Receipt { what: 2, sequence: 7, .. }]));
     }
 }
-
-#[test]
-fn a_user_has_a_bounded_number_of_devices() {
-    let mut world = World::new();
-    for device in 0..64 {
-        world.login("ann", &format!("d{device}"));
-    }
-    let last = world.login("ann", "one too many");
-    assert!(matches!(world.hear(&last)[..], [Heard::LoginRefused { code: code::OVERLOADED, .. }]));
-    let known = world.login("ann", "d7");
-    assert!(logged_in(&world.hear(&known)).is_some());
-}
