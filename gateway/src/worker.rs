@@ -111,6 +111,8 @@ pub struct Worker<R: Ring> {
     mesh: MeshPort,
     hosting: Option<Hosting>,
     doors: Vec<Door>,
+    /// Those that have not spoken yet, oldest first, and some that have.
+    newcomers: VecDeque<Handle>,
     dirty: Vec<Handle>,
     starved: VecDeque<Handle>,
     /// Those with bytes left over from a turn whose budget was used up, oldest first.
@@ -179,6 +181,7 @@ impl<R: Ring> Worker<R> {
             mesh,
             hosting,
             doors,
+            newcomers: VecDeque::new(),
             dirty: Vec::new(),
             starved: VecDeque::new(),
             yielding: VecDeque::new(),
