@@ -66,7 +66,7 @@ fn slope_of_a_process() -> f64 {
     log_in(&gateway, &mut held, MANY);
     let many = settled_bytes(&gateway, MANY);
 
-    let budget = MemoryBudget::for_config(1, CONNECTIONS_MAX);
+    let budget = MemoryBudget::for_config(1, 1, CONNECTIONS_MAX);
     assert!(gateway.said().contains(&budget.to_string()), "{}", gateway.said());
     let share = budget.pool_bytes() + MANY as u64 * USER_BYTES_PER_CONNECTION;
     assert!(many <= share, "{many} B in all, above the {share} B of the printed budget");
