@@ -252,6 +252,8 @@ records! {
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
     10 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    /// A device gave its place to a new one of the same user: it is not known any more.
+    11 => Retired { user: Key, device: Key, }
 }
 
 /// One line about a record, for the log dump.
@@ -330,6 +332,8 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
+        Retired::KIND => Retired::take(payload)
+            .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
     };
     line.unwrap_or_else(|Unreadable| format!("kind {kind}, {} bytes, unreadable", payload.len()))

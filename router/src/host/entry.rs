@@ -101,6 +101,7 @@ impl Host {
     /// Pushes an entry to the user's live sessions.
     fn push(&mut self, now: Now, shard: u8, index: u32, number: u64, entry: &Stream) {
         let home = self.shards[usize::from(shard)].as_mut().expect("the home is ours");
+        let position = home.position;
         let user = &mut home.users.all[index];
         for slot in 0..user.device_count() {
             let device = user.device(slot);
@@ -108,7 +109,7 @@ impl Host {
                 continue;
             }
             if !self.commit.origins.is_here(device.worker) {
-                device.mode = Mode::Offline;
+                device.leave(position);
                 continue;
             }
             if number - device.cursor > self.settings.unacknowledged_max {
