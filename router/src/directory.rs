@@ -4,11 +4,10 @@
 //! and everything a user without messages does not need is boxed away. One table per shard keeps
 //! a growth step short (a 256th of all users).
 
-use crate::record::{INDEX_ENTRIES, INDEX_LEVELS};
+use crate::mailbox::Mailbox;
 use crate::slab::Slab;
 use hashbrown::HashTable;
 use hawser_codec::link::{Connection, Key};
-use std::collections::VecDeque;
 
 /// Devices one user may have. A person has a handful; the bound keeps delivery to one user short.
 pub(crate) const DEVICES_PER_USER_MAX: usize = 64;
@@ -59,66 +58,12 @@ impl Device {
     }
 }
 
-/// Where an entry stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub location: u64,
-    pub bytes: u16,
-}
-
 /// What only users with messages or with several devices need.
 #[derive(Default)]
 pub(crate) struct More {
-    /// Entries up to here are no longer kept.
-    pub floor: u64,
-    /// Index pages that are durable; entries up to `16 * pages` are found through them.
-    pub pages: u64,
-    /// Locations of the latest durable index page by level: see [`crate::record::Index`].
-    pub levels: Vec<u64>,
-    /// Durable entries above the indexed ones.
-    pub tail: VecDeque<Place>,
-    /// An index page is in a run that is not durable yet.
-    pub indexing: bool,
+    pub mailbox: Mailbox,
     /// Devices after the first.
     pub devices: Vec<Device>,
-}
-
-impl More {
-    /// Highest number whose place is known, which is the highest durable one.
-    pub fn located(&self) -> u64 {
-        self.indexed() + self.tail.len() as u64
-    }
-
-    /// Highest number found through index pages.
-    pub fn indexed(&self) -> u64 {
-        self.pages * INDEX_ENTRIES as u64
-    }
-
-    /// Locations of the latest index pages, as they stand in the next one.
-    pub fn levels(&self) -> [u64; INDEX_LEVELS] {
-        let last = self.levels.len().saturating_sub(1);
-        std::array::from_fn(|level| self.levels.get(level.min(last)).copied().unwrap_or(0))
-    }
-
-    /// Takes note of a durable index page that names the tail's first entries.
-    pub fn add_page(&mut self, location: u64) {
-        // The last element stands for all higher levels: it is page 0, which every power divides.
-        if self.pages == 0 {
-            self.levels.push(location);
-        } else {
-            for level in 0..=self.pages.trailing_zeros() as usize {
-                let last = self.levels.len() - 1;
-                if level < last {
-                    self.levels[level] = location;
-                } else {
-                    self.levels.insert(last, location);
-                }
-            }
-        }
-        self.pages += 1;
-        self.tail.drain(..INDEX_ENTRIES.min(self.tail.len()));
-        self.indexing = false;
-    }
 }
 
 pub(crate) struct User {
@@ -135,15 +80,19 @@ pub(crate) struct User {
 
 impl User {
     pub fn floor(&self) -> u64 {
-        self.more.as_ref().map_or(0, |more| more.floor)
+        self.more.as_ref().map_or(0, |more| more.mailbox.floor)
     }
 
     pub fn located(&self) -> u64 {
-        self.more.as_ref().map_or(0, |more| more.located())
+        self.more.as_ref().map_or(0, |more| more.mailbox.located())
     }
 
     pub fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
+    }
+
+    pub fn mailbox(&mut self) -> &mut Mailbox {
+        &mut self.more().mailbox
     }
 
     pub fn device_count(&self) -> usize {

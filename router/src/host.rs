@@ -12,10 +12,12 @@
 //! A failed write is not an event here: the lane stops, the host is thrown away and rebuilt from
 //! the log by [`crate::Recovery`], and the workers announce their sessions again.
 
+mod block;
 mod checkpoint;
 mod commit;
 mod counters;
 mod entry;
+mod find;
 mod page;
 mod reading;
 mod send;
@@ -27,6 +29,7 @@ pub use counters::{HostCounters, Mark};
 pub use settings::HostSettings;
 
 use crate::key::shard_of;
+use crate::recent::Recent;
 use crate::recovery::Recovered;
 use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
@@ -84,13 +87,16 @@ pub struct Host {
     commit: Commit,
     /// Records whose place is wanted once their run is durable.
     pending: VecDeque<Pending>,
+    /// Mailboxes, by shard and user, whose tail is long enough for a block.
+    due: VecDeque<(u8, u32)>,
+    recent: Recent,
     sessions: Sessions,
     reading: Reading,
     /// Segments below these are gone, by lane.
     dropped: [u32; 64],
     storage: bool,
     counters: HostCounters,
-    /// Body and length of a long message on its way to another host.
+    /// Body and length of a long message on its way to another host; entries of a block.
     scratch: Vec<u8>,
 }
 
@@ -118,6 +124,8 @@ impl Host {
             shards,
             commit: Commit::new(&settings),
             pending: VecDeque::new(),
+            due: VecDeque::new(),
+            recent: state.recent,
             sessions: Sessions::new(),
             reading: Reading::new(),
             dropped: [0; 64],
@@ -125,6 +133,7 @@ impl Host {
             counters,
             scratch: Vec::new(),
         };
+        host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
@@ -231,14 +240,18 @@ impl Host {
 
     /// Something waits for [`Host::seal`].
     pub fn is_ready(&self) -> bool {
-        self.commit.is_ready() || !self.reading.requests.is_empty()
+        self.commit.is_ready()
+            || !self.reading.requests.is_empty()
+            || self.storage && !self.due.is_empty()
     }
 
     /// End of a turn: gives everything that may leave, in the order in which it came about.
     pub fn seal(&mut self, now: Now, out: &mut Outputs) {
         if self.storage {
             self.flush_cursors(now);
+            self.build_blocks();
         }
+        self.counters.recent_bytes = self.recent.bytes() as u64;
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);
         self.counters.reads += self.reading.requests.len() as u64;
         out.reads.append(&mut self.reading.requests);

@@ -7,6 +7,8 @@ mod conversation;
 mod directory;
 pub mod host;
 pub mod key;
+mod mailbox;
+mod recent;
 pub mod record;
 pub mod recovery;
 mod shard;

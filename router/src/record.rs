@@ -14,13 +14,15 @@ use std::fmt::Write as _;
 
 /// Bytes of the frame before the payload.
 pub const HEADER_BYTES: usize = 16;
-/// Entries a page of the mailbox index names.
-pub const INDEX_ENTRIES: usize = 16;
-/// Skip pointers of an index page: 2^24 pages of 16 entries are more than a mailbox can hold.
-pub const INDEX_LEVELS: usize = 24;
-/// Bytes of an index page in the log; it is read with exactly one request.
-pub const INDEX_BYTES: u32 =
-    (HEADER_BYTES + 1 + 16 + 8 + INDEX_ENTRIES * 10 + INDEX_LEVELS * 8) as u32;
+/// Entries of a mailbox that one block holds: a page of 50 then touches at most three blocks, and
+/// what is not in a block yet stays short. A block is 30 KiB at most, about 8 KiB usually.
+pub const BLOCK_ENTRIES: usize = 32;
+/// Places that one index record adds to those before it. Two levels of it lead to half a million
+/// entries behind one read.
+pub const INDEX_FANOUT: u64 = 128;
+/// Places of the index record before that an index record repeats. The blocks of one page, five
+/// at most, so always stand in one record.
+pub const INDEX_OVERLAP: u64 = 4;
 /// Longest body kept inside an entry; a longer one is read from its message.
 pub const ENTRY_BODY_BYTES_MAX: usize = 512;
 /// Bytes of one answer inside a [`Window`] record.
@@ -81,26 +83,6 @@ macro_rules! number_field {
     )*};
 }
 number_field!(u8, u16, u32, u64);
-
-macro_rules! array_field {
-    ($($t:ty, $n:expr);*) => {$(
-        impl Field<'_> for [$t; $n] {
-            fn put(&self, out: &mut Vec<u8>) {
-                for one in self {
-                    one.put(out);
-                }
-            }
-            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-                let mut all = [0; $n];
-                for one in &mut all {
-                    *one = <$t>::take(rest)?;
-                }
-                Ok(all)
-            }
-        }
-    )*};
-}
-array_field!(u64, INDEX_ENTRIES; u16, INDEX_ENTRIES; u64, INDEX_LEVELS);
 
 impl Field<'_> for Key {
     #[inline]
@@ -232,17 +214,6 @@ records! {
         device_name: &'a [u8],
         body: &'a [u8],
     }
-    /// A page of a mailbox's index: entries `16 * page + 1` to `16 * page + 16`.
-    6 => Index {
-        user: Key,
-        page: u64,
-        /// Locations of the entries.
-        locations: [u64; INDEX_ENTRIES],
-        /// Their lengths, frame included.
-        lengths: [u16; INDEX_ENTRIES],
-        /// Level j: location of the latest page below this one whose number divides by 2^j.
-        levels: [u64; INDEX_LEVELS],
-    }
     /// A dedup window that left memory.
     7 => Window<'a> {
         conversation: Key,
@@ -255,6 +226,138 @@ records! {
         previous_bytes: u32,
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
+    }
+    /// Copies of [`BLOCK_ENTRIES`] entries of one mailbox, so that they are read with one request:
+    /// entries `32 * number + 1` to `32 * number + 32`. (6 was an index without copies.)
+    8 => Block<'a> {
+        user: Key,
+        number: u64,
+        /// See [`Item`].
+        entries: &'a [u8],
+    }
+    /// Where blocks of a mailbox stand (level 0), or index records of the level below.
+    9 => Index<'a> {
+        user: Key,
+        level: u8,
+        number: u64,
+        /// [`Site`]s of what has the numbers `128 * number` to `128 * number + 127` on the level,
+        /// and before them of the [`INDEX_OVERLAP`] before those, as far as there are any.
+        sites: &'a [u8],
+    }
+}
+
+/// Where the field `held` stands in the payload of an entry; `reference` is the next.
+const ENTRY_HELD_AT: usize = 1 + 16 + 8 + 1 + 8 + 2 * 16 + 3 * 8 + 16 + 8 + 3;
+
+/// Makes the payload of the entry that stands at `location` independent of its place. Bytes that
+/// are no entry stay as they are.
+pub(crate) fn detach_entry(payload: &mut [u8], location: u64) {
+    if let Some([held @ 2, reference @ ..]) = payload.get_mut(ENTRY_HELD_AT..)
+        && let Some(reference) = reference.first_chunk_mut()
+    {
+        *held = 1;
+        *reference = location.wrapping_sub(u64::from_le_bytes(*reference)).to_le_bytes();
+    }
+}
+
+/// Whether a payload is that of a mailbox's entry, by its first fields.
+pub(crate) fn is_entry(payload: &[u8], user: &Key, number: u64) -> bool {
+    let mut rest = payload;
+    matches!(u8::take(&mut rest), Ok(VERSION))
+        && Key::take(&mut rest).is_ok_and(|found| found == *user)
+        && u64::take(&mut rest).is_ok_and(|found| found == number)
+}
+
+/// One entry of a block.
+///
+/// ```text
+/// | length u16 | payload of the entry |   or   | 0 u16 | location u64 | length u16 |
+/// ```
+/// The second form only names the entry, with the length of its record: its bytes could not be
+/// had without a read when the block was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// The payload; a body held elsewhere has an absolute reference.
+    Copy(&'a [u8]),
+    /// Where the entry stands.
+    Reference {
+        /// Location of its record.
+        location: u64,
+        /// Length of its record, frame included.
+        bytes: u16,
+    },
+}
+
+impl<'a> Item<'a> {
+    /// Appends the item.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Item::Copy(payload) => {
+                (payload.len() as u16).put(out);
+                out.extend_from_slice(payload);
+            }
+            Item::Reference { location, bytes } => {
+                0u16.put(out);
+                location.put(out);
+                bytes.put(out);
+            }
+        }
+    }
+
+    fn take(rest: &mut &'a [u8]) -> Result<Item<'a>, Unreadable> {
+        let length = usize::from(u16::take(rest)?);
+        if length == 0 {
+            let (location, bytes) = (u64::take(rest)?, u16::take(rest)?);
+            return Ok(Item::Reference { location, bytes });
+        }
+        let (payload, tail) = rest.split_at_checked(length).ok_or(Unreadable)?;
+        *rest = tail;
+        Ok(Item::Copy(payload))
+    }
+}
+
+impl<'a> Block<'a> {
+    /// The entries in order; ends early where the bytes are damaged.
+    pub fn items(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
+        let mut rest = self.entries;
+        std::iter::from_fn(move || Item::take(&mut rest).ok())
+    }
+}
+
+/// Where a record stands that is read with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Location of its first byte.
+    pub location: u64,
+    /// Its length, frame included.
+    pub bytes: u32,
+}
+
+impl Site {
+    /// Bytes of one in an index record.
+    pub const BYTES: usize = 12;
+
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        self.location.put(out);
+        self.bytes.put(out);
+    }
+
+    pub(crate) fn take(rest: &mut &[u8]) -> Result<Site, Unreadable> {
+        Ok(Site { location: u64::take(rest)?, bytes: u32::take(rest)? })
+    }
+}
+
+impl<'a> Index<'a> {
+    /// The places in order.
+    pub fn sites(&self) -> impl DoubleEndedIterator<Item = Site> + ExactSizeIterator + use<'a> {
+        self.sites.chunks_exact(Site::BYTES).map(|mut chunk| {
+            Site::take(&mut chunk).expect("the chunk is as long as a place")
+        })
+    }
+
+    /// Number of the first place on the level below.
+    pub fn first(&self) -> u64 {
+        (self.number * INDEX_FANOUT).saturating_sub(INDEX_OVERLAP)
     }
 }
 
@@ -303,9 +406,22 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 r.body.len()
             )
         }),
-        Index::KIND => {
-            Index::take(payload).map(|r| format!("index {} page {}", hex(&r.user), r.page))
-        }
+        Block::KIND => Block::take(payload).map(|r| {
+            let first = r.number * BLOCK_ENTRIES as u64 + 1;
+            let (mut copies, mut references) = (0, 0);
+            for item in r.items() {
+                match item {
+                    Item::Copy(_) => copies += 1,
+                    Item::Reference { .. } => references += 1,
+                }
+            }
+            let user = hex(&r.user);
+            format!("block {user} {}: {copies} entries from {first}, {references} more named", r.number)
+        }),
+        Index::KIND => Index::take(payload).map(|r| {
+            let (level, number, count) = (r.level, r.number, r.sites().count());
+            format!("index {} level {level} {number}: {count} places", hex(&r.user))
+        }),
         Window::KIND => Window::take(payload).map(|r| {
             let (device, incarnation, highest) = (hex(&r.device), r.incarnation, r.highest);
             let answers = r.answers.len() / ANSWER_BYTES;

@@ -311,7 +311,8 @@ impl World {
         panic!("hosts do not come to rest");
     }
 
-    fn seal(&mut self, host: usize) -> bool {
+    /// One turn of one host, without the disk.
+    pub fn seal(&mut self, host: usize) -> bool {
         let mut out = Outputs::default();
         self.hosts[host].seal(self.now, &mut out);
         let mut moved = false;

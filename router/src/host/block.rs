@@ -1,0 +1,171 @@
+//! Blocks of a mailbox: when the tail is long enough, copies of its first entries are appended as
+//! one record, and of every [`INDEX_FANOUT`] blocks an index record says where they stand.
+//!
+//! Entries are copied out of memory. Those that have left it are read first, a few mailboxes at
+//! one time; a tail that grows meanwhile gets a block that only names them. So a block never
+//! waits for ever and a tail never grows without bound. The work is cut by turns.
+
+use super::Host;
+use super::counters::Mark;
+use super::entry::{Pending, Wanted};
+use super::reading::{Collected, Gather, Reader};
+use super::settings::{BLOCKS_PER_TURN_MAX, GATHERS_MAX, TAIL_ENTRIES_HIGH};
+use crate::directory::User;
+use crate::mailbox::{Building, Place};
+use crate::recent::Recent;
+use crate::record::{self, BLOCK_ENTRIES, HEADER_BYTES, INDEX_FANOUT, Item};
+use hawser_codec::link::Key;
+
+/// Payload of an entry, if memory still has it.
+pub(super) fn recall<'a>(
+    recent: &'a Recent,
+    user: &Key,
+    number: u64,
+    place: &Place,
+) -> Option<&'a [u8]> {
+    let length = usize::from(place.bytes).checked_sub(HEADER_BYTES)?;
+    recent.get(place.recent, length).filter(|payload| record::is_entry(payload, user, number))
+}
+
+impl Host {
+    fn user(&mut self, shard: u8, user: u32) -> &mut User {
+        let shard = self.shards[usize::from(shard)].as_mut().expect("mailboxes are of own shards");
+        &mut shard.users.all[user]
+    }
+
+    /// Takes note that a tail may be long enough for a block.
+    pub(super) fn plan_block(&mut self, shard: u8, index: u32) {
+        let mailbox = self.user(shard, index).mailbox();
+        if mailbox.building == Building::Nothing && mailbox.tail.len() >= BLOCK_ENTRIES {
+            mailbox.building = Building::Due;
+            self.due.push_back((shard, index));
+        }
+    }
+
+    /// Writes blocks that are due, a turn's worth of them.
+    pub(super) fn build_blocks(&mut self) {
+        for _ in 0..BLOCKS_PER_TURN_MAX {
+            let Some((shard, index)) = self.due.pop_front() else {
+                return;
+            };
+            self.build(shard, index);
+            self.commit.cut_long_run();
+        }
+    }
+
+    fn build(&mut self, shard: u8, index: u32) {
+        let home = self.shards[usize::from(shard)].as_mut().expect("due mailboxes are our own");
+        let user = &mut home.users.all[index];
+        let key = user.key;
+        let mailbox = user.mailbox();
+        let first = mailbox.in_blocks() + 1;
+        let missing = || {
+            let tail = mailbox.tail.iter().take(BLOCK_ENTRIES);
+            let numbered = (first..).zip(tail);
+            numbered.filter(|(number, place)| recall(&self.recent, &key, *number, place).is_none())
+        };
+        let missed = missing().count();
+        self.counters.recent_missed += missed as u64;
+        if missed == 0 || mailbox.tail.len() >= TAIL_ENTRIES_HIGH {
+            return self.append_block(shard, index, None);
+        }
+        if self.reading.gathers.iter().flatten().count() >= GATHERS_MAX {
+            // Tried again with the mailbox's next entry.
+            mailbox.building = Building::Nothing;
+            return;
+        }
+        let mut collected = Collected::default();
+        for (number, place) in missing() {
+            if !is_dropped(&self.dropped, place.location) {
+                collected.want(number, place.location, u32::from(place.bytes));
+            }
+        }
+        mailbox.building = Building::Gathering;
+        self.counters.hit(Mark::BlockGathered);
+        let gather = self.reading.put_gather(Gather { shard, user: index, collected });
+        self.ask_entries(Reader::Gather(gather));
+        self.finish_gather(gather);
+    }
+
+    /// Goes on with a block once all its entries have been read or could not be.
+    pub(super) fn finish_gather(&mut self, index: usize) {
+        let gather = self.reading.gathers[index].take_if(|gather| gather.collected.outstanding == 0);
+        let Some(Gather { shard, user, collected, .. }) = gather else {
+            return;
+        };
+        if self.storage {
+            self.append_block(shard, user, Some(&collected));
+            self.commit.cut_long_run();
+        } else {
+            self.user(shard, user).mailbox().building = Building::Nothing;
+        }
+    }
+
+    fn append_block(&mut self, shard: u8, index: u32, gathered: Option<&Collected>) {
+        let home = self.shards[usize::from(shard)].as_mut().expect("mailboxes are of own shards");
+        let user = &mut home.users.all[index];
+        let key = user.key;
+        let mailbox = user.mailbox();
+        let (number, first) = (mailbox.blocks(), mailbox.in_blocks() + 1);
+        let mut entries = std::mem::take(&mut self.scratch);
+        entries.clear();
+        let mut referred = false;
+        for (number, place) in (first..).zip(mailbox.tail.iter().take(BLOCK_ENTRIES)) {
+            let payload = recall(&self.recent, &key, number, place)
+                .or_else(|| gathered.and_then(|gathered| gathered.payload_of(&key, number)));
+            if let Some(payload) = payload {
+                Item::Copy(payload).put(&mut entries);
+                let at = entries.len() - payload.len();
+                record::detach_entry(&mut entries[at..], place.location);
+            } else {
+                let (location, bytes) = (place.location, place.bytes);
+                Item::Reference { location, bytes }.put(&mut entries);
+                referred = true;
+            }
+        }
+        mailbox.building = Building::Written;
+        if referred {
+            self.counters.hit(Mark::BlockOfReferences);
+        }
+        self.counters.blocks += 1;
+        let position = home.step();
+        let offset = self.commit.run.len() as u64;
+        let block = record::Block { user: key, number, entries: &entries };
+        let bytes = block.put(shard, position, &mut self.commit.run) as u32;
+        self.scratch = entries;
+        let what = Wanted::Block { user: index, bytes };
+        self.pending.push_back(Pending { run: self.commit.number, offset, shard, what });
+    }
+
+    /// Appends an index record of a level once there is enough for one.
+    pub(super) fn write_index(&mut self, shard: u8, index: u32, level: u8) {
+        let home = self.shards[usize::from(shard)].as_mut().expect("mailboxes are of own shards");
+        let user = &mut home.users.all[index];
+        let key = user.key;
+        let mailbox = user.mailbox();
+        let Some(number) = mailbox.next_index(usize::from(level)) else {
+            return;
+        };
+        let below = &mut mailbox.levels[usize::from(level)];
+        if std::mem::replace(&mut below.indexing, true) {
+            return;
+        }
+        let mut sites = Vec::with_capacity(2 * INDEX_FANOUT as usize * record::Site::BYTES);
+        for site in mailbox.to_index(usize::from(level), number) {
+            site.put(&mut sites);
+        }
+        self.counters.hit(Mark::IndexWritten);
+        let position = home.step();
+        let offset = self.commit.run.len() as u64;
+        let record = record::Index { user: key, level, number, sites: &sites };
+        let bytes = record.put(shard, position, &mut self.commit.run) as u32;
+        let what = Wanted::Index { user: index, level, bytes };
+        self.pending.push_back(Pending { run: self.commit.number, offset, shard, what });
+    }
+}
+
+/// A place in a segment that is no longer kept.
+pub(super) fn is_dropped(dropped: &[u32; 64], location: u64) -> bool {
+    let location = crate::store::log::Location(location);
+    location.is_none() || location.segment() < dropped[usize::from(location.lane())]
+}
