@@ -36,7 +36,12 @@ impl Host {
     /// Takes note that a tail may be long enough for a block.
     pub(super) fn plan_block(&mut self, shard: u8, index: u32) {
         let mailbox = self.user(shard, index).mailbox();
-        if mailbox.building == Building::Nothing && mailbox.tail.len() >= BLOCK_ENTRIES {
+        let long_enough = match mailbox.building {
+            Building::Nothing => BLOCK_ENTRIES,
+            Building::Gathering => TAIL_ENTRIES_HIGH,
+            Building::Due | Building::Written => return,
+        };
+        if mailbox.tail.len() >= long_enough {
             mailbox.building = Building::Due;
             self.due.push_back((shard, index));
         }
@@ -82,7 +87,9 @@ impl Host {
         }
         mailbox.building = Building::Gathering;
         self.counters.hit(Mark::BlockGathered);
-        let gather = self.reading.put_gather(Gather { shard, user: index, collected });
+        let number = mailbox.blocks();
+        let gather = Gather { shard, user: index, number, collected };
+        let gather = self.reading.put_gather(gather);
         self.ask_entries(Reader::Gather(gather));
         self.finish_gather(gather);
     }
@@ -90,9 +97,14 @@ impl Host {
     /// Goes on with a block once all its entries have been read or could not be.
     pub(super) fn finish_gather(&mut self, index: usize) {
         let gather = self.reading.gathers[index].take_if(|gather| gather.collected.outstanding == 0);
-        let Some(Gather { shard, user, collected, .. }) = gather else {
+        let Some(Gather { shard, user, number, collected }) = gather else {
             return;
         };
+        let mailbox = self.user(shard, user).mailbox();
+        if mailbox.building != Building::Gathering || mailbox.blocks() != number {
+            // The tail could wait no longer, and its block was written without.
+            return;
+        }
         if self.storage {
             self.append_block(shard, user, Some(&collected));
             self.commit.cut_long_run();

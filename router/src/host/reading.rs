@@ -68,6 +68,8 @@ pub(super) enum Reader {
 pub(super) struct Gather {
     pub shard: u8,
     pub user: u32,
+    /// Number of the block.
+    pub number: u64,
     pub collected: Collected,
 }
 

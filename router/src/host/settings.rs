@@ -101,7 +101,7 @@ pub(crate) const BLOCKS_PER_TURN_MAX: usize = 64;
 pub(crate) const GATHERS_MAX: usize = 4;
 /// A tail this long gets its block at once; of entries that have left memory the block then only
 /// says where they stand. Bounds what a disk that is too slow for gathering costs in memory.
-pub(crate) const TAIL_ENTRIES_HIGH: usize = 2 * BLOCK_ENTRIES;
+pub(crate) const TAIL_ENTRIES_HIGH: usize = 4 * BLOCK_ENTRIES;
 /// Windows being looked up at one time.
 pub(crate) const LOOKUPS_MAX: usize = 256;
 /// Reads that find one spilled window, at most.

@@ -385,7 +385,7 @@ impl World {
 
     /// Makes everything durable and lets everything happen that follows from it.
     pub fn settle(&mut self) {
-        for _ in 0..200 {
+        for _ in 0..2_000 {
             self.turn();
             let mut moved = false;
             for lane in 0..self.lanes.len() {
