@@ -96,7 +96,7 @@ pub struct Host {
     dropped: [u32; 64],
     storage: bool,
     counters: HostCounters,
-    /// Body and length of a long message on its way to another host; entries of a block.
+    /// Body and length of a long message on its way to another host.
     scratch: Vec<u8>,
 }
 

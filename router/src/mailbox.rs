@@ -11,8 +11,8 @@
 //! Invariant: blocks, and the records of each level, become durable in order of their numbers,
 //! because one of each is under way at a time.
 
-use crate::record::{BLOCK_ENTRIES, INDEX_FANOUT, INDEX_OVERLAP, Site};
 use crate::recent::Spot;
+use crate::record::{BLOCK_ENTRIES, INDEX_FANOUT, INDEX_OVERLAP, Site};
 use std::collections::VecDeque;
 
 /// Where an entry stands in the log, and perhaps in memory.

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn the_latest_are_kept_and_the_oldest_leave() {
         let mut recent = Recent::new(3 * CHUNK_BYTES);
-        let spots: Vec<Spot> = (0..1000u32).map(|n| recent.put(&n.to_le_bytes().repeat(100))).collect();
+        let spots: Vec<Spot> =
+            (0..1000u32).map(|n| recent.put(&n.to_le_bytes().repeat(100))).collect();
         assert_eq!(recent.bytes(), 3 * CHUNK_BYTES);
         let kept: Vec<bool> = (0..1000u32)
             .map(|n| {

@@ -9,6 +9,7 @@
 //! and bytes. Fields added later stand at the end and are skipped by those who do not know them.
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
+use crate::key::shard_of;
 use hawser_codec::link::Key;
 use std::fmt::Write as _;
 
@@ -246,17 +247,58 @@ records! {
     }
 }
 
-/// Where the field `held` stands in the payload of an entry; `reference` is the next.
-const ENTRY_HELD_AT: usize = 1 + 16 + 8 + 1 + 8 + 2 * 16 + 3 * 8 + 16 + 8 + 3;
+/// Bytes of an entry's payload that a block leaves out: version, user, number and stream are
+/// those of the block, or of use to recovery alone.
+const ENTRY_HEAD_BYTES: usize = 1 + 16 + 8 + 1 + 8;
+/// Where the field `held` stands behind them; `reference` is the next.
+const ENTRY_HELD_AT: usize = 2 * 16 + 3 * 8 + 16 + 8 + 3;
 
-/// Makes the payload of the entry that stands at `location` independent of its place. Bytes that
-/// are no entry stay as they are.
-pub(crate) fn detach_entry(payload: &mut [u8], location: u64) {
-    if let Some([held @ 2, reference @ ..]) = payload.get_mut(ENTRY_HELD_AT..)
+/// Makes the entry whose record stands at `location` independent of that place; `tail` is its
+/// payload without the head. Bytes that are no entry stay as they are.
+fn detach_entry(tail: &mut [u8], location: u64) {
+    if let Some([held @ 2, reference @ ..]) = tail.get_mut(ENTRY_HELD_AT..)
         && let Some(reference) = reference.first_chunk_mut()
     {
         *held = 1;
         *reference = location.wrapping_sub(u64::from_le_bytes(*reference)).to_le_bytes();
+    }
+}
+
+/// Appends what a block keeps of the payload of an entry whose record stands at `location`. Also
+/// good for bytes that are no entry, which then are none in the block either.
+pub(crate) fn entry_tail(payload: &[u8], location: u64, out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(payload.get(ENTRY_HEAD_BYTES..).unwrap_or_default());
+    detach_entry(&mut out[from..], location);
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry from what a block keeps of it. `source` and `streamed` are 0.
+    pub fn take_tail(user: Key, number: u64, mut tail: &'a [u8]) -> Result<Entry<'a>, Unreadable> {
+        let rest = &mut tail;
+        Ok(Entry {
+            user,
+            number,
+            source: 0,
+            streamed: 0,
+            device: Field::take(rest)?,
+            conversation: Field::take(rest)?,
+            sequence: Field::take(rest)?,
+            incarnation: Field::take(rest)?,
+            client_seq: Field::take(rest)?,
+            uuid: Field::take(rest)?,
+            time_ms: Field::take(rest)?,
+            content: Field::take(rest)?,
+            receipts: Field::take(rest)?,
+            own: Field::take(rest)?,
+            held: Field::take(rest)?,
+            reference: Field::take(rest)?,
+            reference_bytes: Field::take(rest)?,
+            peer_name: Field::take(rest)?,
+            sender_name: Field::take(rest)?,
+            device_name: Field::take(rest)?,
+            body: Field::take(rest)?,
+        })
     }
 }
 
@@ -271,13 +313,13 @@ pub(crate) fn is_entry(payload: &[u8], user: &Key, number: u64) -> bool {
 /// One entry of a block.
 ///
 /// ```text
-/// | length u16 | payload of the entry |   or   | 0 u16 | location u64 | length u16 |
+/// | length u16 | device .. body of the entry |   or   | 0 u16 | location u64 | length u16 |
 /// ```
-/// The second form only names the entry, with the length of its record: its bytes could not be
+/// The first form is the entry's payload from `device` on. The second form only names the entry, with the length of its record: its bytes could not be
 /// had without a read when the block was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// The payload; a body held elsewhere has an absolute reference.
+    /// What [`Entry::take_tail`] reads; a body held elsewhere has an absolute reference.
     Copy(&'a [u8]),
     /// Where the entry stands.
     Reference {
@@ -288,22 +330,63 @@ pub enum Item<'a> {
     },
 }
 
-impl<'a> Item<'a> {
-    /// Appends the item.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        match self {
-            Item::Copy(payload) => {
-                (payload.len() as u16).put(out);
-                out.extend_from_slice(payload);
-            }
-            Item::Reference { location, bytes } => {
-                0u16.put(out);
-                location.put(out);
-                bytes.put(out);
-            }
-        }
+/// Writes a block into a run, entry by entry.
+pub(crate) struct BlockWriter<'a> {
+    out: &'a mut Vec<u8>,
+    at: usize,
+}
+
+impl<'a> BlockWriter<'a> {
+    pub fn begin(user: Key, number: u64, out: &'a mut Vec<u8>) -> BlockWriter<'a> {
+        let at = out.len();
+        // The shard's position is known once it is sure that the block is written.
+        Block { user, number, entries: &[] }.put(shard_of(&user), 0, out);
+        BlockWriter { out, at }
     }
 
+    /// Appends the entry with this payload, whose record stands at `location`.
+    pub fn copy(&mut self, payload: &[u8], location: u64) {
+        let at = self.out.len();
+        0u16.put(self.out);
+        entry_tail(payload, location, self.out);
+        let length = self.out.len() - at - 2;
+        self.out[at..at + 2].copy_from_slice(&(length as u16).to_le_bytes());
+    }
+
+    /// Appends an entry as another block would keep it.
+    pub fn copy_tail(&mut self, tail: &[u8]) {
+        (tail.len() as u16).put(self.out);
+        self.out.extend_from_slice(tail);
+    }
+
+    /// Names the entry whose record stands at `location`.
+    pub fn refer(&mut self, location: u64, bytes: u16) {
+        0u16.put(self.out);
+        location.put(self.out);
+        bytes.put(self.out);
+    }
+
+    /// Gives the record its position. How many bytes it takes.
+    pub fn end(self, position: u64) -> u32 {
+        let record = &mut self.out[self.at..];
+        let bytes = record.len();
+        let entries_at = HEADER_BYTES + 1 + 16 + 8 + 4;
+        let put = |record: &mut [u8], at: usize, length: usize| {
+            record[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
+        };
+        put(record, 0, bytes - HEADER_BYTES);
+        put(record, entries_at - 4, bytes - entries_at);
+        record[8..16].copy_from_slice(&position.to_le_bytes());
+        bytes as u32
+    }
+
+    /// Leaves the run as it was.
+    pub fn abandon(self) {
+        self.out.truncate(self.at);
+    }
+}
+
+impl<'a> Item<'a> {
     fn take(rest: &mut &'a [u8]) -> Result<Item<'a>, Unreadable> {
         let length = usize::from(u16::take(rest)?);
         if length == 0 {
@@ -350,9 +433,9 @@ impl Site {
 impl<'a> Index<'a> {
     /// The places in order.
     pub fn sites(&self) -> impl DoubleEndedIterator<Item = Site> + ExactSizeIterator + use<'a> {
-        self.sites.chunks_exact(Site::BYTES).map(|mut chunk| {
-            Site::take(&mut chunk).expect("the chunk is as long as a place")
-        })
+        self.sites
+            .chunks_exact(Site::BYTES)
+            .map(|mut chunk| Site::take(&mut chunk).expect("the chunk is as long as a place"))
     }
 
     /// Number of the first place on the level below.
@@ -416,7 +499,10 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 }
             }
             let user = hex(&r.user);
-            format!("block {user} {}: {copies} entries from {first}, {references} more named", r.number)
+            format!(
+                "block {user} {}: {copies} entries from {first}, {references} more named",
+                r.number
+            )
         }),
         Index::KIND => Index::take(payload).map(|r| {
             let (level, number, count) = (r.level, r.number, r.sites().count());

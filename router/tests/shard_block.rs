@@ -285,7 +285,10 @@ fn an_entry_whose_message_is_gone_is_below_the_floor_with_all_before_it() {
     ] {
         let told = page(&mut world, &bob, after, 20, backward);
         assert_eq!(numbers(&told.heard), wanted);
-        assert_eq!(end(&told.heard).1, if after == 0 || backward { 10 } else { end(&told.heard).1 });
+        assert_eq!(
+            end(&told.heard).1,
+            if after == 0 || backward { 10 } else { end(&told.heard).1 }
+        );
     }
 }
 

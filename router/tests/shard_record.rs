@@ -71,12 +71,9 @@ fn a_cursor_record_is_these_bytes() {
 fn every_record_keeps_its_bytes_and_comes_back() {
     let user = User { user: [1; 16], check: 2, realm: 3, epoch: 4, name: b"ann" };
     let device = Device { user: [1; 16], device: [2; 16], cursor: 3, name: b"phone" };
-    let mut payload = Vec::new();
-    entry().put(1, 4, &mut payload);
-    let items =
-        [Item::Copy(&payload[HEADER_BYTES..]), Item::Reference { location: 0x0102, bytes: 300 }];
-    let mut entries = Vec::new();
-    items.iter().for_each(|item| item.put(&mut entries));
+    // A copy of 3 bytes, and the place of another entry.
+    let entries = [&[3, 0, 1, 2, 3][..], &[0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 44, 1]].concat();
+    let items = [Item::Copy(&[1, 2, 3]), Item::Reference { location: 0x0102, bytes: 300 }];
     let block = Block { user: [1; 16], number: 2, entries: &entries };
     let sites: Vec<u8> = (0..132 * 12).map(|at| at as u8).collect();
     let index = Index { user: [1; 16], level: 1, number: 2, sites: &sites };
@@ -126,9 +123,9 @@ fn every_record_keeps_its_bytes_and_comes_back() {
     assert_eq!(index.sites().next(), Some(first));
 }
 
-const LENGTHS: [usize; 7] = [56, 66, 163, 173, 137, 216, 1630];
+const LENGTHS: [usize; 7] = [56, 66, 163, 173, 137, 62, 1630];
 const SUMS: [u32; 7] =
-    [0xea5c_5252, 0x33fe_297e, 0x4351_f627, 0xd24c_2247, 0x280c_5c09, 0xb972_90c7, 0x4494_91c2];
+    [0xea5c_5252, 0x33fe_297e, 0x4351_f627, 0xd24c_2247, 0x280c_5c09, 0x745b_cef2, 0x4494_91c2];
 
 #[test]
 fn a_later_field_at_the_end_is_passed_over_and_a_later_version_refused() {

@@ -13,7 +13,7 @@ use super::settings::{BLOCKS_PER_TURN_MAX, GATHERS_MAX, TAIL_ENTRIES_HIGH};
 use crate::directory::User;
 use crate::mailbox::{Building, Place};
 use crate::recent::Recent;
-use crate::record::{self, BLOCK_ENTRIES, HEADER_BYTES, INDEX_FANOUT, Item};
+use crate::record::{self, BLOCK_ENTRIES, BlockWriter, HEADER_BYTES, INDEX_FANOUT};
 use hawser_codec::link::Key;
 
 /// Payload of an entry, if memory still has it.
@@ -59,36 +59,33 @@ impl Host {
     }
 
     fn build(&mut self, shard: u8, index: u32) {
-        let home = self.shards[usize::from(shard)].as_mut().expect("due mailboxes are our own");
-        let user = &mut home.users.all[index];
-        let key = user.key;
-        let mailbox = user.mailbox();
-        let first = mailbox.in_blocks() + 1;
-        let missing = || {
-            let tail = mailbox.tail.iter().take(BLOCK_ENTRIES);
-            let numbered = (first..).zip(tail);
-            numbered.filter(|(number, place)| recall(&self.recent, &key, *number, place).is_none())
-        };
-        let missed = missing().count();
-        self.counters.recent_missed += missed as u64;
-        if missed == 0 || mailbox.tail.len() >= TAIL_ENTRIES_HIGH {
-            return self.append_block(shard, index, None);
-        }
-        if self.reading.gathers.iter().flatten().count() >= GATHERS_MAX {
-            // Tried again with the mailbox's next entry.
-            mailbox.building = Building::Nothing;
+        let waited = self.user(shard, index).mailbox().tail.len() >= TAIL_ENTRIES_HIGH;
+        if self.append_block(shard, index, None, waited) {
             return;
         }
+        let user = self.user(shard, index);
+        let key = user.key;
+        if self.reading.gathers.iter().flatten().count() >= GATHERS_MAX {
+            // Tried again with the mailbox's next entry.
+            self.user(shard, index).mailbox().building = Building::Nothing;
+            return;
+        }
+        let home = self.shards[usize::from(shard)].as_mut().expect("due mailboxes are our own");
+        let mailbox = home.users.all[index].mailbox();
+        mailbox.building = Building::Gathering;
         let mut collected = Collected::default();
-        for (number, place) in missing() {
-            if !is_dropped(&self.dropped, place.location) {
+        for (number, place) in
+            (mailbox.in_blocks() + 1..).zip(mailbox.tail.iter().take(BLOCK_ENTRIES))
+        {
+            let missed = recall(&self.recent, &key, number, place).is_none();
+            self.counters.recent_missed += u64::from(missed);
+            if missed && !is_dropped(&self.dropped, place.location) {
                 collected.want(number, place.location, u32::from(place.bytes));
             }
         }
-        mailbox.building = Building::Gathering;
         self.counters.hit(Mark::BlockGathered);
         let number = mailbox.blocks();
-        let gather = Gather { shard, user: index, number, collected };
+        let gather = Gather { shard, user: index, key, number, collected };
         let gather = self.reading.put_gather(gather);
         self.ask_entries(Reader::Gather(gather));
         self.finish_gather(gather);
@@ -96,8 +93,9 @@ impl Host {
 
     /// Goes on with a block once all its entries have been read or could not be.
     pub(super) fn finish_gather(&mut self, index: usize) {
-        let gather = self.reading.gathers[index].take_if(|gather| gather.collected.outstanding == 0);
-        let Some(Gather { shard, user, number, collected }) = gather else {
+        let gather =
+            self.reading.gathers[index].take_if(|gather| gather.collected.outstanding == 0);
+        let Some(Gather { shard, user, number, collected, .. }) = gather else {
             return;
         };
         let mailbox = self.user(shard, user).mailbox();
@@ -106,33 +104,41 @@ impl Host {
             return;
         }
         if self.storage {
-            self.append_block(shard, user, Some(&collected));
+            self.append_block(shard, user, Some(&collected), true);
             self.commit.cut_long_run();
         } else {
             self.user(shard, user).mailbox().building = Building::Nothing;
         }
     }
 
-    fn append_block(&mut self, shard: u8, index: u32, gathered: Option<&Collected>) {
+    /// Appends the mailbox's next block; entries that are neither in memory nor `gathered` are
+    /// only named, or, unless it `may_refer`, prevent it. Whether the block was written.
+    fn append_block(
+        &mut self,
+        shard: u8,
+        index: u32,
+        gathered: Option<&Collected>,
+        may_refer: bool,
+    ) -> bool {
         let home = self.shards[usize::from(shard)].as_mut().expect("mailboxes are of own shards");
         let user = &mut home.users.all[index];
         let key = user.key;
         let mailbox = user.mailbox();
-        let (number, first) = (mailbox.blocks(), mailbox.in_blocks() + 1);
-        let mut entries = std::mem::take(&mut self.scratch);
-        entries.clear();
+        let (block, first) = (mailbox.blocks(), mailbox.in_blocks() + 1);
+        let offset = self.commit.run.len() as u64;
+        let mut writer = BlockWriter::begin(key, block, &mut self.commit.run);
         let mut referred = false;
         for (number, place) in (first..).zip(mailbox.tail.iter().take(BLOCK_ENTRIES)) {
-            let payload = recall(&self.recent, &key, number, place)
-                .or_else(|| gathered.and_then(|gathered| gathered.payload_of(&key, number)));
-            if let Some(payload) = payload {
-                Item::Copy(payload).put(&mut entries);
-                let at = entries.len() - payload.len();
-                record::detach_entry(&mut entries[at..], place.location);
-            } else {
-                let (location, bytes) = (place.location, place.bytes);
-                Item::Reference { location, bytes }.put(&mut entries);
+            if let Some(payload) = recall(&self.recent, &key, number, place) {
+                writer.copy(payload, place.location);
+            } else if let Some(tail) = gathered.and_then(|gathered| gathered.tail_of(number)) {
+                writer.copy_tail(tail);
+            } else if may_refer {
+                writer.refer(place.location, place.bytes);
                 referred = true;
+            } else {
+                writer.abandon();
+                return false;
             }
         }
         mailbox.building = Building::Written;
@@ -140,13 +146,10 @@ impl Host {
             self.counters.hit(Mark::BlockOfReferences);
         }
         self.counters.blocks += 1;
-        let position = home.step();
-        let offset = self.commit.run.len() as u64;
-        let block = record::Block { user: key, number, entries: &entries };
-        let bytes = block.put(shard, position, &mut self.commit.run) as u32;
-        self.scratch = entries;
+        let bytes = writer.end(home.step());
         let what = Wanted::Block { user: index, bytes };
         self.pending.push_back(Pending { run: self.commit.number, offset, shard, what });
+        true
     }
 
     /// Appends an index record of a level once there is enough for one.

@@ -42,7 +42,8 @@ impl Host {
             if is_dropped(&self.dropped, place.location) {
                 page.collected.lost(number);
             } else if let Some(payload) = recall(&self.recent, &page.user, number, place) {
-                page.collected.have(number, place.location, payload);
+                page.collected.want(number, place.location, u32::from(place.bytes));
+                page.collected.fill(page.collected.wanted.len() - 1, payload);
                 self.counters.hit(Mark::PageFromMemory);
             } else {
                 page.collected.want(number, place.location, u32::from(place.bytes));
@@ -178,7 +179,8 @@ impl Host {
             .and_then(|(framed, _)| record::Index::take(framed.payload).ok())
             .filter(|record| {
                 let count = ((number + 1) * INDEX_FANOUT - record.first()) as usize;
-                let right = (record.user, record.level, record.number) == (page.user, level, number);
+                let right =
+                    (record.user, record.level, record.number) == (page.user, level, number);
                 right && record.sites().len() == count
             });
         let Some(record) = record else {
@@ -200,13 +202,7 @@ impl Host {
         }
     }
 
-    fn take_block(
-        &mut self,
-        index: usize,
-        number: u64,
-        location: u64,
-        bytes: Result<&[u8], i32>,
-    ) {
+    fn take_block(&mut self, index: usize, number: u64, location: u64, bytes: Result<&[u8], i32>) {
         let page = self.reading.page(index);
         let read = bytes.ok().and_then(|bytes| Framed::take(bytes).ok());
         let block = read
@@ -222,7 +218,7 @@ impl Host {
                 continue;
             }
             match item {
-                Item::Copy(payload) => page.collected.have(number, location, payload),
+                Item::Copy(tail) => page.collected.have(number, tail),
                 Item::Reference { location, .. } if is_dropped(&self.dropped, location) => {
                     page.collected.lost(number);
                 }
@@ -246,6 +242,7 @@ impl Host {
         let Ok(bytes) = bytes else {
             return self.unreadable(reader, location, false);
         };
+        let user = self.reading.reader_user(reader);
         let collected = self.reading.collected(reader);
         for at in which.iter().copied() {
             let wanted = collected.wanted[at];
@@ -253,7 +250,9 @@ impl Host {
             let record = bytes.get(from..from + wanted.bytes as usize);
             let framed = record.and_then(|record| Framed::take(record).ok());
             let entry = framed.filter(|(framed, length)| {
-                framed.kind == record::Entry::KIND && *length == wanted.bytes as usize
+                framed.kind == record::Entry::KIND
+                    && *length == wanted.bytes as usize
+                    && record::is_entry(framed.payload, &user, wanted.number)
             });
             // What is no entry stays empty, and is found so when all is read.
             if let Some((framed, _)) = entry {

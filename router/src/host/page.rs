@@ -133,7 +133,11 @@ impl Host {
             page.restarts += 1;
         }
         page.collected.failed |= page.restarts > RESTARTS_MAX;
-        if page.collected.failed { self.finish_page(now, index) } else { self.begin_page(now, index) }
+        if page.collected.failed {
+            self.finish_page(now, index)
+        } else {
+            self.begin_page(now, index)
+        }
     }
 
     /// Asks for the messages whose bodies are too long to stand in an entry.

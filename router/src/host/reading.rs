@@ -36,7 +36,7 @@ pub(super) struct Page {
 #[derive(Default)]
 pub(super) struct Collected {
     pub wanted: Vec<Wanted>,
-    /// Payloads of entries and framed messages, as read.
+    /// Entries as a block keeps them, and framed messages as read.
     pub arena: Vec<u8>,
     pub outstanding: usize,
     pub failed: bool,
@@ -51,7 +51,7 @@ pub(super) struct Wanted {
     pub location: u64,
     pub bytes: u32,
     pub asked: bool,
-    /// Where the payload stands in the arena; empty until it is there.
+    /// Where it stands in the arena; empty until it is there.
     pub entry: (usize, usize),
     /// Where the message stands that holds its body.
     pub message: (usize, usize),
@@ -68,6 +68,7 @@ pub(super) enum Reader {
 pub(super) struct Gather {
     pub shard: u8,
     pub user: u32,
+    pub key: Key,
     /// Number of the block.
     pub number: u64,
     pub collected: Collected,
@@ -152,6 +153,16 @@ impl Reading {
         }
     }
 
+    /// Whose mailbox a reader reads.
+    pub fn reader_user(&mut self, reader: Reader) -> Key {
+        match reader {
+            Reader::Page(index) => self.page(index).user,
+            Reader::Gather(index) => {
+                self.gathers[index].as_ref().expect("a gather stays until its reads have ended").key
+            }
+        }
+    }
+
     pub fn page(&mut self, index: usize) -> &mut Page {
         self.pages[index].as_mut().expect("a page stays until its reads have ended")
     }
@@ -176,28 +187,35 @@ impl Collected {
         self.wanted.push(Wanted { number, location, bytes, asked: false, entry, message });
     }
 
-    /// Takes in an entry whose bytes are at hand.
-    pub fn have(&mut self, number: u64, location: u64, payload: &[u8]) {
-        self.want(number, location, 0);
-        let at = self.wanted.len() - 1;
-        self.fill(at, payload);
-    }
-
     /// Takes the payload of a wanted entry, as it stands in its own record.
     pub fn fill(&mut self, at: usize, payload: &[u8]) {
         let from = self.arena.len();
-        self.arena.extend_from_slice(payload);
         let wanted = &mut self.wanted[at];
+        record::entry_tail(payload, wanted.location, &mut self.arena);
         wanted.asked = true;
         wanted.entry = (from, self.arena.len());
-        record::detach_entry(&mut self.arena[from..], wanted.location);
     }
 
-    /// Payload of an entry that was read, if it is what it should be.
-    pub fn payload_of(&self, user: &Key, number: u64) -> Option<&[u8]> {
+    /// What a block keeps of an entry, if it could be read.
+    pub fn tail_of(&self, number: u64) -> Option<&[u8]> {
         let wanted = self.wanted.iter().find(|wanted| wanted.number == number)?;
-        let payload = &self.arena[wanted.entry.0..wanted.entry.1];
-        record::is_entry(payload, user, number).then_some(payload)
+        let tail = &self.arena[wanted.entry.0..wanted.entry.1];
+        (!tail.is_empty()).then_some(tail)
+    }
+
+    /// Takes an entry out of a block.
+    pub fn have(&mut self, number: u64, tail: &[u8]) {
+        let from = self.arena.len();
+        self.arena.extend_from_slice(tail);
+        let entry = (from, self.arena.len());
+        self.wanted.push(Wanted {
+            number,
+            location: 0,
+            bytes: 0,
+            asked: true,
+            entry,
+            message: (0, 0),
+        });
     }
 
     pub fn lost(&mut self, floor: u64) {
@@ -208,9 +226,8 @@ impl Collected {
 impl Page {
     /// The entry as read, if it is what was asked for.
     pub fn entry(&self, wanted: &Wanted) -> Option<record::Entry<'_>> {
-        let payload = &self.collected.arena[wanted.entry.0..wanted.entry.1];
-        let entry = record::Entry::take(payload).ok()?;
-        (entry.user == self.user && entry.number == wanted.number).then_some(entry)
+        let tail = &self.collected.arena[wanted.entry.0..wanted.entry.1];
+        record::Entry::take_tail(self.user, wanted.number, tail).ok()
     }
 
     /// Puts entries in order and leaves those out that pass the bound in bytes. Whether it did.
