@@ -72,6 +72,10 @@ pub const OUTBOUND_ANSWER_BYTES: u32 = 16 * 1024;
 /// process, at most: the cost of a million clients of which one in fifteen does not read. Shared
 /// evenly by the workers; what a worker does near its share stands in [`crate::pressure`].
 pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
+/// Memory for the mailbox entries written last, bytes, shared evenly by the shard hosts: 110,000
+/// of 300 bytes, which is a block of 32 for each of 3,400 mailboxes in use. It fills with traffic,
+/// not with connections; what has left it is read from the log.
+pub const RECENT_BYTES_PER_PROCESS: usize = 32 * MIB as usize;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
