@@ -8,8 +8,9 @@
 //! The tail are durable entries that are in no durable block yet. Of every level the places that
 //! are in no index record yet are in memory, and the last few of those that are.
 //!
-//! Invariant: blocks, and the records of each level, become durable in order of their numbers,
-//! because one of each is under way at a time.
+//! Invariant: blocks, and the records of each level, become durable in order of their numbers. One
+//! block is under way at a time, and an index record is appended as soon as what it names is
+//! durable, so before the next block.
 
 use crate::recent::Spot;
 use crate::record::{BLOCK_ENTRIES, INDEX_FANOUT, INDEX_OVERLAP, Site};
@@ -44,8 +45,6 @@ pub(crate) struct Level {
     pub count: u64,
     /// The last of them: all that no index record names, and [`INDEX_OVERLAP`] before.
     pub sites: Vec<Site>,
-    /// An index record for them is in a run that is not durable yet.
-    pub indexing: bool,
 }
 
 impl Level {
@@ -131,7 +130,6 @@ impl Mailbox {
         let below = &mut self.levels[level];
         let passed = kept_from.saturating_sub(below.first()) as usize;
         below.sites.drain(..passed.min(below.sites.len()));
-        below.indexing = false;
     }
 
     /// How to find blocks `low` to `high`, which are of one page: at most [`INDEX_OVERLAP`] apart.
@@ -183,6 +181,11 @@ mod tests {
             }
         }
         (mailbox, written)
+    }
+
+    #[test]
+    fn a_place_in_a_tail_stays_small() {
+        assert_eq!(size_of::<Place>(), 16);
     }
 
     #[test]

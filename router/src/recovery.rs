@@ -49,7 +49,7 @@ pub(crate) struct Undelivered {
 /// Why the log cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryError {
-    /// A checkpoint section does not parse.
+    /// A checkpoint section does not parse, or is of another version.
     Section {
         /// Its shard.
         shard: u8,
@@ -73,7 +73,10 @@ pub enum RecoveryError {
 impl std::fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Section { shard } => write!(f, "checkpoint section of shard {shard} is damaged"),
+            Self::Section { shard } => write!(
+                f,
+                "checkpoint section of shard {shard} is damaged, or of a version not read here"
+            ),
             Self::Record { location } => write!(
                 f,
                 "record at lane {} segment {} offset {} does not parse",

@@ -161,10 +161,6 @@ impl Host {
         let Some(number) = mailbox.next_index(usize::from(level)) else {
             return;
         };
-        let below = &mut mailbox.levels[usize::from(level)];
-        if std::mem::replace(&mut below.indexing, true) {
-            return;
-        }
         let mut sites = Vec::with_capacity(2 * INDEX_FANOUT as usize * record::Site::BYTES);
         for site in mailbox.to_index(usize::from(level), number) {
             site.put(&mut sites);
