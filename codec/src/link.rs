@@ -174,6 +174,9 @@ frames! {
         realm: u32,
         /// Session epoch of a resume token, 0 without one. Lower than the stored one: refused.
         epoch: u32,
+        /// Incarnation of the client's outbox: a login of the same one takes over, it is not
+        /// another client under the device's name.
+        incarnation: u64,
         /// The client's own cursor plus one; 0 if it named none.
         cursor_plus_one: u64,
         /// A lower cursor than the stored one is meant.

@@ -115,7 +115,7 @@ pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 pub const POOL_BYTES_PER_TABLE_MAX: u64 = 4 * MIB;
 /// Fixed pools of the process, workers included, at most.
 pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
-/// Of these: log buffers, the admin thread, key tables, allocator's own.
+/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), allocator's own.
 pub const POOL_BYTES_SHARED: u64 = 16 * MIB;
 
 /// User memory of an idle connection, session and directory entry included: the bound a test

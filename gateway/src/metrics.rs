@@ -141,6 +141,8 @@ labels! {
         Reset = "reset",
         /// No complete hello in time.
         Handshake = "handshake_timeout",
+        /// Not a byte came, and others waited for the place.
+        Silent = "silent",
         /// Nothing came within heartbeat and grace.
         Heartbeat = "heartbeat",
         /// A send did not move.

@@ -111,6 +111,8 @@ pub struct Worker<R: Ring> {
     mesh: MeshPort,
     hosting: Option<Hosting>,
     doors: Vec<Door>,
+    /// Those that have not spoken yet, oldest first, and some that have.
+    newcomers: VecDeque<Handle>,
     dirty: Vec<Handle>,
     /// Those whose frames may wait for others to ride with, and until when, monotonic
     /// microseconds; one for each entry of an own message in that time.
@@ -182,6 +184,7 @@ impl<R: Ring> Worker<R> {
             mesh,
             hosting,
             doors,
+            newcomers: VecDeque::new(),
             dirty: Vec::new(),
             lazy: VecDeque::new(),
             starved: VecDeque::new(),

@@ -256,6 +256,8 @@ records! {
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
     }
+    /// A device gave its place to a new one of the same user: it is not known any more.
+    8 => Retired { user: Key, device: Key, }
 }
 
 /// One line about a record, for the log dump.
@@ -314,6 +316,8 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 hex(&r.conversation)
             )
         }),
+        Retired::KIND => Retired::take(payload)
+            .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
     };
     line.unwrap_or_else(|Unreadable| format!("kind {kind}, {} bytes, unreadable", payload.len()))

@@ -75,7 +75,8 @@ fn encode_user(user: &User, out: &mut Vec<u8>) {
     user.epoch.put(out);
     user.head.put(out);
     (user.device_count() as u16).put(out);
-    for device in user.devices() {
+    // In this order: a restored device has no other sign of how long it has not been used.
+    for device in user.devices_by_use() {
         device.key.put(out);
         device.cursor.put(out);
     }
@@ -156,7 +157,7 @@ fn restore_user(shard: &mut Shard, rest: &mut &[u8]) -> Result<(), SectionDamage
     user.epoch = u32::take(rest)?;
     user.head = u64::take(rest)?;
     for _ in 0..u16::take(rest)? {
-        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?));
+        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?, 0));
     }
     if u8::take(rest)? == 0 {
         return Ok(());
