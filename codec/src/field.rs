@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn a_fixed_field_behind_a_text_is_noticed() {
-        assert!(texts_stand_last(&[8, 16, 0, 0]) && texts_stand_last(&[]) && texts_stand_last(&[0]));
+        assert!(
+            texts_stand_last(&[8, 16, 0, 0]) && texts_stand_last(&[]) && texts_stand_last(&[0])
+        );
         assert!(!texts_stand_last(&[8, 0, 1, 0]));
     }
 }

@@ -333,7 +333,8 @@ fn measured(gateway: &mut Gateway, received: &[(u32, Vec<u8>)]) {
 fn main() {
     let arguments = Arguments::parse();
     // Run by the tests, it shows that it works.
-    let messages = if arguments.bench || arguments.burst.is_some() { arguments.messages } else { 1000 };
+    let messages =
+        if arguments.bench || arguments.burst.is_some() { arguments.messages } else { 1000 };
     for burst in arguments.burst.map_or(vec![1, 8], |burst| vec![burst]) {
         run(arguments.pairs, burst, messages);
     }

@@ -24,8 +24,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Notify,
-        Page, Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
+        Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };
