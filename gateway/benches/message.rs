@@ -26,6 +26,7 @@ use hawser_gateway::{
     auth::Authenticator,
     config::{AuthConfig, AuthKind},
     connection::Connection,
+    limits,
     metrics::WorkerMetrics,
     outbound::Pool,
     pressure::Pressure,
@@ -119,7 +120,7 @@ impl Gateway {
             requests_max: 64,
         };
         let edge = Edge {
-            sessions: Sessions::new(Arc::new(sessions)),
+            sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),
             connections: (0..pairs * 2).map(|_| Connection::new(0, u16::MAX)).collect(),
             pool: Pool::new(1 << 20),
             pressure: Pressure::new(1 << 16, 64 << 20),
@@ -215,6 +216,8 @@ impl Gateway {
 
 /// The other side: two devices that write to each other, one way.
 struct Pair {
+    /// Name of the one who is written to.
+    to: String,
     /// Messages so far.
     sent: u64,
 }
@@ -273,7 +276,7 @@ impl Clients {
                     client_seq: pair.sent,
                     after: 0,
                     uuid,
-                    to: &Self::name(index * 2 + 1),
+                    to: &pair.to,
                     level: Level::Normal,
                     content: 1,
                     receipts: 0,
@@ -295,7 +298,8 @@ impl Clients {
 
 fn run(pairs: usize, burst: usize, messages: usize) {
     let mut gateway = Gateway::new(pairs);
-    let pairs = (0..pairs).map(|_| Pair { sent: 0 }).collect();
+    let pair = |index| Pair { to: Clients::name(index * 2 + 1), sent: 0 };
+    let pairs = (0..pairs).map(pair).collect();
     let mut clients = Clients { encoder: Encoder::new(), pairs, next: 0 };
     gateway.turn(&clients.hello());
     let per_turn = PAIRS_PER_TURN.min(clients.pairs.len()) * burst;

@@ -12,6 +12,7 @@ use crate::{
     metrics::{FrameKind, WorkerMetrics},
     names::Names,
     outbound::Pool,
+    peers::Peers,
     pressure::Marks,
     resume::{ResumeClaims, ResumeKeys},
     slab::Handle,
@@ -98,6 +99,7 @@ pub struct Sessions {
     encoder: Encoder,
     page: Option<PageUnderWay>,
     names: Names,
+    peers: Peers,
 }
 
 /// How far the bytes given were taken.
@@ -144,9 +146,10 @@ impl Outlet<'_> {
 }
 
 impl Sessions {
-    /// Session logic with these settings.
-    pub fn new(settings: Arc<SessionSettings>) -> Self {
-        Self { settings, encoder: Encoder::new(), page: None, names: Names::default() }
+    /// Session logic with these settings; it keeps keys of peers in `peer_keys_bytes` at most.
+    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
+        let (encoder, names) = (Encoder::new(), Names::default());
+        Self { settings, encoder, page: None, names, peers: Peers::new(peer_keys_bytes) }
     }
 
     /// New settings, for logins from now on.
@@ -411,15 +414,15 @@ impl Sessions {
             return;
         }
         connection.requests += 1;
-        let keys = &self.settings.keys;
-        let (peer, _) = keys.user(connection.realm, request.to.as_bytes());
-        let conversation = keys.direct(&connection.user, &peer);
+        let (keys, name) = (&self.settings.keys, request.to.as_bytes());
+        let peer = self.peers.find(keys, connection.realm, &connection.user, name);
+        outlet.metrics.peer_keys_kept.add(peer.was_kept.into());
         link::Send {
             connection: handle.to_u64(),
             user: connection.user,
             device: connection.device,
-            peer,
-            conversation,
+            peer: peer.key,
+            conversation: peer.conversation,
             channel,
             incarnation: connection.incarnation(),
             client_seq: request.client_seq,
@@ -435,10 +438,10 @@ impl Sessions {
             receipts: request.receipts,
             sender_name: self.names.user(connection),
             device_name: self.names.device(connection),
-            peer_name: request.to.as_bytes(),
+            peer_name: name,
             body: request.body,
         }
-        .put(outlet.uplinks.to(&conversation));
+        .put(outlet.uplinks.to(&peer.conversation));
     }
 
     fn refuse(
