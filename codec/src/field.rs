@@ -29,9 +29,11 @@ pub trait Field<'a>: Sized {
     #[inline]
     fn put_fixed(&self, _block: &mut [u8]) {}
 
-    /// Appends what stands behind it.
+    /// Writes what stands behind it to the front of `texts` and gives the rest.
     #[inline]
-    fn put_text(&self, _out: &mut Vec<u8>) {}
+    fn put_text<'o>(&self, texts: &'o mut [u8]) -> &'o mut [u8] {
+        texts
+    }
 
     /// Reads the field from its part of the fixed block, or off the front of the texts.
     ///
@@ -42,9 +44,10 @@ pub trait Field<'a>: Sized {
     /// Appends the field alone.
     fn put(&self, out: &mut Vec<u8>) {
         let at = out.len();
-        out.resize(at + Self::FIXED_BYTES, 0);
-        self.put_fixed(&mut out[at..]);
-        self.put_text(out);
+        out.resize(at + Self::FIXED_BYTES + self.text_bytes(), 0);
+        let (block, texts) = out[at..].split_at_mut(Self::FIXED_BYTES);
+        self.put_fixed(block);
+        self.put_text(texts);
     }
 
     /// Takes the field alone off the front of `rest`.
@@ -144,9 +147,12 @@ impl<'a> Field<'a> for &'a [u8] {
         size_of::<u32>() + self.len()
     }
     #[inline]
-    fn put_text(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.len() as u32).to_le_bytes());
-        out.extend_from_slice(self);
+    fn put_text<'o>(&self, texts: &'o mut [u8]) -> &'o mut [u8] {
+        let (length, texts) = texts.split_at_mut(size_of::<u32>());
+        length.copy_from_slice(&(self.len() as u32).to_le_bytes());
+        let (text, rest) = texts.split_at_mut(self.len());
+        text.copy_from_slice(self);
+        rest
     }
     #[inline]
     fn read(_block: &[u8], texts: &mut &'a [u8]) -> Result<Self, Cut> {

@@ -62,21 +62,21 @@ macro_rules! frames {
                 /// Appends this frame to `batch`.
                 pub fn put(&self, batch: &mut Vec<u8>) {
                     let () = Self::IN_ORDER;
-                    let mut head = [0; HEAD_BYTES + $name::FIXED_BYTES];
-                    let bytes = head.len() $(+ self.$field.text_bytes())*;
-                    let (length, rest) = head.split_at_mut(4);
-                    length.copy_from_slice(&((bytes - 4) as u32).to_le_bytes());
-                    rest[0] = $kind;
-                    let block = &mut rest[1..];
+                    let at = batch.len();
+                    let bytes = HEAD_BYTES + Self::FIXED_BYTES $(+ self.$field.text_bytes())*;
+                    batch.resize(at + bytes, 0);
+                    let (head, texts) = batch[at..].split_at_mut(HEAD_BYTES + Self::FIXED_BYTES);
+                    let (head, block) = head.split_at_mut(HEAD_BYTES);
+                    head[..4].copy_from_slice(&((bytes - 4) as u32).to_le_bytes());
+                    head[4] = $kind;
                     $(
                         let (field, block) = block.split_at_mut(<$type as Field>::FIXED_BYTES);
                         self.$field.put_fixed(field);
                     )*
-                    let _: &[u8] = block;
-                    batch.reserve(bytes);
-                    batch.extend_from_slice(&head);
-                    $(self.$field.put_text(batch);)*
+                    $(let texts = self.$field.put_text(texts);)*
+                    debug_assert!(block.is_empty() && texts.is_empty());
                 }
+                #[inline]
                 fn take(frame: &$($life)? [u8]) -> Result<Self, Cut> {
                     let (block, mut texts) = frame.split_at_checked(Self::FIXED_BYTES).ok_or(Cut)?;
                     $(
@@ -101,6 +101,7 @@ macro_rules! frames {
 
         impl<'a> $family<'a> {
             /// Takes the first frame off `batch`; `None` at its end.
+            #[inline]
             pub fn take(batch: &mut &'a [u8]) -> Result<Option<Self>, Damaged> {
                 if batch.is_empty() {
                     return Ok(None);

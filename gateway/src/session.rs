@@ -216,18 +216,29 @@ impl Sessions {
         frame: Frame<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
-        let message = match hawser_codec::message::decode(frame) {
-            Ok(message) => message,
-            Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => return Ok(()),
-            Err(malformed) => return Err(malformed.into()),
-        };
-        outlet.metrics.frames_in.at(FrameKind::of(&message)).add(1);
+        // Passed on by reference: a message is wide, and moved it would be copied each time.
+        match &hawser_codec::message::decode(frame) {
+            Ok(message) => self.on_message(connection, handle, frame.channel, message, outlet),
+            Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => Ok(()),
+            Err(malformed) => Err((*malformed).into()),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        channel: u16,
+        message: &Message<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        outlet.metrics.frames_in.at(FrameKind::of(message)).add(1);
         match (connection.state, message) {
             (State::Greeting, Message::Hello(hello)) => {
-                self.on_hello(connection, handle, &hello, outlet)
+                self.on_hello(connection, handle, hello, outlet)
             }
             (State::Open, Message::Request(request)) => {
-                self.on_request(connection, handle, frame.channel, &request, outlet);
+                self.on_request(connection, handle, channel, request, outlet);
                 Ok(())
             }
             (State::Open, Message::NotifyAcknowledge(acknowledge)) => {
@@ -241,18 +252,18 @@ impl Sessions {
                 Ok(())
             }
             (State::Open, Message::Sync(sync)) => {
-                self.on_sync(connection, handle, frame.channel, &sync, outlet);
+                self.on_sync(connection, handle, channel, sync, outlet);
                 Ok(())
             }
             (State::Open, Message::Receipt(receipt)) => {
-                self.on_receipt(connection, &receipt, outlet);
+                self.on_receipt(connection, receipt, outlet);
                 Ok(())
             }
             (State::Open, Message::Ping(beat)) => {
                 self.expect_within(connection, beat.next_ms);
                 let next_ms = u32::from(self.heartbeat_s(connection.class)) * 1000;
                 let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.pong(queue, frame.channel, 0, &Beat { next_ms });
+                self.encoder.pong(queue, channel, 0, &Beat { next_ms });
                 Ok(())
             }
             (State::Open, Message::Pong(beat)) => {
@@ -264,7 +275,7 @@ impl Sessions {
                     code: code::UNEXPECTED_FRAME,
                     text: format!(
                         "{} is not allowed {}",
-                        FrameKind::of(&other).label(),
+                        FrameKind::of(other).label(),
                         match connection.state {
                             State::Opening | State::Greeting => "before hello",
                             State::LoggingIn => "before the welcome",

@@ -88,23 +88,23 @@ macro_rules! records {
                 /// Appends the framed record and says how many bytes it takes.
                 pub fn put(&self, shard: u8, position: u64, out: &mut Vec<u8>) -> usize {
                     let () = Self::IN_ORDER;
-                    let mut head = [0; HEADER_BYTES + 1 + $name::FIXED_BYTES];
-                    let bytes = head.len() $(+ self.$field.text_bytes())*;
-                    let (header, rest) = head.split_at_mut(HEADER_BYTES);
-                    header[..4].copy_from_slice(&((bytes - HEADER_BYTES) as u32).to_le_bytes());
-                    header[4] = $kind;
-                    header[5] = shard;
-                    header[8..].copy_from_slice(&position.to_le_bytes());
-                    rest[0] = VERSION;
-                    let block = &mut rest[1..];
+                    let at = out.len();
+                    let block_end = HEADER_BYTES + 1 + Self::FIXED_BYTES;
+                    let bytes = block_end $(+ self.$field.text_bytes())*;
+                    out.resize(at + bytes, 0);
+                    let (head, texts) = out[at..].split_at_mut(block_end);
+                    let (head, block) = head.split_at_mut(HEADER_BYTES + 1);
+                    head[..4].copy_from_slice(&((bytes - HEADER_BYTES) as u32).to_le_bytes());
+                    head[4] = $kind;
+                    head[5] = shard;
+                    head[8..HEADER_BYTES].copy_from_slice(&position.to_le_bytes());
+                    head[HEADER_BYTES] = VERSION;
                     $(
                         let (field, block) = block.split_at_mut(<$type as Field>::FIXED_BYTES);
                         self.$field.put_fixed(field);
                     )*
-                    let _: &[u8] = block;
-                    out.reserve(bytes);
-                    out.extend_from_slice(&head);
-                    $(self.$field.put_text(out);)*
+                    $(let texts = self.$field.put_text(texts);)*
+                    debug_assert!(block.is_empty() && texts.is_empty());
                     bytes
                 }
 
