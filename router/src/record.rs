@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `position` is the shard's own dense counter, from 1. The payload opens with its version byte
-//! and holds the fields as in [`hawser_codec::field`]. Fields added later stand at the end in a text, and are skipped by those who do not know them.
+//! and holds the fields as in [`hawser_codec::field`]. Fields added later stand at the end, in a text,
+//! and are skipped by those who do not know them.
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
