@@ -60,6 +60,7 @@ macro_rules! frames {
                     assert!(texts_stand_last(&[$(<$type as Field>::FIXED_BYTES),*]));
 
                 /// Appends this frame to `batch`.
+                #[inline]
                 pub fn put(&self, batch: &mut Vec<u8>) {
                     let () = Self::IN_ORDER;
                     let at = batch.len();

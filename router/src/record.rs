@@ -87,6 +87,7 @@ macro_rules! records {
                     assert!(texts_stand_last(&[$(<$type as Field>::FIXED_BYTES),*]));
 
                 /// Appends the framed record and says how many bytes it takes.
+                #[inline]
                 pub fn put(&self, shard: u8, position: u64, out: &mut Vec<u8>) -> usize {
                     let () = Self::IN_ORDER;
                     let at = out.len();
