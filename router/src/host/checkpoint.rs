@@ -8,10 +8,9 @@
 use super::Host;
 use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, Place, User};
-use crate::record::{Field, Unreadable};
 use crate::shard::Shard;
 use crate::store::log::Location;
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written.
 const VERSION: u8 = 1;
@@ -20,8 +19,8 @@ const VERSION: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionDamaged;
 
-impl From<Unreadable> for SectionDamaged {
-    fn from(_: Unreadable) -> SectionDamaged {
+impl From<Cut> for SectionDamaged {
+    fn from(_: Cut) -> SectionDamaged {
         SectionDamaged
     }
 }
