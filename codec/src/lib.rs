@@ -8,6 +8,7 @@
 //! plainer frames of [`link`] travel.
 
 pub mod code;
+pub mod field;
 pub mod frame;
 mod generated;
 pub mod link;

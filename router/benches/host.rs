@@ -110,6 +110,7 @@ fn run(pairs: usize) {
             epoch: 0,
             cursor_plus_one: 0,
             rewind: false,
+            incarnation: 1,
             announce: false,
             user_name: person.name.as_bytes(),
             device_name: b"phone",

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use hawser_codec::link::{Connection, Key};
 
 /// Devices one user may have. A person has a handful; the bound keeps delivery to one user short.
+/// One more takes the place of the off-line one that has not been used for longest.
 pub(crate) const DEVICES_PER_USER_MAX: usize = 64;
 
 /// How entries reach a device.
@@ -29,8 +30,11 @@ pub(crate) enum Mode {
 pub(crate) struct Device {
     pub key: Key,
     pub cursor: u64,
+    /// While it is on-line. While it is off-line: see [`Device::unused_since`].
     pub connection: Connection,
     pub worker: u16,
+    /// Of the incarnation logged in: enough to tell a client that came back from another one.
+    pub tag: u16,
     pub mode: Mode,
     /// The cursor moved and is not in the log yet.
     pub dirty: bool,
@@ -44,13 +48,27 @@ impl Device {
         cursor: 0,
         connection: 0,
         worker: 0,
+        tag: 0,
         mode: Mode::Vacant,
         dirty: false,
         timed: false,
     };
 
-    pub fn new(key: Key, cursor: u64) -> Device {
-        Device { key, cursor, mode: Mode::Offline, ..Device::VACANT }
+    /// A device that is off-line, last heard of at this position of its shard.
+    pub fn new(key: Key, cursor: u64, position: u64) -> Device {
+        Device { key, cursor, mode: Mode::Offline, connection: position, ..Device::VACANT }
+    }
+
+    /// Takes it off-line at this position of its shard.
+    pub fn leave(&mut self, position: u64) {
+        self.mode = Mode::Offline;
+        self.connection = position;
+    }
+
+    /// Where its shard stood when an off-line device was last heard of: a clock that needs no room
+    /// and goes on over restarts. `None`: it is on-line.
+    pub fn unused_since(&self) -> Option<u64> {
+        (self.mode == Mode::Offline).then_some(self.connection)
     }
 
     pub fn is_online(&self) -> bool {
@@ -127,6 +145,46 @@ impl User {
         let devices = &mut self.more().devices;
         devices.push(device);
         devices.len()
+    }
+
+    /// Slot of the off-line device that has not been heard of for longest.
+    pub fn longest_unused(&self) -> Option<usize> {
+        let unused = self.devices().enumerate();
+        unused
+            .filter_map(|(slot, device)| Some((device.unused_since()?, slot)))
+            .min()
+            .map(|(_, s)| s)
+    }
+
+    /// Puts a device in the place of another and says which that was. Timers and lists name slots:
+    /// what they hold for the one goes on for the other, and means nothing to it.
+    pub fn replace_device(&mut self, slot: usize, device: Device) -> Key {
+        let place = self.device(slot);
+        let retired = place.key;
+        *place = Device { dirty: place.dirty, timed: place.timed, ..device };
+        retired
+    }
+
+    /// Forgets a device. Slots move: only before anything names them.
+    pub fn remove_device(&mut self, key: &Key) {
+        match self.find_device(key) {
+            None => {}
+            Some(0) => {
+                let rest = self.more.as_mut().map(|more| &mut more.devices);
+                let next = rest.filter(|rest| !rest.is_empty()).map(|rest| rest.remove(0));
+                self.first = next.unwrap_or(Device::VACANT);
+            }
+            Some(slot) => {
+                self.more().devices.remove(slot - 1);
+            }
+        }
+    }
+
+    /// All devices, those unused for longest first, those on-line last.
+    pub fn devices_by_use(&self) -> Vec<&Device> {
+        let mut devices: Vec<&Device> = self.devices().collect();
+        devices.sort_by_key(|device| device.unused_since().unwrap_or(u64::MAX));
+        devices
     }
 }
 

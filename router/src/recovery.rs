@@ -286,12 +286,17 @@ impl Recovery {
             }
             record::Cursor::KIND => {
                 let record::Cursor { user, device, cursor } = record::Cursor::take(framed.payload)?;
-                set_cursor(shard, &user, &device, cursor);
+                set_cursor(shard, &user, &device, cursor, framed.position);
             }
             record::Device::KIND => {
                 let record::Device { user, device, cursor, .. } =
                     record::Device::take(framed.payload)?;
-                set_cursor(shard, &user, &device, cursor);
+                set_cursor(shard, &user, &device, cursor, framed.position);
+            }
+            record::Retired::KIND => {
+                let record::Retired { user, device } = record::Retired::take(framed.payload)?;
+                let index = shard.users.find_or_insert(&user);
+                shard.users.all[index].remove_device(&device);
             }
             record::User::KIND => {
                 let user = record::User::take(framed.payload)?;
@@ -465,13 +470,17 @@ fn add_index(shard: &mut Shard, user: &Key, level: u8, number: u64, site: Site) 
     next || mailbox.levels.get(level + 1).is_some_and(|above| number < above.count)
 }
 
-fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64) {
+fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64, position: u64) {
     let index = shard.users.find_or_insert(user);
     let user = &mut shard.users.all[index];
     match user.find_device(device) {
-        Some(slot) => user.device(slot).cursor = cursor,
+        Some(slot) => {
+            let device = user.device(slot);
+            device.cursor = cursor;
+            device.leave(position);
+        }
         None => {
-            user.add_device(Device::new(*device, cursor));
+            user.add_device(Device::new(*device, cursor, position));
         }
     }
 }

@@ -75,11 +75,19 @@ pub const KEEPALIVE_S: u32 = 300;
 pub const ANSWERS_MAX: usize = 128;
 
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
-/// kernel's backlog waits; slow or silent ones leave by the handshake time-out. Shared out among
-/// the workers, but for a least number each.
+/// kernel's backlog waits. Then those silent for [`SILENT_TICKS`] give up their places, the oldest
+/// first; slow ones leave by the handshake time-out. Shared out among the workers, but for a least
+/// number each.
 pub const GREETINGS_MAX: u32 = 4096;
 /// Least number of unfinished logins a worker takes.
 pub const GREETINGS_MIN: u32 = 64;
+
+/// Ticks a connection may send nothing while others wait for its place: 1 s. A client speaks as soon
+/// as it is connected; in a second even a lost first packet has been sent again.
+pub const SILENT_TICKS: Tick = 4;
+/// Silent connections looked at in a turn; more than the accepts that complete in one.
+pub const SHED_PER_TURN: usize = 64;
+const _: () = assert!(GREETINGS_MIN > super::ACCEPTS_IN_FLIGHT);
 
 /// Least time from the start of one lane write to the start of the next, unless bytes enough wait,
 /// microseconds. A write costs about as much CPU as ten messages.

@@ -10,10 +10,10 @@ use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, User};
 use crate::mailbox::{Level, Place};
 use crate::recent::Spot;
-use crate::record::{Field, Site, Unreadable};
+use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written, and the only one read. (1 knew of no blocks.)
 const VERSION: u8 = 2;
@@ -22,8 +22,8 @@ const VERSION: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionDamaged;
 
-impl From<Unreadable> for SectionDamaged {
-    fn from(_: Unreadable) -> SectionDamaged {
+impl From<Cut> for SectionDamaged {
+    fn from(_: Cut) -> SectionDamaged {
         SectionDamaged
     }
 }
@@ -77,7 +77,8 @@ fn encode_user(user: &User, out: &mut Vec<u8>) {
     user.epoch.put(out);
     user.head.put(out);
     (user.device_count() as u16).put(out);
-    for device in user.devices() {
+    // In this order: a restored device has no other sign of how long it has not been used.
+    for device in user.devices_by_use() {
         device.key.put(out);
         device.cursor.put(out);
     }
@@ -162,7 +163,7 @@ fn restore_user(shard: &mut Shard, rest: &mut &[u8]) -> Result<(), SectionDamage
     user.epoch = u32::take(rest)?;
     user.head = u64::take(rest)?;
     for _ in 0..u16::take(rest)? {
-        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?));
+        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?, 0));
     }
     if u8::take(rest)? == 0 {
         return Ok(());
