@@ -91,7 +91,7 @@ impl Peers {
     }
 }
 
-/// Which set. Whoever makes names collide only makes his own chats miss.
+/// Which set. Names made to collide only make chats miss.
 fn spread(user: &Key, name: &[u8]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = name.as_chunks::<8>();

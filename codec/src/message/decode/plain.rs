@@ -32,7 +32,7 @@ impl<'a> Table<'a> {
         let vtable = at.checked_sub(length_at(body, at)?)?;
         let rest = body.get(vtable..)?;
         let bytes = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
-        let is_aligned = vtable % 2 == 0 && bytes % 2 == 0;
+        let is_aligned = vtable.is_multiple_of(2) && bytes.is_multiple_of(2);
         is_aligned.then_some(Self { body, at, vtable: rest.get(..bytes)? })
     }
 
@@ -51,7 +51,7 @@ impl<'a> Table<'a> {
     fn fixed<const BYTES: usize>(&self, field: VOffsetT, align: usize) -> Option<[u8; BYTES]> {
         match self.place(field) {
             0 => Some([0; BYTES]),
-            place if place % align == 0 => self.body.get(place..)?.first_chunk().copied(),
+            place if place.is_multiple_of(align) => self.body.get(place..)?.first_chunk().copied(),
             _ => None,
         }
     }
@@ -89,7 +89,7 @@ impl<'a> Table<'a> {
 /// An aligned offset or length.
 #[inline]
 fn length_at(body: &[u8], at: usize) -> Option<usize> {
-    if at % OFFSET_BYTES != 0 {
+    if !at.is_multiple_of(OFFSET_BYTES) {
         return None;
     }
     body.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes) as usize)
