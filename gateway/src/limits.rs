@@ -110,6 +110,8 @@ pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
 pub const SPARE_BUFFERS_BYTES_MAX: u64 = MIB;
 /// A buffer that grew beyond this is not kept for reuse.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Keys of peers kept by one worker, bytes, at most: some 4,000 chats that go on at the same time.
+pub const PEER_KEYS_BYTES_MAX: u64 = 512 * KIB;
 /// Heads of the timing wheel of one worker; its links are part of each connection's budget.
 pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
 /// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
@@ -142,7 +144,7 @@ const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
 const _: () = assert!(
-    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + WORKER_FIXED_BYTES
+    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + PEER_KEYS_BYTES_MAX + WORKER_FIXED_BYTES
         <= POOL_BYTES_PER_TABLE_MAX
 );
 const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
@@ -156,7 +158,8 @@ const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 
 #[must_use]
 pub fn receive_buffers_per_table(workers: u32, tables: u32) -> u16 {
     assert!((1..=TABLES_MAX / workers).contains(&tables), "validated by the configuration");
-    let rest = pool_share(workers) - WORKER_FIXED_BYTES - spare_bytes_per_worker(workers);
+    let others = spare_bytes_per_worker(workers) + peer_keys_bytes_per_worker(workers);
+    let rest = pool_share(workers) - WORKER_FIXED_BYTES - others;
     let bytes = (rest / u64::from(tables)).min(RECEIVE_POOL_BYTES_MAX);
     let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
     // Largest power of two not above; the const assertions keep it within u16.
@@ -176,6 +179,15 @@ fn pool_share(workers: u32) -> u64 {
 #[must_use]
 pub fn spare_bytes_per_worker(workers: u32) -> u64 {
     (pool_share(workers) / 4).min(SPARE_BUFFERS_BYTES_MAX)
+}
+
+/// Bytes of the keys of peers that each worker keeps.
+///
+/// # Panics
+/// When there are no workers, or more than [`TABLES_MAX`].
+#[must_use]
+pub fn peer_keys_bytes_per_worker(workers: u32) -> u64 {
+    (pool_share(workers) / 16).min(PEER_KEYS_BYTES_MAX)
 }
 
 /// Bytes that may wait on each worker for clients that do not read or have not finished a frame.
@@ -233,6 +245,7 @@ impl MemoryBudget {
                 user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
                 user("receive buffers", rings * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
                 user("buffers for sends", threads, spare_bytes_per_worker(workers)),
+                user("keys of peers", threads, peer_keys_bytes_per_worker(workers)),
                 user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
                 user("shared pools", 1, POOL_BYTES_SHARED),
                 kernel("sockets", connections, KERNEL_SOCKET_BYTES),
@@ -346,7 +359,7 @@ mod tests {
     #[test]
     fn budget_prints_every_item_and_the_sum() {
         let text = MemoryBudget::for_config(2, 1, 39_800).to_string();
-        assert_eq!(text.lines().count(), 1 + 9 + 2, "{text}");
+        assert_eq!(text.lines().count(), 1 + 10 + 2, "{text}");
         assert!(text.contains("sockets") && text.contains("in all"), "{text}");
     }
 }

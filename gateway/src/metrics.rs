@@ -303,6 +303,8 @@ pub struct WorkerMetrics {
     pub refused: Refusals,
     /// Connections closed for a missed heartbeat.
     pub heartbeats_expired: Cell,
+    /// Requests whose peer's keys were kept from an earlier one; the others were hashed.
+    pub peer_keys_kept: Cell,
     /// Receives that found no buffer.
     pub starved: Cell,
     /// Completions of a connection that is gone.

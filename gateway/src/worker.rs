@@ -173,7 +173,7 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             edition: 0,
-            sessions: Sessions::new(sessions),
+            sessions: Sessions::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
             settings,

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `position` is the shard's own dense counter, from 1. The payload opens with its version byte
-//! and holds the fields in order of declaration, little-endian; texts and bodies are `u32` length
-//! and bytes. Fields added later stand at the end and are skipped by those who do not know them.
+//! and holds the fields as in [`hawser_codec::field`]. Fields added later stand at the end, in a text,
+//! and are skipped by those who do not know them.
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 mod block;
@@ -14,7 +14,7 @@ mod block;
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
 
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
 use std::fmt::Write as _;
 
 /// Bytes of the frame before the payload.
@@ -39,6 +39,12 @@ const VERSION: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
+impl From<Cut> for Unreadable {
+    fn from(_: Cut) -> Self {
+        Self
+    }
+}
+
 /// A record as framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framed<'a> {
@@ -55,65 +61,12 @@ pub struct Framed<'a> {
 impl<'a> Framed<'a> {
     /// The record at the front of `bytes` and how many bytes it takes.
     pub fn take(bytes: &'a [u8]) -> Result<(Framed<'a>, usize), Unreadable> {
-        let mut rest = bytes;
-        let length = u32::take(&mut rest)? as usize;
-        let kind = u8::take(&mut rest)?;
-        let shard = u8::take(&mut rest)?;
-        u16::take(&mut rest)?;
-        let position = u64::take(&mut rest)?;
+        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Unreadable)?;
+        let [l0, l1, l2, l3, kind, shard, _, _, position @ ..] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let position = u64::from_le_bytes(position);
         let payload = rest.get(..length).ok_or(Unreadable)?;
         Ok((Framed { kind, shard, position, payload }, HEADER_BYTES + length))
-    }
-}
-
-pub(crate) trait Field<'a>: Sized {
-    fn put(&self, out: &mut Vec<u8>);
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable>;
-}
-
-macro_rules! number_field {
-    ($($t:ty),*) => {$(
-        impl Field<'_> for $t {
-            #[inline]
-            fn put(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-            #[inline]
-            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-                let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
-                *rest = tail;
-                Ok(Self::from_le_bytes(*head))
-            }
-        }
-    )*};
-}
-number_field!(u8, u16, u32, u64);
-
-impl Field<'_> for Key {
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self);
-    }
-    #[inline]
-    fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-        let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
-        *rest = tail;
-        Ok(*head)
-    }
-}
-
-impl<'a> Field<'a> for &'a [u8] {
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>) {
-        (self.len() as u32).put(out);
-        out.extend_from_slice(self);
-    }
-    #[inline]
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable> {
-        let length = u32::take(rest)? as usize;
-        let (head, tail) = rest.split_at_checked(length).ok_or(Unreadable)?;
-        *rest = tail;
-        Ok(head)
     }
 }
 
@@ -136,25 +89,45 @@ macro_rules! records {
                 /// Kind byte of the frame.
                 pub const KIND: u8 = $kind;
 
+                const FIXED_BYTES: usize = 0 $(+ <$type as Field>::FIXED_BYTES)*;
+                const IN_ORDER: () =
+                    assert!(texts_stand_last(&[$(<$type as Field>::FIXED_BYTES),*]));
+
                 /// Appends the framed record and says how many bytes it takes.
+                #[inline]
                 pub fn put(&self, shard: u8, position: u64, out: &mut Vec<u8>) -> usize {
+                    let () = Self::IN_ORDER;
                     let at = out.len();
-                    out.extend_from_slice(&[0, 0, 0, 0, $kind, shard, 0, 0]);
-                    out.extend_from_slice(&position.to_le_bytes());
-                    out.push(VERSION);
-                    $(Field::put(&self.$field, out);)*
-                    let length = out.len() - at - HEADER_BYTES;
-                    out[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
-                    out.len() - at
+                    let block_end = HEADER_BYTES + 1 + Self::FIXED_BYTES;
+                    let bytes = block_end $(+ self.$field.text_bytes())*;
+                    out.resize(at + bytes, 0);
+                    let (head, texts) = out[at..].split_at_mut(block_end);
+                    let (head, block) = head.split_at_mut(HEADER_BYTES + 1);
+                    head[..4].copy_from_slice(&((bytes - HEADER_BYTES) as u32).to_le_bytes());
+                    head[4] = $kind;
+                    head[5] = shard;
+                    head[8..HEADER_BYTES].copy_from_slice(&position.to_le_bytes());
+                    head[HEADER_BYTES] = VERSION;
+                    $(
+                        let (field, block) = block.split_at_mut(<$type as Field>::FIXED_BYTES);
+                        self.$field.put_fixed(field);
+                    )*
+                    $(let texts = self.$field.put_text(texts);)*
+                    debug_assert!(block.is_empty() && texts.is_empty());
+                    bytes
                 }
 
                 /// Reads a payload.
                 pub fn take(payload: &$($life)? [u8]) -> Result<Self, Unreadable> {
-                    let mut rest = payload;
-                    if u8::take(&mut rest)? != VERSION {
-                        return Err(Unreadable);
-                    }
-                    Ok(Self { $($field: Field::take(&mut rest)?,)* })
+                    let rest = payload.strip_prefix(&[VERSION]).ok_or(Unreadable)?;
+                    let (block, mut texts) =
+                        rest.split_at_checked(Self::FIXED_BYTES).ok_or(Unreadable)?;
+                    $(
+                        let (field, block) = block.split_at(<$type as Field>::FIXED_BYTES);
+                        let $field = Field::read(field, &mut texts)?;
+                    )*
+                    let _: &[u8] = block;
+                    Ok(Self { $($field,)* })
                 }
             }
         )*
@@ -232,16 +205,18 @@ records! {
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
     }
+    /// A device gave its place to a new one of the same user: it is not known any more.
+    8 => Retired { user: Key, device: Key, }
     /// Copies of [`BLOCK_ENTRIES`] entries of one mailbox, so that they are read with one request:
     /// entries `32 * number + 1` to `32 * number + 32`. (6 was an index without copies.)
-    8 => Block<'a> {
+    9 => Block<'a> {
         user: Key,
         number: u64,
         /// See [`Item`].
         entries: &'a [u8],
     }
     /// Where blocks of a mailbox stand (level 0), or index records of the level below.
-    9 => Index<'a> {
+    10 => Index<'a> {
         user: Key,
         level: u8,
         number: u64,
@@ -251,9 +226,7 @@ records! {
     }
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
-    10 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
-    /// A device gave its place to a new one of the same user: it is not known any more.
-    11 => Retired { user: Key, device: Key, }
+    11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.

@@ -1,13 +1,14 @@
 //! What only the real ring can show: waits, teardown, bounds of its queues.
 
 use std::{
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 use hawser_ring::{
-    Completion, Event, Operation, Ring, RingSettings, SocketOptions, Token, Wait, uring::UringRing,
+    Completion, Event, Operation, Ring, RingSettings, SocketOptions, Token, Wait,
+    uring::{RingGroup, UringRing},
 };
 
 const OPTIONS: SocketOptions = SocketOptions {
@@ -207,4 +208,58 @@ fn a_table_larger_than_the_limit_is_refused_in_one_line() {
 
 fn turns_once(ring: &mut UringRing) {
     ring.turn(NO_WAIT, &mut Vec::new()).expect("a ring that works");
+}
+
+/// The group sleeps on its first ring alone; whatever happens on the others has to end that sleep.
+#[test]
+fn a_sleeping_group_is_woken_by_each_of_its_rings() {
+    const TABLES: u32 = 3;
+    const ROUNDS: usize = 2_000;
+    let settings = RingSettings { descriptors: 2, ..SETTINGS };
+    let mut group = RingGroup::new(settings, TABLES).expect("io_uring is required");
+    let address = "127.12.0.1:11105".parse().expect("a literal address");
+    let listener = group.listen(address, 8, OPTIONS).expect("the address is this test's own");
+    let mut streams = Vec::new();
+    let mut tables = std::collections::HashSet::new();
+    for slot in 0..TABLES {
+        group.accept(listener, token(Operation::Accept, slot));
+        streams.push(TcpStream::connect(address).expect("the backlog has room"));
+        let mut completions = Vec::new();
+        while completions.is_empty() {
+            group.turn(FOREVER, &mut completions).expect("rings that work");
+        }
+        let Event::Accepted(Ok((socket, _))) = completions.remove(0).event else { panic!() };
+        tables.insert(socket.0 / settings.descriptors);
+        group.receive(socket, token(Operation::Receive, slot));
+    }
+    assert_eq!(tables.len(), TABLES as usize, "each socket stands in another table");
+    let peers = std::thread::spawn(move || {
+        for round in 0..ROUNDS {
+            // Mostly those of the further rings: the first would hide that they wake nobody.
+            let at = if round % 100 == 0 { 0 } else { 1 + round % 2 };
+            streams[at].write_all(b"x").expect("an open socket");
+            if round % 5 == 0 {
+                // Long enough for the group to fall asleep.
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        streams
+    });
+    let mut heard = 0;
+    while heard < ROUNDS {
+        let mut completions = Vec::new();
+        group.turn(FOREVER, &mut completions).expect("rings that work");
+        for completion in completions {
+            let Event::Received(result) = completion.event else { continue };
+            if let Ok(Some(lease)) = result {
+                heard += group.bytes(&lease).len();
+                group.give_back(lease);
+            }
+            if !completion.more {
+                let socket = hawser_ring::Socket(completion.token.slot * settings.descriptors);
+                group.receive(socket, completion.token);
+            }
+        }
+    }
+    drop(peers.join().expect("the peers have written all"));
 }

@@ -10,10 +10,10 @@ use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, User};
 use crate::mailbox::{Level, Place};
 use crate::recent::Spot;
-use crate::record::{Field, Site, Unreadable};
+use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written, and the only one read. (1 knew of no blocks.)
 const VERSION: u8 = 2;
@@ -22,8 +22,8 @@ const VERSION: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionDamaged;
 
-impl From<Unreadable> for SectionDamaged {
-    fn from(_: Unreadable) -> SectionDamaged {
+impl From<Cut> for SectionDamaged {
+    fn from(_: Cut) -> SectionDamaged {
         SectionDamaged
     }
 }

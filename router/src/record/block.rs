@@ -2,11 +2,9 @@
 //!
 //! A block keeps of each entry what neither the block itself says nor recovery alone needs.
 
-use super::{
-    Block, Entry, Field, HEADER_BYTES, INDEX_FANOUT, INDEX_OVERLAP, Index, Unreadable, VERSION,
-};
+use super::{Block, Entry, HEADER_BYTES, INDEX_FANOUT, INDEX_OVERLAP, Index, Unreadable, VERSION};
 use crate::key::shard_of;
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key};
 
 /// Bytes of an entry's payload that a block leaves out: version, user, number and stream are
 /// those of the block, or of use to recovery alone.
@@ -186,7 +184,7 @@ impl Site {
         self.bytes.put(out);
     }
 
-    pub(crate) fn take(rest: &mut &[u8]) -> Result<Site, Unreadable> {
+    pub(crate) fn take(rest: &mut &[u8]) -> Result<Site, Cut> {
         Ok(Site { location: u64::take(rest)?, bytes: u32::take(rest)? })
     }
 }
