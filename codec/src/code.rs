@@ -28,7 +28,8 @@ codes! {
     VERSION_UNSUPPORTED = 103, "protocol version not supported";
     /// A frame kind this server does not know, without the optional flag. Fatal.
     UNKNOWN_KIND = 104, "unknown frame kind";
-    /// Nothing came within the heartbeat, or no hello within the handshake time. Fatal.
+    /// Nothing came within the heartbeat, or no hello within the handshake time; or the same
+    /// client (device and incarnation) logged in on another connection. Fatal.
     TIMEOUT = 105, "timed out";
     /// The token is wrong, forged or for somebody else. Fatal.
     UNAUTHENTICATED = 200, "not authenticated";
@@ -36,7 +37,7 @@ codes! {
     TOKEN_EXPIRED = 201, "token expired";
     /// The session was ended by the server or its owner. Fatal.
     KICKED = 202, "session ended";
-    /// The same device logged in on another connection. Fatal.
+    /// The same device logged in on another connection with another incarnation. Fatal.
     REPLACED = 203, "replaced by another login of this device";
     /// A name is empty, too long or not UTF-8.
     BAD_NAME = 204, "name empty, too long or not UTF-8";

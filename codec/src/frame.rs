@@ -135,11 +135,32 @@ pub fn preface(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 /// Appends a frame to `out`.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, kind: u8, flags: u8, channel: u16, body: &[u8]) {
-    let [l0, l1, l2, l3] = (body.len() as u32).to_le_bytes();
-    let [c0, c1] = channel.to_le_bytes();
     out.reserve(HEADER_BYTES + body.len());
-    out.extend_from_slice(&[l0, l1, l2, l3, kind, flags, c0, c1]);
+    out.extend_from_slice(&header(kind, flags, channel, body.len()));
     out.extend_from_slice(body);
+}
+
+/// Appends a frame with a body of `body_bytes` zeros and gives the body, to be filled in.
+#[inline]
+pub(crate) fn open(
+    out: &mut Vec<u8>,
+    kind: u8,
+    flags: u8,
+    channel: u16,
+    body_bytes: usize,
+) -> &mut [u8] {
+    let body_at = out.len() + HEADER_BYTES;
+    out.reserve(HEADER_BYTES + body_bytes);
+    out.extend_from_slice(&header(kind, flags, channel, body_bytes));
+    out.resize(body_at + body_bytes, 0);
+    &mut out[body_at..]
+}
+
+#[inline]
+fn header(kind: u8, flags: u8, channel: u16, body_bytes: usize) -> [u8; HEADER_BYTES] {
+    let [l0, l1, l2, l3] = (body_bytes as u32).to_le_bytes();
+    let [c0, c1] = channel.to_le_bytes();
+    [l0, l1, l2, l3, kind, flags, c0, c1]
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //! Native protocol, bytes up: [`frame::preface`], then [`frame::step`] cuts the stream into frames,
 //! [`message::decode`] verifies a body once and gives a view that borrows from it. Bytes down:
 //! [`message::Encoder`] appends whole frames to the caller's buffer. Between our own tiers the
-//! plainer frames of [`link`] travel.
+//! plainer frames of [`link`] travel; their fields, and those of log records, are [`field`].
 
 pub mod code;
+pub mod field;
 pub mod frame;
 mod generated;
 pub mod link;

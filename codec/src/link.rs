@@ -5,7 +5,7 @@
 //! processes. A *batch* is a run of frames without padding:
 //!
 //! ```text
-//! | length u32 | kind u8 | fields in order of declaration, little-endian |
+//! | length u32 | kind u8 | fields as in [`crate::field`] |
 //! ```
 //!
 //! Fields that recur: `connection` (who asked or shall hear), `user`, `device`, `peer`,
@@ -14,75 +14,30 @@
 //! `time_ms` (wall time the conversation shard gave), `content`, `receipts` (passed through),
 //! `code` (of the native protocol), `retry_after_ms`, `channel` (native channel of the question).
 //!
-//! `length` counts what follows it. Texts and bodies are `u32` length and bytes. The peer is our
-//! own code, yet a damaged batch gives [`Damaged`], never a panic.
+//! `length` counts what follows it. The peer is our own code, yet a damaged batch gives [`Damaged`], never a panic.
 
 #[cfg(test)]
 mod tests;
+
+use crate::field::{Cut, Field, texts_stand_last};
+
+pub use crate::field::Key;
 
 /// A batch that does not parse: a fault of our own tier, not of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
-/// 128-bit key of a user, device or conversation (keyed hash of its realm and name).
-pub type Key = [u8; 16];
+impl From<Cut> for Damaged {
+    fn from(_: Cut) -> Self {
+        Self
+    }
+}
 
 /// A connection as its worker names it: slot in the low 32 bits, generation above.
 pub type Connection = u64;
 
-trait Field<'a>: Sized {
-    fn put(&self, out: &mut Vec<u8>);
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Damaged>;
-}
-
-macro_rules! number_field {
-    ($($t:ty),*) => {$(
-        impl Field<'_> for $t {
-            fn put(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-            fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
-                let (head, tail) = rest.split_first_chunk().ok_or(Damaged)?;
-                *rest = tail;
-                Ok(Self::from_le_bytes(*head))
-            }
-        }
-    )*};
-}
-number_field!(u8, u16, u32, u64);
-
-impl Field<'_> for Key {
-    fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self);
-    }
-    fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
-        let (head, tail) = rest.split_first_chunk().ok_or(Damaged)?;
-        *rest = tail;
-        Ok(*head)
-    }
-}
-
-impl Field<'_> for bool {
-    fn put(&self, out: &mut Vec<u8>) {
-        out.push(u8::from(*self));
-    }
-    fn take(rest: &mut &[u8]) -> Result<Self, Damaged> {
-        Ok(u8::take(rest)? != 0)
-    }
-}
-
-impl<'a> Field<'a> for &'a [u8] {
-    fn put(&self, out: &mut Vec<u8>) {
-        (self.len() as u32).put(out);
-        out.extend_from_slice(self);
-    }
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Damaged> {
-        let length = u32::take(rest)? as usize;
-        let (head, tail) = rest.split_at_checked(length).ok_or(Damaged)?;
-        *rest = tail;
-        Ok(head)
-    }
-}
+/// Bytes before the fields: length and kind.
+const HEAD_BYTES: usize = 5;
 
 macro_rules! frames {
     (
@@ -100,17 +55,37 @@ macro_rules! frames {
                 $($(#[$field_doc])* pub $field: $type,)*
             }
             impl $(<$life>)? $name $(<$life>)? {
+                const FIXED_BYTES: usize = 0 $(+ <$type as Field>::FIXED_BYTES)*;
+                const IN_ORDER: () =
+                    assert!(texts_stand_last(&[$(<$type as Field>::FIXED_BYTES),*]));
+
                 /// Appends this frame to `batch`.
+                #[inline]
                 pub fn put(&self, batch: &mut Vec<u8>) {
+                    let () = Self::IN_ORDER;
                     let at = batch.len();
-                    batch.extend_from_slice(&[0; 4]);
-                    batch.push($kind);
-                    $(Field::put(&self.$field, batch);)*
-                    let length = (batch.len() - at - 4) as u32;
-                    batch[at..at + 4].copy_from_slice(&length.to_le_bytes());
+                    let bytes = HEAD_BYTES + Self::FIXED_BYTES $(+ self.$field.text_bytes())*;
+                    batch.resize(at + bytes, 0);
+                    let (head, texts) = batch[at..].split_at_mut(HEAD_BYTES + Self::FIXED_BYTES);
+                    let (head, block) = head.split_at_mut(HEAD_BYTES);
+                    head[..4].copy_from_slice(&((bytes - 4) as u32).to_le_bytes());
+                    head[4] = $kind;
+                    $(
+                        let (field, block) = block.split_at_mut(<$type as Field>::FIXED_BYTES);
+                        self.$field.put_fixed(field);
+                    )*
+                    $(let texts = self.$field.put_text(texts);)*
+                    debug_assert!(block.is_empty() && texts.is_empty());
                 }
-                fn take(rest: &mut &$($life)? [u8]) -> Result<Self, Damaged> {
-                    Ok(Self { $($field: Field::take(rest)?,)* })
+                #[inline]
+                fn take(frame: &$($life)? [u8]) -> Result<Self, Cut> {
+                    let (block, mut texts) = frame.split_at_checked(Self::FIXED_BYTES).ok_or(Cut)?;
+                    $(
+                        let (field, block) = block.split_at(<$type as Field>::FIXED_BYTES);
+                        let $field = Field::read(field, &mut texts)?;
+                    )*
+                    let _: &[u8] = block;
+                    Ok(Self { $($field,)* })
                 }
                 #[cfg(test)]
                 fn drawn(draw: &mut tests::Draw<$($life)?>) -> Self {
@@ -127,15 +102,18 @@ macro_rules! frames {
 
         impl<'a> $family<'a> {
             /// Takes the first frame off `batch`; `None` at its end.
+            #[inline]
             pub fn take(batch: &mut &'a [u8]) -> Result<Option<Self>, Damaged> {
                 if batch.is_empty() {
                     return Ok(None);
                 }
-                let length = u32::take(batch)? as usize;
-                let (mut frame, tail) = batch.split_at_checked(length).ok_or(Damaged)?;
-                *batch = tail;
-                match u8::take(&mut frame)? {
-                    $($kind => Ok(Some(Self::$name($name::take(&mut frame)?))),)*
+                let (length, rest) = batch.split_first_chunk().ok_or(Damaged)?;
+                let length = u32::from_le_bytes(*length) as usize;
+                let (frame, rest) = rest.split_at_checked(length).ok_or(Damaged)?;
+                let (kind, frame) = frame.split_first().ok_or(Damaged)?;
+                *batch = rest;
+                match kind {
+                    $($kind => Ok(Some(Self::$name($name::take(frame)?))),)*
                     _ => Err(Damaged),
                 }
             }
@@ -174,6 +152,9 @@ frames! {
         realm: u32,
         /// Session epoch of a resume token, 0 without one. Lower than the stored one: refused.
         epoch: u32,
+        /// Incarnation of the client's outbox: a login of the same one takes over, it is not
+        /// another client under the device's name.
+        incarnation: u64,
         /// The client's own cursor plus one; 0 if it named none.
         cursor_plus_one: u64,
         /// A lower cursor than the stored one is meant.

@@ -194,6 +194,11 @@ impl Connection {
         }
     }
 
+    /// Nothing has come from it yet.
+    pub fn is_silent(&self) -> bool {
+        self.state == State::Opening && self.partial == Queue::NONE
+    }
+
     /// Incarnation of the client's outbox.
     pub fn incarnation(&self) -> u64 {
         u64::from(self.incarnation[0]) << 32 | u64::from(self.incarnation[1])

@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod names;
 pub mod outbound;
+pub mod peers;
 pub mod pressure;
 pub mod resume;
 pub mod router_link;

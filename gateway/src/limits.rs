@@ -73,6 +73,10 @@ pub const OUTBOUND_ANSWER_BYTES: u32 = 16 * 1024;
 /// process, at most: the cost of a million clients of which one in fifteen does not read. Shared
 /// evenly by the workers; what a worker does near its share stands in [`crate::pressure`].
 pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
+/// Memory for the mailbox entries written last, bytes, shared evenly by the shard hosts: 110,000
+/// of 300 bytes, which is a block of 32 for each of 3,400 mailboxes in use. It fills with traffic,
+/// not with connections; what has left it is read from the log.
+pub const RECENT_BYTES_PER_PROCESS: usize = 32 * MIB as usize;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
@@ -107,6 +111,8 @@ pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
 pub const SPARE_BUFFERS_BYTES_MAX: u64 = MIB;
 /// A buffer that grew beyond this is not kept for reuse.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Keys of peers kept by one worker, bytes, at most: some 4,000 chats that go on at the same time.
+pub const PEER_KEYS_BYTES_MAX: u64 = 512 * KIB;
 /// Heads of the timing wheel of one worker; its links are part of each connection's budget.
 pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
 /// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
@@ -116,7 +122,7 @@ pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 pub const POOL_BYTES_PER_TABLE_MAX: u64 = 4 * MIB;
 /// Fixed pools of the process, workers included, at most.
 pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
-/// Of these: log buffers, the admin thread, key tables, allocator's own.
+/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), allocator's own.
 pub const POOL_BYTES_SHARED: u64 = 16 * MIB;
 
 /// User memory of an idle connection, session and directory entry included: the bound a test
@@ -139,7 +145,7 @@ const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
 const _: () = assert!(
-    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + WORKER_FIXED_BYTES
+    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + PEER_KEYS_BYTES_MAX + WORKER_FIXED_BYTES
         <= POOL_BYTES_PER_TABLE_MAX
 );
 const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
@@ -153,7 +159,8 @@ const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 
 #[must_use]
 pub fn receive_buffers_per_table(workers: u32, tables: u32) -> u16 {
     assert!((1..=TABLES_MAX / workers).contains(&tables), "validated by the configuration");
-    let rest = pool_share(workers) - WORKER_FIXED_BYTES - spare_bytes_per_worker(workers);
+    let others = spare_bytes_per_worker(workers) + peer_keys_bytes_per_worker(workers);
+    let rest = pool_share(workers) - WORKER_FIXED_BYTES - others;
     let bytes = (rest / u64::from(tables)).min(RECEIVE_POOL_BYTES_MAX);
     let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
     // Largest power of two not above; the const assertions keep it within u16.
@@ -173,6 +180,15 @@ fn pool_share(workers: u32) -> u64 {
 #[must_use]
 pub fn spare_bytes_per_worker(workers: u32) -> u64 {
     (pool_share(workers) / 4).min(SPARE_BUFFERS_BYTES_MAX)
+}
+
+/// Bytes of the keys of peers that each worker keeps.
+///
+/// # Panics
+/// When there are no workers, or more than [`TABLES_MAX`].
+#[must_use]
+pub fn peer_keys_bytes_per_worker(workers: u32) -> u64 {
+    (pool_share(workers) / 16).min(PEER_KEYS_BYTES_MAX)
 }
 
 /// Bytes that may wait on each worker for clients that do not read or have not finished a frame.
@@ -230,6 +246,7 @@ impl MemoryBudget {
                 user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
                 user("receive buffers", rings * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
                 user("buffers for sends", threads, spare_bytes_per_worker(workers)),
+                user("keys of peers", threads, peer_keys_bytes_per_worker(workers)),
                 user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
                 user("shared pools", 1, POOL_BYTES_SHARED),
                 kernel("sockets", connections, KERNEL_SOCKET_BYTES),
@@ -343,7 +360,7 @@ mod tests {
     #[test]
     fn budget_prints_every_item_and_the_sum() {
         let text = MemoryBudget::for_config(2, 1, 39_800).to_string();
-        assert_eq!(text.lines().count(), 1 + 9 + 2, "{text}");
+        assert_eq!(text.lines().count(), 1 + 10 + 2, "{text}");
         assert!(text.contains("sockets") && text.contains("in all"), "{text}");
     }
 }

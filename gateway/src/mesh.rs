@@ -5,11 +5,8 @@
 //! whole turn, so the cost of a queue is per turn, not per message, and buffers change owner
 //! without being copied.
 //!
-//! A receiver that is about to sleep says so (`parked`), looks once more, and sleeps; a sender
-//! pushes, then looks whether the receiver is parked and only then rings its doorbell. Both sides
-//! put a full fence between their write and their read, so one of them sees the other.
-//!
-//! A receiver finds out who has pushed from a set of flags, one bit per sender, and a sender flushes
+//! A receiver that sleeps is woken through its ring; who wakes it and who need not stands in
+//! `doorbell`. A receiver finds out who has pushed from a set of flags, one bit per sender, and a sender flushes
 //! only where something waits: with fifty workers, looking at every queue in every turn cost a host
 //! more than the work in them.
 //!
@@ -17,16 +14,17 @@
 //! one; above a bound of bytes the sender takes no new work ([`MeshPort::is_behind`]) until it
 //! fits again.
 
+mod doorbell;
+
 use crossbeam::{queue::ArrayQueue, utils::CachePadded};
 use hawser_ring::{Ring, RingAddress};
 pub use hawser_router::hosting::Parcel;
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
-    },
+    sync::{Arc, OnceLock, atomic},
 };
+
+use doorbell::Doorbell;
 
 /// Batches one queue holds. A host that is a full turn of 2 ms behind meets fewer than 64.
 pub const QUEUE_PARCELS: usize = 64;
@@ -49,17 +47,13 @@ impl Outgoing {
 
 /// What all ports share.
 struct Board {
-    parked: Box<[CachePadded<AtomicBool>]>,
-    /// Per receiver: senders that have pushed since it last looked.
-    pushed: Box<[CachePadded<SenderSet>]>,
+    /// Per receiver, written by many.
+    doorbells: Box<[CachePadded<Doorbell<SENDER_WORDS>>]>,
     addresses: Box<[OnceLock<RingAddress>]>,
 }
 
-/// A set of workers, written by many.
-type SenderSet = [AtomicU64; WORKERS_MAX / 64];
-
-/// Workers a mesh can have ([`crate::limits::WORKERS_MAX`]).
-const WORKERS_MAX: usize = crate::limits::WORKERS_MAX as usize;
+/// Words of a set of workers, of which a mesh can have [`crate::limits::WORKERS_MAX`].
+const SENDER_WORDS: usize = crate::limits::WORKERS_MAX as usize / 64;
 
 /// One worker's end of the mesh.
 pub struct MeshPort {
@@ -72,14 +66,13 @@ pub struct MeshPort {
     behind: usize,
     incoming: Vec<Option<Arc<ArrayQueue<Parcel>>>>,
     /// Senders whose queue was not emptied for the limit of a turn.
-    unread: [u64; WORKERS_MAX / 64],
+    unread: [u64; SENDER_WORDS],
 }
 
 /// The ends of a mesh between `workers` workers, of which the first `hosts` are shard hosts.
 pub fn mesh(workers: usize, hosts: usize) -> Vec<MeshPort> {
     let board = Arc::new(Board {
-        parked: (0..workers).map(|_| CachePadded::new(AtomicBool::new(false))).collect(),
-        pushed: (0..workers).map(|_| CachePadded::default()).collect(),
+        doorbells: (0..workers).map(|_| CachePadded::new(Doorbell::new())).collect(),
         addresses: (0..workers).map(|_| OnceLock::new()).collect(),
     });
     let mut ports: Vec<MeshPort> = (0..workers)
@@ -90,7 +83,7 @@ pub fn mesh(workers: usize, hosts: usize) -> Vec<MeshPort> {
             unflushed: Vec::new(),
             behind: 0,
             incoming: (0..workers).map(|_| None).collect(),
-            unread: [0; WORKERS_MAX / 64],
+            unread: [0; SENDER_WORDS],
         })
         .collect();
     for from in 0..workers {
@@ -144,10 +137,7 @@ impl MeshPort {
                 outgoing.waiting_bytes -= bytes;
             }
             *behind -= usize::from(was_behind && !outgoing.is_behind());
-            // The flag after the push: whoever sees it finds the parcel.
-            board.pushed[to][own / 64].fetch_or(1 << (own % 64), Ordering::Release);
-            fence(Ordering::SeqCst);
-            if board.parked[to].swap(false, Ordering::AcqRel)
+            if board.doorbells[to].announce(own)
                 && let Some(address) = board.addresses[to].get()
             {
                 ring.wake(*address);
@@ -159,13 +149,9 @@ impl MeshPort {
     /// Takes parcels of those who have pushed, sender by sender, until none is left or `limit`
     /// are taken.
     pub fn receive(&mut self, limit: usize, into: &mut Vec<(u16, Parcel)>) {
-        let pushed = &self.board.pushed[self.own];
+        let doorbell = &self.board.doorbells[self.own];
         for (word, unread) in self.unread.iter_mut().enumerate() {
-            // A plain look first: most turns bring nothing, and a swap would take the cache line
-            // from its writers.
-            if pushed[word].load(Ordering::Relaxed) != 0 {
-                *unread |= pushed[word].swap(0, Ordering::Acquire);
-            }
+            *unread |= doorbell.take(word);
             while *unread != 0 {
                 let from = word * 64 + unread.trailing_zeros() as usize;
                 if let Some(queue) = &self.incoming[from] {
@@ -185,20 +171,12 @@ impl MeshPort {
 
     /// About to sleep; false: something has come, do not.
     pub fn park(&self) -> bool {
-        self.board.parked[self.own].store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        let pushed = &self.board.pushed[self.own];
-        let quiet = pushed.iter().all(|word| word.load(Ordering::Acquire) == 0)
-            && self.unread.iter().all(|word| *word == 0);
-        if !quiet {
-            self.unpark();
-        }
-        quiet
+        self.unread.iter().all(|word| *word == 0) && self.board.doorbells[self.own].park()
     }
 
     /// Awake: nobody needs to ring.
     pub fn unpark(&self) {
-        self.board.parked[self.own].store(false, Ordering::Release);
+        self.board.doorbells[self.own].unpark();
     }
 
     /// Some receiver is behind by more than its bound.

@@ -79,6 +79,8 @@ labels! {
         Reset = "reset",
         /// No complete hello in time.
         Handshake = "handshake_timeout",
+        /// Not a byte came, and others waited for the place.
+        Silent = "silent",
         /// Nothing came within heartbeat and grace.
         Heartbeat = "heartbeat",
         /// A send did not move.
@@ -206,6 +208,8 @@ pub struct WorkerMetrics {
     pub refused: Refusals,
     /// Connections closed for a missed heartbeat.
     pub heartbeats_expired: Cell,
+    /// Requests whose peer's keys were kept from an earlier one; the others were hashed.
+    pub peer_keys_kept: Cell,
     /// Receives that found no buffer.
     pub starved: Cell,
     /// Completions of a connection that is gone.

@@ -12,6 +12,7 @@ use crate::{
     metrics::{FrameKind, WorkerMetrics},
     names::Names,
     outbound::Pool,
+    peers::Peers,
     pressure::Marks,
     resume::{ResumeClaims, ResumeKeys},
     shared_keys::SharedKeys,
@@ -25,8 +26,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Notify,
-        Page, Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
+        Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };
@@ -101,6 +102,7 @@ pub struct Sessions {
     /// One per host or router at most, but for those that a lost link has cut off.
     pages: Vec<PageUnderWay>,
     names: Names,
+    peers: Peers,
 }
 
 /// How far the bytes given were taken.
@@ -147,9 +149,10 @@ impl Outlet<'_> {
 }
 
 impl Sessions {
-    /// Session logic with these settings.
-    pub fn new(settings: Arc<SessionSettings>) -> Self {
-        Self { settings, encoder: Encoder::new(), pages: Vec::new(), names: Names::default() }
+    /// Session logic with these settings; it keeps keys of peers in `peer_keys_bytes` at most.
+    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
+        let (encoder, names) = (Encoder::new(), Names::default());
+        Self { settings, encoder, pages: Vec::new(), names, peers: Peers::new(peer_keys_bytes) }
     }
 
     /// New settings, for logins from now on.
@@ -216,18 +219,29 @@ impl Sessions {
         frame: Frame<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
-        let message = match hawser_codec::message::decode(frame) {
-            Ok(message) => message,
-            Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => return Ok(()),
-            Err(malformed) => return Err(malformed.into()),
-        };
-        outlet.metrics.frames_in.at(FrameKind::of(&message)).add(1);
+        // Passed on by reference: a message is wide, and moved it would be copied each time.
+        match &hawser_codec::message::decode(frame) {
+            Ok(message) => self.on_message(connection, handle, frame.channel, message, outlet),
+            Err(Malformed::UnknownKind { .. }) if frame.flags & FLAG_OPTIONAL != 0 => Ok(()),
+            Err(malformed) => Err((*malformed).into()),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        channel: u16,
+        message: &Message<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        outlet.metrics.frames_in.at(FrameKind::of(message)).add(1);
         match (connection.state, message) {
             (State::Greeting, Message::Hello(hello)) => {
-                self.on_hello(connection, handle, &hello, outlet)
+                self.on_hello(connection, handle, hello, outlet)
             }
             (State::Open, Message::Request(request)) => {
-                self.on_request(connection, handle, frame.channel, &request, outlet);
+                self.on_request(connection, handle, channel, request, outlet);
                 Ok(())
             }
             (State::Open, Message::NotifyAcknowledge(acknowledge)) => {
@@ -241,18 +255,18 @@ impl Sessions {
                 Ok(())
             }
             (State::Open, Message::Sync(sync)) => {
-                self.on_sync(connection, handle, frame.channel, &sync, outlet);
+                self.on_sync(connection, handle, channel, sync, outlet);
                 Ok(())
             }
             (State::Open, Message::Receipt(receipt)) => {
-                self.on_receipt(connection, &receipt, outlet);
+                self.on_receipt(connection, receipt, outlet);
                 Ok(())
             }
             (State::Open, Message::Ping(beat)) => {
                 self.expect_within(connection, beat.next_ms);
                 let next_ms = u32::from(self.heartbeat_s(connection.class)) * 1000;
                 let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.pong(queue, frame.channel, 0, &Beat { next_ms });
+                self.encoder.pong(queue, channel, 0, &Beat { next_ms });
                 Ok(())
             }
             (State::Open, Message::Pong(beat)) => {
@@ -264,7 +278,7 @@ impl Sessions {
                     code: code::UNEXPECTED_FRAME,
                     text: format!(
                         "{} is not allowed {}",
-                        FrameKind::of(&other).label(),
+                        FrameKind::of(other).label(),
                         match connection.state {
                             State::Opening | State::Greeting => "before hello",
                             State::LoggingIn => "before the welcome",
@@ -365,6 +379,7 @@ impl Sessions {
             check,
             realm: identity.realm,
             epoch,
+            incarnation: hello.incarnation,
             cursor_plus_one: hello.cursor.map_or(0, |cursor| cursor.saturating_add(1)),
             rewind: hello.rewind,
             announce: false,
@@ -421,9 +436,9 @@ impl Sessions {
         }
         // Who is logged in has keys.
         let Some(keys) = self.settings.keys.space() else { return };
-        let (peer, _) = keys.user(connection.realm, request.to.as_bytes());
-        let conversation = keys.direct(&connection.user, &peer);
-        if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_request(&conversation) {
+        let peer = self.peers.find(keys, connection.realm, &connection.user, request.to.as_bytes());
+        outlet.metrics.peer_keys_kept.add(peer.was_kept.into());
+        if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_request(&peer.conversation) {
             self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
             return;
         }
@@ -432,8 +447,8 @@ impl Sessions {
             connection: handle.to_u64(),
             user: connection.user,
             device: connection.device,
-            peer,
-            conversation,
+            peer: peer.key,
+            conversation: peer.conversation,
             channel,
             incarnation: connection.incarnation(),
             client_seq: request.client_seq,
@@ -452,7 +467,7 @@ impl Sessions {
             peer_name: request.to.as_bytes(),
             body: request.body,
         }
-        .put(outlet.uplinks.to(&conversation));
+        .put(outlet.uplinks.to(&peer.conversation));
     }
 
     fn refuse(
@@ -554,6 +569,7 @@ impl Sessions {
             check,
             realm: connection.realm,
             epoch: connection.epoch,
+            incarnation: connection.incarnation(),
             cursor_plus_one: 0,
             rewind: false,
             announce: true,

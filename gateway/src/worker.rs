@@ -114,6 +114,8 @@ pub struct Worker<R: Ring> {
     hosting: Option<Hosting>,
     tier: Option<links::Tier>,
     doors: Vec<Door>,
+    /// Those that have not spoken yet, oldest first, and some that have.
+    newcomers: VecDeque<Handle>,
     dirty: Vec<Handle>,
     /// Those whose frames may wait for others to ride with, and until when, monotonic
     /// microseconds; one for each entry of an own message in that time.
@@ -174,7 +176,7 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             edition: 0,
-            sessions: Sessions::new(sessions),
+            sessions: Sessions::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
             settings,
@@ -186,6 +188,7 @@ impl<R: Ring> Worker<R> {
             hosting,
             tier: None,
             doors,
+            newcomers: VecDeque::new(),
             dirty: Vec::new(),
             lazy: VecDeque::new(),
             starved: VecDeque::new(),

@@ -23,7 +23,7 @@ use hawser_gateway::{
     config::{AuthConfig, AuthKind},
     limits,
     mesh::{MeshPort, Parcel, mesh},
-    metrics::{FrameKind, ProcessMetrics, WorkerMetrics},
+    metrics::{CloseReason, FrameKind, ProcessMetrics, WorkerMetrics},
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
@@ -619,4 +619,39 @@ fn a_shorter_heartbeat_counts_from_its_announcement() {
     assert_eq!(said, []);
     gateway.pass(3, |_| said.extend(client.read()));
     assert_eq!(said, [Said::Fatal(code::TIMEOUT)]);
+}
+
+#[test]
+fn a_flood_of_silent_connections_gives_way_to_those_who_want_to_log_in() {
+    let world = World::new(1, Faults::none());
+    // So many workers that this one takes the least number of greetings at once.
+    let mut gateway = Gateway::new(&world, limits::WORKERS_MAX as usize);
+    let count = limits::GREETINGS_MIN as usize;
+    let connect = |port| {
+        let source = SocketAddr::from((Ipv4Addr::new(127, 14, 2, 1), port));
+        world.connect(source, SocketAddr::from(LISTEN))
+    };
+    let mut silent: Vec<SimPeer> = (0..2 * count as u16).map(|n| connect(21_000 + n)).collect();
+    // Who has begun to speak keeps the place until the handshake's time is over.
+    silent[0].send(&PREFACE[..2]);
+    let started_us = world.now().monotonic_us;
+    let mut client = gateway.client("late");
+    let waited_us = world.now().monotonic_us - started_us;
+    assert!(waited_us > 1_000_000, "nobody had to give way: {waited_us} us");
+    assert!(waited_us < 3_500_000, "two floods of a second each: {waited_us} us");
+
+    gateway.pass(3, |_| {});
+    let closed = gateway.metrics.closed.at(CloseReason::Silent).get();
+    assert!(closed > count as u64 && closed < 2 * count as u64, "as many as were needed: {closed}");
+    assert!(!silent[1].receive().is_empty(), "told why");
+    assert!(silent[0].receive().is_empty());
+    silent.remove(0).send(&client.hello_bytes("slow")[2..]);
+    gateway.run("the slow one's login", |gateway| gateway.heard.connections.len() == 2);
+
+    // Nobody waits any more: the rest has the handshake's time.
+    gateway.pass(3, |_| {});
+    assert_eq!(gateway.metrics.closed.at(CloseReason::Silent).get(), closed);
+    let ping = client.ping();
+    client.peer.send(&ping);
+    gateway.run("the pong", |_| client.read().contains(&Said::Pong));
 }

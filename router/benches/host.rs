@@ -77,7 +77,9 @@ impl Bench {
         }
         for run in self.out.runs.drain(..) {
             let base = Location(1 << 28 | self.base);
-            self.base = (self.base + run.records.len() as u64) & 0xfff_ffff;
+            // Begins anew before the end of what a location can name.
+            self.base =
+                if self.base < 0xe00_0000 { self.base + run.records.len() as u64 } else { 64 };
             self.host.on_durable(self.now, run.number, base);
             if let Some(kept) = &mut self.kept {
                 kept.extend_from_slice(&run.records);
@@ -108,6 +110,7 @@ fn run(pairs: usize) {
             epoch: 0,
             cursor_plus_one: 0,
             rewind: false,
+            incarnation: 1,
             announce: false,
             user_name: person.name.as_bytes(),
             device_name: b"phone",

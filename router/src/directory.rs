@@ -4,14 +4,14 @@
 //! and everything a user without messages does not need is boxed away. One table per shard keeps
 //! a growth step short (a 256th of all users).
 
+use crate::mailbox::Mailbox;
 use crate::origin::Origin;
-use crate::record::{INDEX_ENTRIES, INDEX_LEVELS};
 use crate::slab::Slab;
 use hashbrown::HashTable;
 use hawser_codec::link::{Connection, Key};
-use std::collections::VecDeque;
 
 /// Devices one user may have. A person has a handful; the bound keeps delivery to one user short.
+/// One more takes the place of the off-line one that has not been used for longest.
 pub(crate) const DEVICES_PER_USER_MAX: usize = 64;
 
 /// How entries reach a device.
@@ -31,8 +31,11 @@ pub(crate) enum Mode {
 pub(crate) struct Device {
     pub key: Key,
     pub cursor: u64,
+    /// While it is on-line. While it is off-line: see [`Device::unused_since`].
     pub connection: Connection,
     pub worker: Origin,
+    /// Of the incarnation logged in: enough to tell a client that came back from another one.
+    pub tag: u16,
     pub mode: Mode,
     notes: u8,
 }
@@ -54,12 +57,26 @@ impl Device {
         cursor: 0,
         connection: 0,
         worker: Origin::NOBODY,
+        tag: 0,
         mode: Mode::Vacant,
         notes: 0,
     };
 
-    pub fn new(key: Key, cursor: u64) -> Device {
-        Device { key, cursor, mode: Mode::Offline, ..Device::VACANT }
+    /// A device that is off-line, last heard of at this position of its shard.
+    pub fn new(key: Key, cursor: u64, position: u64) -> Device {
+        Device { key, cursor, mode: Mode::Offline, connection: position, ..Device::VACANT }
+    }
+
+    /// Takes it off-line at this position of its shard.
+    pub fn leave(&mut self, position: u64) {
+        self.mode = Mode::Offline;
+        self.connection = position;
+    }
+
+    /// Where its shard stood when an off-line device was last heard of: a clock that needs no room
+    /// and goes on over restarts. `None`: it is on-line.
+    pub fn unused_since(&self) -> Option<u64> {
+        (self.mode == Mode::Offline).then_some(self.connection)
     }
 
     pub fn has(&self, note: Note) -> bool {
@@ -76,66 +93,12 @@ impl Device {
     }
 }
 
-/// Where an entry stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub location: u64,
-    pub bytes: u16,
-}
-
 /// What only users with messages or with several devices need.
 #[derive(Default)]
 pub(crate) struct More {
-    /// Entries up to here are no longer kept.
-    pub floor: u64,
-    /// Index pages that are durable; entries up to `16 * pages` are found through them.
-    pub pages: u64,
-    /// Locations of the latest durable index page by level: see [`crate::record::Index`].
-    pub levels: Vec<u64>,
-    /// Durable entries above the indexed ones.
-    pub tail: VecDeque<Place>,
-    /// An index page is in a run that is not durable yet.
-    pub indexing: bool,
+    pub mailbox: Mailbox,
     /// Devices after the first.
     pub devices: Vec<Device>,
-}
-
-impl More {
-    /// Highest number whose place is known, which is the highest durable one.
-    pub fn located(&self) -> u64 {
-        self.indexed() + self.tail.len() as u64
-    }
-
-    /// Highest number found through index pages.
-    pub fn indexed(&self) -> u64 {
-        self.pages * INDEX_ENTRIES as u64
-    }
-
-    /// Locations of the latest index pages, as they stand in the next one.
-    pub fn levels(&self) -> [u64; INDEX_LEVELS] {
-        let last = self.levels.len().saturating_sub(1);
-        std::array::from_fn(|level| self.levels.get(level.min(last)).copied().unwrap_or(0))
-    }
-
-    /// Takes note of a durable index page that names the tail's first entries.
-    pub fn add_page(&mut self, location: u64) {
-        // The last element stands for all higher levels: it is page 0, which every power divides.
-        if self.pages == 0 {
-            self.levels.push(location);
-        } else {
-            for level in 0..=self.pages.trailing_zeros() as usize {
-                let last = self.levels.len() - 1;
-                if level < last {
-                    self.levels[level] = location;
-                } else {
-                    self.levels.insert(last, location);
-                }
-            }
-        }
-        self.pages += 1;
-        self.tail.drain(..INDEX_ENTRIES.min(self.tail.len()));
-        self.indexing = false;
-    }
 }
 
 pub(crate) struct User {
@@ -152,15 +115,19 @@ pub(crate) struct User {
 
 impl User {
     pub fn floor(&self) -> u64 {
-        self.more.as_ref().map_or(0, |more| more.floor)
+        self.more.as_ref().map_or(0, |more| more.mailbox.floor)
     }
 
     pub fn located(&self) -> u64 {
-        self.more.as_ref().map_or(0, |more| more.located())
+        self.more.as_ref().map_or(0, |more| more.mailbox.located())
     }
 
     pub fn more(&mut self) -> &mut More {
         self.more.get_or_insert_default()
+    }
+
+    pub fn mailbox(&mut self) -> &mut Mailbox {
+        &mut self.more().mailbox
     }
 
     pub fn device_count(&self) -> usize {
@@ -195,6 +162,47 @@ impl User {
         let devices = &mut self.more().devices;
         devices.push(device);
         devices.len()
+    }
+
+    /// Slot of the off-line device that has not been heard of for longest.
+    pub fn longest_unused(&self) -> Option<usize> {
+        let unused = self.devices().enumerate();
+        unused
+            .filter_map(|(slot, device)| Some((device.unused_since()?, slot)))
+            .min()
+            .map(|(_, s)| s)
+    }
+
+    /// Puts a device in the place of another and says which that was. Timers and lists name slots:
+    /// what they hold for the one goes on for the other, and means nothing to it.
+    pub fn replace_device(&mut self, slot: usize, device: Device) -> Key {
+        let place = self.device(slot);
+        let retired = place.key;
+        let notes = place.notes & (Note::Dirty as u8 | Note::Timed as u8);
+        *place = Device { notes, ..device };
+        retired
+    }
+
+    /// Forgets a device. Slots move: only before anything names them.
+    pub fn remove_device(&mut self, key: &Key) {
+        match self.find_device(key) {
+            None => {}
+            Some(0) => {
+                let rest = self.more.as_mut().map(|more| &mut more.devices);
+                let next = rest.filter(|rest| !rest.is_empty()).map(|rest| rest.remove(0));
+                self.first = next.unwrap_or(Device::VACANT);
+            }
+            Some(slot) => {
+                self.more().devices.remove(slot - 1);
+            }
+        }
+    }
+
+    /// All devices, those unused for longest first, those on-line last.
+    pub fn devices_by_use(&self) -> Vec<&Device> {
+        let mut devices: Vec<&Device> = self.devices().collect();
+        devices.sort_by_key(|device| device.unused_since().unwrap_or(u64::MAX));
+        devices
     }
 }
 

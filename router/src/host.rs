@@ -12,10 +12,12 @@
 //! A failed write is not an event here: the lane stops, the host is thrown away and rebuilt from
 //! the log by [`crate::Recovery`], and the workers announce their sessions again.
 
+mod block;
 mod checkpoint;
 mod commit;
 mod counters;
 mod entry;
+mod find;
 mod origins;
 mod page;
 mod reading;
@@ -30,6 +32,7 @@ pub use settings::{HostSettings, ORIGINS_MAX};
 pub use stream::StreamFigures;
 
 use crate::key::shard_of;
+use crate::recent::Recent;
 use crate::recovery::Recovered;
 use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
@@ -89,6 +92,9 @@ pub struct Host {
     commit: Commit,
     /// Records whose place is wanted once their run is durable.
     pending: VecDeque<Pending>,
+    /// Mailboxes, by shard and user, whose tail is long enough for a block.
+    due: VecDeque<(u8, u32)>,
+    recent: Recent,
     sessions: Sessions,
     reading: Reading,
     /// Segments below these are gone, by lane.
@@ -125,6 +131,8 @@ impl Host {
             shards,
             commit: Commit::new(&settings),
             pending: VecDeque::new(),
+            due: VecDeque::new(),
+            recent: state.recent,
             sessions: Sessions::new(),
             reading: Reading::new(),
             dropped: [0; 64],
@@ -133,6 +141,7 @@ impl Host {
             scratch: Vec::new(),
             remotes: stream::remotes(&settings, now, state.unconfirmed),
         };
+        host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
@@ -275,15 +284,20 @@ impl Host {
 
     /// Something waits for [`Host::seal`].
     pub fn is_ready(&self) -> bool {
-        self.commit.is_ready() || !self.reading.requests.is_empty() || self.has_arrived()
+        self.commit.is_ready()
+            || !self.reading.requests.is_empty()
+            || self.has_arrived()
+            || self.storage && !self.due.is_empty()
     }
 
     /// End of a turn: gives everything that may leave, in the order in which it came about.
     pub fn seal(&mut self, now: Now, out: &mut Outputs) {
         if self.storage {
             self.flush_cursors(now);
+            self.build_blocks();
         }
         self.say_arrived();
+        self.counters.recent_bytes = self.recent.bytes() as u64;
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);
         self.counters.reads += self.reading.requests.len() as u64;
         out.reads.append(&mut self.reading.requests);

@@ -137,6 +137,14 @@ pub struct HostMetrics {
     pub delivered: Cell,
     /// Entries read by pages.
     pub read: Cell,
+    /// Reads of the log.
+    pub log_reads: Cell,
+    /// Blocks of mailbox entries written.
+    pub blocks: Cell,
+    /// Entries that had left memory when they were wanted.
+    pub recent_missed: Cell,
+    /// Level: bytes of the entries written last in memory.
+    pub recent_bytes: Cell,
     /// Level: users with a record in memory.
     pub users: Cell,
     /// Level: devices on-line.
@@ -170,6 +178,10 @@ impl HostMetrics {
         self.repeats.set(counters.repeats);
         self.delivered.set(counters.delivered);
         self.read.set(counters.pages);
+        self.log_reads.set(counters.reads);
+        self.blocks.set(counters.blocks);
+        self.recent_missed.set(counters.recent_missed);
+        self.recent_bytes.set(counters.recent_bytes);
         self.users.set(counters.users);
         self.sessions.set(counters.sessions);
         self.held_bytes.set(counters.window_bytes + counters.held_bytes);

@@ -5,22 +5,29 @@
 //! ```
 //!
 //! `position` is the shard's own dense counter, from 1. The payload opens with its version byte
-//! and holds the fields in order of declaration, little-endian; texts and bodies are `u32` length
-//! and bytes. Fields added later stand at the end and are skipped by those who do not know them.
+//! and holds the fields as in [`hawser_codec::field`]. Fields added later stand at the end, in a text,
+//! and are skipped by those who do not know them.
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
-use hawser_codec::link::Key;
+mod block;
+
+pub(crate) use block::{BlockWriter, entry_tail, is_entry};
+pub use block::{Item, Site};
+
+use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
 use std::fmt::Write as _;
 
 /// Bytes of the frame before the payload.
 pub const HEADER_BYTES: usize = 16;
-/// Entries a page of the mailbox index names.
-pub const INDEX_ENTRIES: usize = 16;
-/// Skip pointers of an index page: 2^24 pages of 16 entries are more than a mailbox can hold.
-pub const INDEX_LEVELS: usize = 24;
-/// Bytes of an index page in the log; it is read with exactly one request.
-pub const INDEX_BYTES: u32 =
-    (HEADER_BYTES + 1 + 16 + 8 + INDEX_ENTRIES * 10 + INDEX_LEVELS * 8) as u32;
+/// Entries of a mailbox that one block holds: a page of 50 then touches at most three blocks, and
+/// what is not in a block yet stays short. A block is 30 KiB at most, about 8 KiB usually.
+pub const BLOCK_ENTRIES: usize = 32;
+/// Places that one index record adds to those before it. Two levels of it lead to half a million
+/// entries behind one read.
+pub const INDEX_FANOUT: u64 = 128;
+/// Places of the index record before that an index record repeats. The blocks of one page, five
+/// at most, so always stand in one record.
+pub const INDEX_OVERLAP: u64 = 4;
 /// Longest body kept inside an entry; a longer one is read from its message.
 pub const ENTRY_BODY_BYTES_MAX: usize = 512;
 /// Bytes of one answer inside a [`Window`] record.
@@ -31,6 +38,12 @@ const VERSION: u8 = 1;
 /// Bytes that are no record of a known version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
+
+impl From<Cut> for Unreadable {
+    fn from(_: Cut) -> Self {
+        Self
+    }
+}
 
 /// A record as framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,85 +61,12 @@ pub struct Framed<'a> {
 impl<'a> Framed<'a> {
     /// The record at the front of `bytes` and how many bytes it takes.
     pub fn take(bytes: &'a [u8]) -> Result<(Framed<'a>, usize), Unreadable> {
-        let mut rest = bytes;
-        let length = u32::take(&mut rest)? as usize;
-        let kind = u8::take(&mut rest)?;
-        let shard = u8::take(&mut rest)?;
-        u16::take(&mut rest)?;
-        let position = u64::take(&mut rest)?;
+        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(Unreadable)?;
+        let [l0, l1, l2, l3, kind, shard, _, _, position @ ..] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let position = u64::from_le_bytes(position);
         let payload = rest.get(..length).ok_or(Unreadable)?;
         Ok((Framed { kind, shard, position, payload }, HEADER_BYTES + length))
-    }
-}
-
-pub(crate) trait Field<'a>: Sized {
-    fn put(&self, out: &mut Vec<u8>);
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable>;
-}
-
-macro_rules! number_field {
-    ($($t:ty),*) => {$(
-        impl Field<'_> for $t {
-            #[inline]
-            fn put(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-            #[inline]
-            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-                let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
-                *rest = tail;
-                Ok(Self::from_le_bytes(*head))
-            }
-        }
-    )*};
-}
-number_field!(u8, u16, u32, u64);
-
-macro_rules! array_field {
-    ($($t:ty, $n:expr);*) => {$(
-        impl Field<'_> for [$t; $n] {
-            fn put(&self, out: &mut Vec<u8>) {
-                for one in self {
-                    one.put(out);
-                }
-            }
-            fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-                let mut all = [0; $n];
-                for one in &mut all {
-                    *one = <$t>::take(rest)?;
-                }
-                Ok(all)
-            }
-        }
-    )*};
-}
-array_field!(u64, INDEX_ENTRIES; u16, INDEX_ENTRIES; u64, INDEX_LEVELS);
-
-impl Field<'_> for Key {
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self);
-    }
-    #[inline]
-    fn take(rest: &mut &[u8]) -> Result<Self, Unreadable> {
-        let (head, tail) = rest.split_first_chunk().ok_or(Unreadable)?;
-        *rest = tail;
-        Ok(*head)
-    }
-}
-
-impl<'a> Field<'a> for &'a [u8] {
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>) {
-        (self.len() as u32).put(out);
-        out.extend_from_slice(self);
-    }
-    #[inline]
-    fn take(rest: &mut &'a [u8]) -> Result<Self, Unreadable> {
-        let length = u32::take(rest)? as usize;
-        let (head, tail) = rest.split_at_checked(length).ok_or(Unreadable)?;
-        *rest = tail;
-        Ok(head)
     }
 }
 
@@ -149,25 +89,45 @@ macro_rules! records {
                 /// Kind byte of the frame.
                 pub const KIND: u8 = $kind;
 
+                const FIXED_BYTES: usize = 0 $(+ <$type as Field>::FIXED_BYTES)*;
+                const IN_ORDER: () =
+                    assert!(texts_stand_last(&[$(<$type as Field>::FIXED_BYTES),*]));
+
                 /// Appends the framed record and says how many bytes it takes.
+                #[inline]
                 pub fn put(&self, shard: u8, position: u64, out: &mut Vec<u8>) -> usize {
+                    let () = Self::IN_ORDER;
                     let at = out.len();
-                    out.extend_from_slice(&[0, 0, 0, 0, $kind, shard, 0, 0]);
-                    out.extend_from_slice(&position.to_le_bytes());
-                    out.push(VERSION);
-                    $(Field::put(&self.$field, out);)*
-                    let length = out.len() - at - HEADER_BYTES;
-                    out[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
-                    out.len() - at
+                    let block_end = HEADER_BYTES + 1 + Self::FIXED_BYTES;
+                    let bytes = block_end $(+ self.$field.text_bytes())*;
+                    out.resize(at + bytes, 0);
+                    let (head, texts) = out[at..].split_at_mut(block_end);
+                    let (head, block) = head.split_at_mut(HEADER_BYTES + 1);
+                    head[..4].copy_from_slice(&((bytes - HEADER_BYTES) as u32).to_le_bytes());
+                    head[4] = $kind;
+                    head[5] = shard;
+                    head[8..HEADER_BYTES].copy_from_slice(&position.to_le_bytes());
+                    head[HEADER_BYTES] = VERSION;
+                    $(
+                        let (field, block) = block.split_at_mut(<$type as Field>::FIXED_BYTES);
+                        self.$field.put_fixed(field);
+                    )*
+                    $(let texts = self.$field.put_text(texts);)*
+                    debug_assert!(block.is_empty() && texts.is_empty());
+                    bytes
                 }
 
                 /// Reads a payload.
                 pub fn take(payload: &$($life)? [u8]) -> Result<Self, Unreadable> {
-                    let mut rest = payload;
-                    if u8::take(&mut rest)? != VERSION {
-                        return Err(Unreadable);
-                    }
-                    Ok(Self { $($field: Field::take(&mut rest)?,)* })
+                    let rest = payload.strip_prefix(&[VERSION]).ok_or(Unreadable)?;
+                    let (block, mut texts) =
+                        rest.split_at_checked(Self::FIXED_BYTES).ok_or(Unreadable)?;
+                    $(
+                        let (field, block) = block.split_at(<$type as Field>::FIXED_BYTES);
+                        let $field = Field::read(field, &mut texts)?;
+                    )*
+                    let _: &[u8] = block;
+                    Ok(Self { $($field,)* })
                 }
             }
         )*
@@ -232,17 +192,6 @@ records! {
         device_name: &'a [u8],
         body: &'a [u8],
     }
-    /// A page of a mailbox's index: entries `16 * page + 1` to `16 * page + 16`.
-    6 => Index {
-        user: Key,
-        page: u64,
-        /// Locations of the entries.
-        locations: [u64; INDEX_ENTRIES],
-        /// Their lengths, frame included.
-        lengths: [u16; INDEX_ENTRIES],
-        /// Level j: location of the latest page below this one whose number divides by 2^j.
-        levels: [u64; INDEX_LEVELS],
-    }
     /// A dedup window that left memory.
     7 => Window<'a> {
         conversation: Key,
@@ -256,9 +205,28 @@ records! {
         /// [`ANSWER_BYTES`] each.
         answers: &'a [u8],
     }
+    /// A device gave its place to a new one of the same user: it is not known any more.
+    8 => Retired { user: Key, device: Key, }
+    /// Copies of [`BLOCK_ENTRIES`] entries of one mailbox, so that they are read with one request:
+    /// entries `32 * number + 1` to `32 * number + 32`. (6 was an index without copies.)
+    9 => Block<'a> {
+        user: Key,
+        number: u64,
+        /// See [`Item`].
+        entries: &'a [u8],
+    }
+    /// Where blocks of a mailbox stand (level 0), or index records of the level below.
+    10 => Index<'a> {
+        user: Key,
+        level: u8,
+        number: u64,
+        /// [`Site`]s of what has the numbers `128 * number` to `128 * number + 127` on the level,
+        /// and before them of the [`INDEX_OVERLAP`] before those, as far as there are any.
+        sites: &'a [u8],
+    }
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
-    10 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
@@ -306,9 +274,25 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 r.body.len()
             )
         }),
-        Index::KIND => {
-            Index::take(payload).map(|r| format!("index {} page {}", hex(&r.user), r.page))
-        }
+        Block::KIND => Block::take(payload).map(|r| {
+            let first = r.number * BLOCK_ENTRIES as u64 + 1;
+            let (mut copies, mut references) = (0, 0);
+            for item in r.items() {
+                match item {
+                    Item::Copy(_) => copies += 1,
+                    Item::Reference { .. } => references += 1,
+                }
+            }
+            let user = hex(&r.user);
+            format!(
+                "block {user} {}: {copies} entries from {first}, {references} more named",
+                r.number
+            )
+        }),
+        Index::KIND => Index::take(payload).map(|r| {
+            let (level, number, count) = (r.level, r.number, r.sites().count());
+            format!("index {} level {level} {number}: {count} places", hex(&r.user))
+        }),
         Window::KIND => Window::take(payload).map(|r| {
             let (device, incarnation, highest) = (hex(&r.device), r.incarnation, r.highest);
             let answers = r.answers.len() / ANSWER_BYTES;
@@ -321,6 +305,8 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
+        Retired::KIND => Retired::take(payload)
+            .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
     };
     line.unwrap_or_else(|Unreadable| format!("kind {kind}, {} bytes, unreadable", payload.len()))

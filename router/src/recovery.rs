@@ -10,15 +10,21 @@
 //! list begins with, which knows only its own shards.
 
 use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
-use crate::directory::{Device, Place};
+use crate::directory::Device;
 use crate::host::{SectionDamaged, Unconfirmed, restore};
 use crate::key::shard_of;
-use crate::record::{self, Framed, INDEX_ENTRIES, Unreadable};
+use crate::mailbox::Place;
+use crate::recent::{Recent, Spot};
+use crate::record::{self, BLOCK_ENTRIES, Framed, Site, Unreadable};
 use crate::shard::{SHARDS, Shard};
 use crate::store::RouterPlace;
 use crate::store::log::Location;
 use hawser_codec::link::Key;
 use std::collections::BTreeMap;
+
+/// Entries kept in memory while records are replayed, bytes: those that stand in no block are
+/// what a host begins with. As much as a host keeps by default.
+const RECENT_BYTES_MAX: usize = 32 << 20;
 
 /// What one host starts with.
 pub struct Recovered {
@@ -29,6 +35,8 @@ pub struct Recovered {
     pub(crate) unconfirmed: Vec<Vec<Unconfirmed>>,
     /// Lowest segments there are, by lane.
     pub(crate) lanes: Vec<(u8, u32)>,
+    /// Entries of the tails of its mailboxes.
+    pub(crate) recent: Recent,
 }
 
 /// A durable message whose entry for one mailbox never became durable.
@@ -45,7 +53,7 @@ pub(crate) struct Undelivered {
 /// Why the log cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryError {
-    /// A checkpoint section does not parse.
+    /// A checkpoint section does not parse, or is of another version.
     Section {
         /// Its shard.
         shard: u8,
@@ -76,7 +84,10 @@ pub enum RecoveryError {
 impl std::fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Section { shard } => write!(f, "checkpoint section of shard {shard} is damaged"),
+            Self::Section { shard } => write!(
+                f,
+                "checkpoint section of shard {shard} is damaged, or of a version not read here"
+            ),
             Self::Record { location } => write!(
                 f,
                 "record at lane {} segment {} offset {} does not parse",
@@ -134,11 +145,14 @@ pub struct Recovery {
     /// Places of entries, by mailbox and number, that came before those of lower numbers: what
     /// was under way when a section was taken may stand in a lane that is replayed later.
     late_entries: BTreeMap<(Key, u64), Place>,
-    /// Likewise index pages.
-    late_pages: BTreeMap<(Key, u64), Location>,
+    /// Likewise blocks.
+    late_blocks: BTreeMap<(Key, u64), Site>,
+    /// Likewise index records, by level first.
+    late_indexes: BTreeMap<(u8, Key, u64), Site>,
     /// Positions of the window records found so far for windows whose place a section did not
     /// know yet, by shard and fingerprint.
     found_windows: BTreeMap<(u8, u64), u64>,
+    recent: Recent,
     lanes: Vec<(u8, u32)>,
 }
 
@@ -163,8 +177,10 @@ impl Recovery {
             open: BTreeMap::new(),
             spare: Vec::new(),
             late_entries: BTreeMap::new(),
-            late_pages: BTreeMap::new(),
+            late_blocks: BTreeMap::new(),
+            late_indexes: BTreeMap::new(),
             found_windows: BTreeMap::new(),
+            recent: Recent::new(RECENT_BYTES_MAX),
             lanes: Vec::new(),
         }
     }
@@ -240,8 +256,12 @@ impl Recovery {
         for ((user, number), place) in &self.late_entries {
             add_place(&mut self.shards[usize::from(shard_of(user))].shard, user, *number, *place);
         }
-        for ((user, page), location) in &self.late_pages {
-            add_page(&mut self.shards[usize::from(shard_of(user))].shard, user, *page, *location);
+        for ((user, number), site) in &self.late_blocks {
+            add_block(&mut self.shards[usize::from(shard_of(user))].shard, user, *number, *site);
+        }
+        for ((level, user, number), site) in &self.late_indexes {
+            let shard = &mut self.shards[usize::from(shard_of(user))].shard;
+            add_index(shard, user, *level, *number, *site);
         }
         for recovering in &mut self.shards {
             recovering.shard.conversations.end_search();
@@ -259,6 +279,7 @@ impl Recovery {
                 undelivered: Vec::new(),
                 unconfirmed: Vec::new(),
                 lanes: self.lanes.clone(),
+                recent: Recent::new(RECENT_BYTES_MAX),
             })
             .collect();
         for ((source, position), open) in std::mem::take(&mut self.open) {
@@ -278,8 +299,10 @@ impl Recovery {
             }
         }
         for recovering in self.shards {
-            let host = u16::from(recovering.shard.number) % hosts;
-            all[usize::from(host)].shards.push(recovering.shard);
+            let mut shard = recovering.shard;
+            let host = &mut all[usize::from(u16::from(shard.number) % hosts)];
+            hand_over(&mut shard, &self.recent, &mut host.recent);
+            host.shards.push(shard);
         }
         all[usize::from(self.place.index())].unconfirmed = unconfirmed;
         Ok(all)
@@ -336,12 +359,17 @@ impl Recovery {
             }
             record::Cursor::KIND => {
                 let record::Cursor { user, device, cursor } = record::Cursor::take(framed.payload)?;
-                set_cursor(shard, &user, &device, cursor);
+                set_cursor(shard, &user, &device, cursor, framed.position);
             }
             record::Device::KIND => {
                 let record::Device { user, device, cursor, .. } =
                     record::Device::take(framed.payload)?;
-                set_cursor(shard, &user, &device, cursor);
+                set_cursor(shard, &user, &device, cursor, framed.position);
+            }
+            record::Retired::KIND => {
+                let record::Retired { user, device } = record::Retired::take(framed.payload)?;
+                let index = shard.users.find_or_insert(&user);
+                shard.users.all[index].remove_device(&device);
             }
             record::User::KIND => {
                 let user = record::User::take(framed.payload)?;
@@ -360,7 +388,7 @@ impl Recovery {
                     looking: false,
                 });
             }
-            record::Index::KIND => self.find_again(framed, location)?,
+            record::Block::KIND | record::Index::KIND => self.find_again(framed, location)?,
             // A later version's optional record.
             _ => {}
         }
@@ -387,15 +415,24 @@ impl Recovery {
                     }
                 }
                 let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
-                let place = Place { location: location.0, bytes };
+                let recent = self.recent.put(framed.payload);
+                let place = Place { location: location.0, recent, bytes };
                 if !add_place(shard, &entry.user, entry.number, place) {
                     self.late_entries.insert((entry.user, entry.number), place);
                 }
             }
+            record::Block::KIND => {
+                let record::Block { user, number, .. } = record::Block::take(framed.payload)?;
+                let site = Site { location: location.0, bytes: length as u32 };
+                if !add_block(shard, &user, number, site) {
+                    self.late_blocks.insert((user, number), site);
+                }
+            }
             record::Index::KIND => {
-                let page = record::Index::take(framed.payload)?;
-                if !add_page(shard, &page.user, page.page, location) {
-                    self.late_pages.insert((page.user, page.page), location);
+                let index = record::Index::take(framed.payload)?;
+                let site = Site { location: location.0, bytes: length as u32 };
+                if !add_index(shard, &index.user, index.level, index.number, site) {
+                    self.late_indexes.insert((index.level, index.user, index.number), site);
                 }
             }
             record::Window::KIND => {
@@ -469,31 +506,64 @@ fn replay_message(shard: &mut Shard, message: &record::Message, answers_max: usi
 /// Notes where an entry stands; `false` if a lower one has to come first.
 fn add_place(shard: &mut Shard, user: &Key, number: u64, place: Place) -> bool {
     let index = shard.users.find_or_insert(user);
-    let located = shard.users.all[index].located();
+    let mailbox = shard.users.all[index].mailbox();
+    let (in_blocks, located) = (mailbox.in_blocks(), mailbox.located());
     if number == located + 1 {
-        shard.users.all[index].more().tail.push_back(place);
+        mailbox.tail.push_back(place);
+    } else if number > in_blocks && number <= located {
+        // A section knew of it, but not its bytes.
+        mailbox.tail[(number - in_blocks - 1) as usize].recent = place.recent;
     }
     number <= located + 1
 }
 
-/// Notes where an index page stands; `false` if something has to come first.
-fn add_page(shard: &mut Shard, user: &Key, page: u64, location: Location) -> bool {
-    let index = shard.users.find_or_insert(user);
-    let more = shard.users.all[index].more();
-    let next = page == more.pages && more.tail.len() >= INDEX_ENTRIES;
-    if next {
-        more.add_page(location.0);
+/// Brings the entries of a shard's tails to its host.
+fn hand_over(shard: &mut Shard, from: &Recent, to: &mut Recent) {
+    for index in shard.users.all.indices() {
+        let Some(more) = &mut shard.users.all[index].more else {
+            continue;
+        };
+        for place in &mut more.mailbox.tail {
+            let length = usize::from(place.bytes).saturating_sub(record::HEADER_BYTES);
+            place.recent = from.get(place.recent, length).map_or(Spot::NONE, |entry| to.put(entry));
+        }
     }
-    next || page < more.pages
 }
 
-fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64) {
+/// Notes where a block stands; `false` if something has to come first.
+fn add_block(shard: &mut Shard, user: &Key, number: u64, site: Site) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let mailbox = shard.users.all[index].mailbox();
+    let next = number == mailbox.blocks() && mailbox.tail.len() >= BLOCK_ENTRIES;
+    if next {
+        mailbox.add_block(site);
+    }
+    next || number < mailbox.blocks()
+}
+
+/// Notes where an index record stands; `false` if something has to come first.
+fn add_index(shard: &mut Shard, user: &Key, level: u8, number: u64, site: Site) -> bool {
+    let index = shard.users.find_or_insert(user);
+    let mailbox = shard.users.all[index].mailbox();
+    let level = usize::from(level);
+    let next = mailbox.next_index(level) == Some(number);
+    if next {
+        mailbox.add_index(level, site);
+    }
+    next || mailbox.levels.get(level + 1).is_some_and(|above| number < above.count)
+}
+
+fn set_cursor(shard: &mut Shard, user: &Key, device: &Key, cursor: u64, position: u64) {
     let index = shard.users.find_or_insert(user);
     let user = &mut shard.users.all[index];
     match user.find_device(device) {
-        Some(slot) => user.device(slot).cursor = cursor,
+        Some(slot) => {
+            let device = user.device(slot);
+            device.cursor = cursor;
+            device.leave(position);
+        }
         None => {
-            user.add_device(Device::new(*device, cursor));
+            user.add_device(Device::new(*device, cursor, position));
         }
     }
 }

@@ -76,6 +76,19 @@ fn a_missing_or_wrong_directory_is_named() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_made_is_not_called_missing() {
+    // Nobody, root included, makes directories there (proc(5)); the system's own word is ENOENT.
+    let path = Path::new("/proc/hawser/data");
+    let error = StdDisk::open(path, true).unwrap_err();
+    assert!(
+        matches!(&error, OpenError::NotMade { above, .. } if above == Path::new("/proc")),
+        "{error:?}"
+    );
+    let said = error.to_string();
+    assert!(said.contains("/proc/hawser/data cannot be made in /proc: "), "{said}");
+}
+
+#[test]
 fn files_are_private_and_what_was_being_made_is_gone_after_an_open() {
     let directory = tempfile::tempdir().unwrap();
     let disk = StdDisk::open(directory.path(), true).unwrap();

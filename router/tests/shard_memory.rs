@@ -62,6 +62,7 @@ fn an_idle_user_costs_at_most_its_budget() {
             epoch: 0,
             cursor_plus_one: 0,
             rewind: false,
+            incarnation: 1,
             announce: false,
             user_name: b"a name of thirty-six bytes, as usual",
             device_name: b"phone",

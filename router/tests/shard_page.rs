@@ -45,7 +45,7 @@ fn any_range_is_read_forward_and_backward_with_few_reads() {
         let wanted: Vec<u64> = (after + 1..=1000.min(after + 50)).collect();
         assert_eq!(numbers(&heard), wanted);
         assert_eq!(end(&heard), (wanted.last() < Some(&1000), 0, 0));
-        assert!(world.read_count <= 20, "{} reads", world.read_count);
+        assert!(world.read_count <= 3, "{} reads", world.read_count);
         let bodies = deliveries(&heard);
         assert!(bodies.iter().all(|d| d.body == format!("body {}", d.number).into_bytes()));
     }
@@ -184,11 +184,12 @@ fn dropped_segments_raise_the_floor() {
     world.drop_segments();
     world.read_count = 0;
     let heard = page(&mut world, &bob, 0, 20, false);
-    assert_eq!(numbers(&heard), (1001..=1020).collect::<Vec<_>>());
-    assert_eq!(end(&heard), (true, 1000, 0));
-    assert!(world.read_count <= 40, "{} reads", world.read_count);
-    let heard = page(&mut world, &bob, 1003, 20, true);
-    assert_eq!(numbers(&heard), [1002, 1001]);
+    // The block that holds 993 to 1024 was written behind the segments that are gone.
+    assert_eq!(numbers(&heard), (993..=1012).collect::<Vec<_>>());
+    assert_eq!(end(&heard), (true, 992, 0));
+    assert!(world.read_count <= 4, "{} reads", world.read_count);
+    let heard = page(&mut world, &bob, 996, 20, true);
+    assert_eq!(numbers(&heard), [995, 994, 993]);
     assert!(world.hosts[0].counters().mark(Mark::FloorRaised) > 0);
 }
 

@@ -36,7 +36,7 @@ fn a_second_login_of_a_device_ends_the_first() {
     let old = world.login("ann", "phone");
     world.heard.clear();
     let mut new = old.clone();
-    world.relogin(&mut new);
+    world.relogin_as(&mut new, 2);
     world.settle();
     let kick = Heard::Kick { connection: old.connection, code: code::REPLACED };
     assert_eq!(world.hear(&old), [kick]);
@@ -47,6 +47,18 @@ fn a_second_login_of_a_device_ends_the_first() {
     assert_eq!(world.hosts[0].counters().sessions, 1);
     world.logout(&new);
     assert_eq!(world.hosts[0].counters().sessions, 0);
+}
+
+#[test]
+fn a_client_overtaken_by_its_own_late_hello_is_told_to_come_back() {
+    let mut world = World::new();
+    let newer = world.login("ann", "phone");
+    world.heard.clear();
+    let mut late = newer.clone();
+    world.relogin(&mut late);
+    world.settle();
+    let kick = Heard::Kick { connection: newer.connection, code: code::TIMEOUT };
+    assert_eq!(world.hear(&newer), [kick]);
 }
 
 #[test]
@@ -252,16 +264,4 @@ fn receipts_reach_the_sessions_of_the_peer_through_another_host() {
         world.turn();
         assert!(matches!(world.hear(bob)[..], [Heard::Receipt { what: 2, sequence: 7, .. }]));
     }
-}
-
-#[test]
-fn a_user_has_a_bounded_number_of_devices() {
-    let mut world = World::new();
-    for device in 0..64 {
-        world.login("ann", &format!("d{device}"));
-    }
-    let last = world.login("ann", "one too many");
-    assert!(matches!(world.hear(&last)[..], [Heard::LoginRefused { code: code::OVERLOADED, .. }]));
-    let known = world.login("ann", "d7");
-    assert!(logged_in(&world.hear(&known)).is_some());
 }

@@ -70,6 +70,20 @@ fn data_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn data_directory_that_cannot_be_made_is_named_with_the_reason() {
+    let home = Home::new();
+    let above = home.data_dir();
+    fs::create_dir(&above).expect("it is not there yet");
+    let path = above.join("of/hawser").display().to_string();
+    let setup =
+        Setup::new().without_data_dir().argument("--data-dir").argument(&path).after_mounting(
+            "mount --bind -o ro \"$DIR\" \"$DIR\"\nmount -o remount,ro,bind \"$DIR\"",
+        );
+    let place = format!("cannot be made in {}", above.display());
+    setup.refused_in(&home).assert(ENVIRONMENT, &[&path, &place, "Read-only file system"]);
+}
+
+#[test]
 fn data_directory_of_a_running_gateway_is_in_use() {
     let first = Setup::new().start();
     let other = Home::new();

@@ -58,7 +58,7 @@ fn resume_token_brings_a_device_back_without_its_login_also_after_a_kill() {
     resume.resume_token = &welcome.resume_token;
     let mut back = RawClient::greet(gateway.native(), &resume);
     let again = back.welcome();
-    assert_eq!(client.farewell().code, code::REPLACED, "it is the same device");
+    assert_eq!(client.farewell().code, code::TIMEOUT, "it is the same client, come back");
     assert_eq!(again.head, 1);
     back.deliver(&request(2, "bob", b"after"));
 
@@ -171,13 +171,31 @@ fn later_login_of_a_device_replaces_the_earlier_and_only_that() {
     let alice = random_name();
     let (mut earlier, _) = RawClient::login(gateway.native(), &alice, "phone");
     let (mut desk, _) = RawClient::login(gateway.native(), &alice, "desk");
-    let (mut later, _) = RawClient::login(gateway.native(), &alice, "phone");
+    // Another program under the same device name: it draws an incarnation of its own.
+    let mut greeting = hello(&alice, "phone");
+    greeting.incarnation = 2;
+    let mut later = RawClient::greet(gateway.native(), &greeting);
+    later.welcome();
     let farewell = earlier.farewell();
     assert_eq!((farewell.code, farewell.retry_after_ms), (code::REPLACED, 0));
     later.deliver(&request(1, &random_name(), b"still here"));
     assert_eq!(later.pushed().number, 1);
     assert_eq!(desk.pushed().number, 1);
     neighbours.chat();
+}
+
+#[test]
+fn client_overtaken_by_its_own_late_hello_comes_back_and_stays() {
+    let gateway = Setup::new().workers(2).start();
+    let alice = random_name();
+    let (mut newer, _) = RawClient::login(gateway.native(), &alice, "phone");
+    // What a hello looks like that was long under way: the same client, behind its own login.
+    let (mut late, _) = RawClient::login(gateway.native(), &alice, "phone");
+    assert_eq!(newer.farewell().code, code::TIMEOUT, "which says: come back");
+    let (mut back, _) = RawClient::login(gateway.native(), &alice, "phone");
+    assert_eq!(late.farewell().code, code::TIMEOUT);
+    back.deliver(&request(1, &random_name(), b"still here"));
+    assert_eq!(back.pushed().number, 1);
 }
 
 #[test]

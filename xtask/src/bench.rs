@@ -45,11 +45,20 @@ enum Row {
     Memory,
     /// Nanoseconds per frame of the codec.
     Codec,
+    /// Nanoseconds per message of the gateway's own code, without ring and disk.
+    Message,
 }
 
 /// In this order when none is named.
-const ROWS: [Row; 6] =
-    [Row::Echo, Row::Chat1, Row::Chat16, Row::Chat1TwoWorkers, Row::Memory, Row::Codec];
+const ROWS: [Row; 7] = [
+    Row::Echo,
+    Row::Chat1,
+    Row::Chat16,
+    Row::Chat1TwoWorkers,
+    Row::Memory,
+    Row::Codec,
+    Row::Message,
+];
 
 /// What `bench` takes.
 #[derive(clap::Args)]
@@ -124,10 +133,14 @@ fn measure(row: Row, setup: &Setup) -> Result<(), String> {
         Row::Chat16 => chat::measure(&chat::SIXTEEN_IN_FLIGHT, setup),
         Row::Chat1TwoWorkers => chat::measure(&chat::TWO_WORKERS, setup),
         Row::Memory => memory::measure(setup),
-        Row::Codec => {
-            let mut bench = cargo();
-            bench.args(["bench", "--quiet", "--locked", "--package", "hawser-codec"]);
-            succeed(bench, "cargo bench")
-        }
+        Row::Codec => bench_of("hawser-codec", "frames"),
+        Row::Message => bench_of("hawser-gateway", "message"),
     }
+}
+
+/// A benchmark that measures one crate by itself.
+fn bench_of(package: &str, name: &str) -> Result<(), String> {
+    let mut bench = cargo();
+    bench.args(["bench", "--quiet", "--locked", "--package", package, "--bench", name]);
+    succeed(bench, "cargo bench")
 }

@@ -1,5 +1,7 @@
 //! Message to frame, appended to the caller's buffer.
 
+mod table;
+
 use std::fmt;
 
 use flatbuffers::{FlatBufferBuilder, Vector, WIPOffset};
@@ -9,7 +11,9 @@ use super::{
     Receipt, Request, Sync, Welcome,
 };
 use crate::frame::{self, kind};
-use crate::generated as table;
+use crate::generated;
+use crate::link::Deliver;
+use table::{Places, Table};
 
 /// First size of the scratch: a body of chat text and its names fit; it grows to the longest
 /// message ever encoded and stays there.
@@ -67,7 +71,7 @@ impl Encoder {
 
     /// Appends a hello.
     pub fn hello(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, hello: &Hello<'_>) {
-        let arguments = table::HelloArgs {
+        let arguments = generated::HelloArgs {
             version_min: hello.version_min,
             version_max: hello.version_max,
             realm: hello.realm,
@@ -76,20 +80,20 @@ impl Encoder {
             token: self.text(hello.token),
             resume_token: self.bytes(hello.resume_token),
             incarnation: hello.incarnation,
-            class: table::Class(hello.class as u8),
+            class: generated::Class(hello.class as u8),
             heartbeat_s: hello.heartbeat_s,
             cursor: hello.cursor,
             rewind: hello.rewind,
             compression: hello.compression,
             agent: self.text(hello.agent),
         };
-        let root = table::Hello::create(&mut self.scratch, &arguments);
+        let root = generated::Hello::create(&mut self.scratch, &arguments);
         self.finish(out, kind::HELLO, flags, channel, root);
     }
 
     /// Appends a welcome.
     pub fn welcome(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, welcome: &Welcome<'_>) {
-        let arguments = table::WelcomeArgs {
+        let arguments = generated::WelcomeArgs {
             version: welcome.version,
             server_time_ms: welcome.server_time_ms,
             heartbeat_s: welcome.heartbeat_s,
@@ -101,24 +105,24 @@ impl Encoder {
             requests_max: welcome.requests_max,
             compression: welcome.compression,
         };
-        let root = table::Welcome::create(&mut self.scratch, &arguments);
+        let root = generated::Welcome::create(&mut self.scratch, &arguments);
         self.finish(out, kind::WELCOME, flags, channel, root);
     }
 
     /// Appends a request.
     pub fn request(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, request: &Request<'_>) {
-        let arguments = table::RequestArgs {
+        let arguments = generated::RequestArgs {
             client_seq: request.client_seq,
             after: request.after,
-            uuid: Some(&table::Uuid(request.uuid)),
+            uuid: Some(&generated::Uuid(request.uuid)),
             to: self.text(request.to),
-            level: table::Level(request.level as u8),
+            level: generated::Level(request.level as u8),
             content: request.content,
             receipts: request.receipts,
             first_attempt_ms: request.first_attempt_ms,
             body: self.bytes(request.body),
         };
-        let root = table::Request::create(&mut self.scratch, &arguments);
+        let root = generated::Request::create(&mut self.scratch, &arguments);
         self.finish(out, kind::REQUEST, flags, channel, root);
     }
 
@@ -130,31 +134,58 @@ impl Encoder {
         flags: u8,
         acknowledge: &Acknowledge,
     ) {
-        let Acknowledge { client_seq, sequence, time_ms } = *acknowledge;
-        let arguments = table::AcknowledgeArgs { client_seq, sequence, time_ms };
-        let root = table::Acknowledge::create(&mut self.scratch, &arguments);
-        self.finish(out, kind::ACKNOWLEDGE, flags, channel, root);
+        let mut table = Table::before(Places::default());
+        table.number(generated::Acknowledge::VT_TIME_MS, acknowledge.time_ms);
+        table.number(generated::Acknowledge::VT_SEQUENCE, acknowledge.sequence);
+        table.number(generated::Acknowledge::VT_CLIENT_SEQ, acknowledge.client_seq);
+        table.finish(out, (kind::ACKNOWLEDGE, flags, channel), []);
     }
 
     /// Appends a notify.
     pub fn notify(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, notify: &Notify<'_>) {
-        let arguments = table::NotifyArgs {
+        let deliver = Deliver {
+            connection: 0,
+            page: false,
             number: notify.number,
-            conversation: self.text(notify.conversation),
             sequence: notify.sequence,
-            sender: self.text(notify.sender),
-            device: self.text(notify.device),
             incarnation: notify.incarnation,
             client_seq: notify.client_seq,
-            uuid: Some(&table::Uuid(notify.uuid)),
+            uuid: notify.uuid,
             time_ms: notify.time_ms,
             content: notify.content,
             receipts: notify.receipts,
             own: notify.own,
-            body: self.bytes(notify.body),
+            peer_name: notify.conversation.as_bytes(),
+            sender_name: notify.sender.as_bytes(),
+            device_name: notify.device.as_bytes(),
+            body: notify.body,
         };
-        let root = table::Notify::create(&mut self.scratch, &arguments);
-        self.finish(out, kind::NOTIFY, flags, channel, root);
+        self.deliver(out, channel, flags, &deliver);
+    }
+
+    /// Appends a notify made of a link frame. Its names are not looked at again: they were texts
+    /// when they entered.
+    pub fn deliver(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, deliver: &Deliver<'_>) {
+        let mut places = Places::default();
+        let conversation = places.text(deliver.peer_name);
+        let sender = places.text(deliver.sender_name);
+        let device = places.text(deliver.device_name);
+        let body = places.bytes(deliver.body);
+        let mut table = Table::before(places);
+        table.number(generated::Notify::VT_TIME_MS, deliver.time_ms);
+        table.number(generated::Notify::VT_CLIENT_SEQ, deliver.client_seq);
+        table.number(generated::Notify::VT_INCARNATION, deliver.incarnation);
+        table.number(generated::Notify::VT_SEQUENCE, deliver.sequence);
+        table.number(generated::Notify::VT_NUMBER, deliver.number);
+        table.offset(generated::Notify::VT_BODY, &body);
+        table.structure(generated::Notify::VT_UUID, deliver.uuid);
+        table.offset(generated::Notify::VT_DEVICE, &device);
+        table.offset(generated::Notify::VT_SENDER, &sender);
+        table.offset(generated::Notify::VT_CONVERSATION, &conversation);
+        table.byte(generated::Notify::VT_OWN, deliver.own.into());
+        table.byte(generated::Notify::VT_RECEIPTS, deliver.receipts);
+        table.byte(generated::Notify::VT_CONTENT, deliver.content);
+        table.finish(out, (kind::NOTIFY, flags, channel), [conversation, sender, device, body]);
     }
 
     /// Appends a notify-acknowledge.
@@ -165,42 +196,42 @@ impl Encoder {
         flags: u8,
         acknowledge: &NotifyAcknowledge,
     ) {
-        let arguments = table::NotifyAcknowledgeArgs { number: acknowledge.number };
-        let root = table::NotifyAcknowledge::create(&mut self.scratch, &arguments);
+        let arguments = generated::NotifyAcknowledgeArgs { number: acknowledge.number };
+        let root = generated::NotifyAcknowledge::create(&mut self.scratch, &arguments);
         self.finish(out, kind::NOTIFY_ACKNOWLEDGE, flags, channel, root);
     }
 
     /// Appends a head.
     pub fn head(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, head: &Head) {
-        let arguments = table::HeadArgs { head: head.head };
-        let root = table::Head::create(&mut self.scratch, &arguments);
+        let arguments = generated::HeadArgs { head: head.head };
+        let root = generated::Head::create(&mut self.scratch, &arguments);
         self.finish(out, kind::HEAD, flags, channel, root);
     }
 
     /// Appends a sync.
     pub fn sync(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, sync: &Sync) {
         let Sync { request, after, limit, backward, since_ms } = *sync;
-        let arguments = table::SyncArgs { request, after, limit, backward, since_ms };
-        let root = table::Sync::create(&mut self.scratch, &arguments);
+        let arguments = generated::SyncArgs { request, after, limit, backward, since_ms };
+        let root = generated::Sync::create(&mut self.scratch, &arguments);
         self.finish(out, kind::SYNC, flags, channel, root);
     }
 
     /// Appends the end of a page.
     pub fn page(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, page: &Page) {
         let Page { request, count, head, cursor, floor, more } = *page;
-        let arguments = table::PageArgs { request, count, head, cursor, floor, more };
-        let root = table::Page::create(&mut self.scratch, &arguments);
+        let arguments = generated::PageArgs { request, count, head, cursor, floor, more };
+        let root = generated::Page::create(&mut self.scratch, &arguments);
         self.finish(out, kind::PAGE, flags, channel, root);
     }
 
     /// Appends a receipt.
     pub fn receipt(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, receipt: &Receipt<'_>) {
-        let arguments = table::ReceiptArgs {
+        let arguments = generated::ReceiptArgs {
             conversation: self.text(receipt.conversation),
             what: receipt.what,
             sequence: receipt.sequence,
         };
-        let root = table::Receipt::create(&mut self.scratch, &arguments);
+        let root = generated::Receipt::create(&mut self.scratch, &arguments);
         self.finish(out, kind::RECEIPT, flags, channel, root);
     }
 
@@ -218,30 +249,30 @@ impl Encoder {
 
     /// Appends a go-away.
     pub fn go_away(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, go_away: &GoAway<'_>) {
-        let arguments = table::GoAwayArgs {
+        let arguments = generated::GoAwayArgs {
             code: go_away.code,
             retry_after_ms: go_away.retry_after_ms,
             endpoint: self.text(go_away.endpoint),
         };
-        let root = table::GoAway::create(&mut self.scratch, &arguments);
+        let root = generated::GoAway::create(&mut self.scratch, &arguments);
         self.finish(out, kind::GO_AWAY, flags, channel, root);
     }
 
     /// Appends an error.
     pub fn error(&mut self, out: &mut Vec<u8>, channel: u16, flags: u8, error: &Error<'_>) {
-        let arguments = table::ErrorArgs {
+        let arguments = generated::ErrorArgs {
             code: error.code,
             text: self.text(error.text),
             retry_after_ms: error.retry_after_ms,
             client_seq: error.client_seq,
             fatal: error.fatal,
         };
-        let root = table::Error::create(&mut self.scratch, &arguments);
+        let root = generated::Error::create(&mut self.scratch, &arguments);
         self.finish(out, kind::ERROR, flags, channel, root);
     }
 
-    fn beat(&mut self, beat: &Beat) -> WIPOffset<table::Beat<'static>> {
-        table::Beat::create(&mut self.scratch, &table::BeatArgs { next_ms: beat.next_ms })
+    fn beat(&mut self, beat: &Beat) -> WIPOffset<generated::Beat<'static>> {
+        generated::Beat::create(&mut self.scratch, &generated::BeatArgs { next_ms: beat.next_ms })
     }
 
     /// An empty text is not written: absent means the same.

@@ -53,11 +53,19 @@ pub const LEAVE_POLL_US: u64 = 20_000;
 pub const KEEPALIVE_S: u32 = 300;
 
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
-/// kernel's backlog waits; slow or silent ones leave by the handshake time-out. Shared out among
-/// the workers, but for a least number each.
+/// kernel's backlog waits. Then those silent for [`SILENT_TICKS`] give up their places, the oldest
+/// first; slow ones leave by the handshake time-out. Shared out among the workers, but for a least
+/// number each.
 pub const GREETINGS_MAX: u32 = 4096;
 /// Least number of unfinished logins a worker takes.
 pub const GREETINGS_MIN: u32 = 64;
+
+/// Ticks a connection may send nothing while others wait for its place: 1 s. A client speaks as soon
+/// as it is connected; in a second even a lost first packet has been sent again.
+pub const SILENT_TICKS: Tick = 4;
+/// Silent connections looked at in a turn; more than the accepts that complete in one.
+pub const SHED_PER_TURN: usize = 64;
+const _: () = assert!(GREETINGS_MIN > super::ACCEPTS_IN_FLIGHT);
 
 /// How long a start waits for an address to come free. The kernel takes the ring of a killed
 /// process down after the process is gone, its accepts and with them its listeners last: some

@@ -54,6 +54,9 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("logins", "Logins that stand", |m| m.logins.get()),
     ("resumes", "Logins by resume token", |m| m.resumes.get()),
     ("denied_logins", "Logins refused", |m| m.logins_denied.get()),
+    ("kept_peer_keys", "Requests whose peer's keys were kept from an earlier one", |m| {
+        m.peer_keys_kept.get()
+    }),
     ("expired_heartbeats", "Connections closed for a missed heartbeat", |m| {
         m.heartbeats_expired.get()
     }),

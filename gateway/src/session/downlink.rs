@@ -162,22 +162,8 @@ impl Sessions {
             None => (0, 0),
         };
         outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
-        let notify = Notify {
-            number: deliver.number,
-            conversation: text(deliver.peer_name),
-            sequence: deliver.sequence,
-            sender: text(deliver.sender_name),
-            device: text(deliver.device_name),
-            incarnation: deliver.incarnation,
-            client_seq: deliver.client_seq,
-            uuid: deliver.uuid,
-            time_ms: deliver.time_ms,
-            content: deliver.content,
-            receipts: deliver.receipts,
-            own: deliver.own,
-            body: deliver.body,
-        };
-        self.encoder.notify(outlet.pool.open(&mut connection.queued), channel, flags, &notify);
+        let queue = outlet.pool.open(&mut connection.queued);
+        self.encoder.deliver(queue, channel, flags, deliver);
     }
 
     fn begin_page(&mut self, handle: Handle, start: &link::PageStart) {

@@ -116,6 +116,7 @@ impl Recovered {
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
+            settings.recent_bytes_max = limits::RECENT_BYTES_PER_PROCESS / usize::from(hosts);
             let rebuilt = Mutex::new(rebuilt);
             let (storage, metrics) = (storage.clone(), metrics.clone());
             HostPart { settings, storage, jobs, replies, rebuilt, metrics }

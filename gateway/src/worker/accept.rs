@@ -10,8 +10,10 @@ impl<R: Ring> Worker<R> {
         }
         // Beyond it the backlog waits: those already here would time out behind newcomers, come
         // back, and make it worse.
-        let workers = self.fleet.loads.len() as u32;
-        if self.levels.greeting >= (limits::GREETINGS_MAX / workers).max(limits::GREETINGS_MIN) {
+        if self.levels.greeting >= self.greetings_max() {
+            self.shed_silent();
+        }
+        if self.levels.greeting >= self.greetings_max() {
             return;
         }
         let mut in_flight: u32 = self.doors.iter().map(|door| door.accepts).sum();
@@ -26,6 +28,48 @@ impl<R: Ring> Worker<R> {
                 in_flight += 1;
             }
         }
+    }
+
+    fn greetings_max(&self) -> u32 {
+        let workers = self.fleet.loads.len() as u32;
+        (limits::GREETINGS_MAX / workers).max(limits::GREETINGS_MIN)
+    }
+
+    /// Others may wait for a place: the oldest of those that have sent nothing give theirs up, as
+    /// many as are accepted at a time.
+    fn shed_silent(&mut self) {
+        let enough = self.greetings_max() - limits::ACCEPTS_IN_FLIGHT;
+        for _ in 0..limits::SHED_PER_TURN {
+            if self.levels.greeting <= enough {
+                return;
+            }
+            let Some(handle) = self.newcomers.front().copied() else { return };
+            let connection = self.connections.get_mut(handle);
+            let silent = connection.filter(|connection| connection.is_silent());
+            if let Some(connection) = silent {
+                if self.tick - connection.since < limits::SILENT_TICKS {
+                    return;
+                }
+                let farewell = Farewell {
+                    code: code::TIMEOUT,
+                    text: "silent while others waited for the place".into(),
+                    retry_after_ms: 0,
+                };
+                self.dismiss(handle, &farewell, CloseReason::Silent);
+            }
+            self.newcomers.pop_front();
+        }
+    }
+
+    /// Takes note of who came when. Those that have spoken or gone meanwhile are weeded out once they
+    /// are about half, so the list is bounded by the greetings, and each is looked at twice or so.
+    fn note_newcomer(&mut self, handle: Handle) {
+        let greetings = self.levels.greeting.max(self.greetings_max()) as usize;
+        if self.newcomers.len() >= 2 * greetings {
+            let connections = &mut self.connections;
+            self.newcomers.retain(|one| connections.get_mut(*one).is_some_and(|c| c.is_silent()));
+        }
+        self.newcomers.push_back(handle);
     }
 
     pub(super) fn on_accepted(
@@ -101,6 +145,7 @@ impl<R: Ring> Worker<R> {
         let connection = Connection::new(self.tick, silence);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
+        self.note_newcomer(handle);
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
         handle

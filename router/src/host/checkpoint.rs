@@ -7,21 +7,23 @@
 
 use super::Host;
 use crate::conversation::{Sender, Spilled, Window, decode_answers};
-use crate::directory::{Device, Place, User};
-use crate::record::{Field, Unreadable};
+use crate::directory::{Device, User};
+use crate::mailbox::{Level, Place};
+use crate::recent::Spot;
+use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
-use hawser_codec::link::Key;
+use hawser_codec::field::{Cut, Field, Key};
 
-/// Version of sections written.
-const VERSION: u8 = 1;
+/// Version of sections written, and the only one read. (1 knew of no blocks.)
+const VERSION: u8 = 2;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionDamaged;
 
-impl From<Unreadable> for SectionDamaged {
-    fn from(_: Unreadable) -> SectionDamaged {
+impl From<Cut> for SectionDamaged {
+    fn from(_: Cut) -> SectionDamaged {
         SectionDamaged
     }
 }
@@ -91,7 +93,8 @@ fn encode_user(user: &User, out: &mut Vec<u8>) {
     user.epoch.put(out);
     user.head.put(out);
     (user.device_count() as u16).put(out);
-    for device in user.devices() {
+    // In this order: a restored device has no other sign of how long it has not been used.
+    for device in user.devices_by_use() {
         device.key.put(out);
         device.cursor.put(out);
     }
@@ -99,14 +102,18 @@ fn encode_user(user: &User, out: &mut Vec<u8>) {
         return 0u8.put(out);
     };
     1u8.put(out);
-    more.floor.put(out);
-    more.pages.put(out);
-    (more.levels.len() as u8).put(out);
-    for level in &more.levels {
-        level.put(out);
+    let mailbox = &more.mailbox;
+    mailbox.floor.put(out);
+    (mailbox.levels.len() as u8).put(out);
+    for level in &mailbox.levels {
+        level.count.put(out);
+        (level.sites.len() as u16).put(out);
+        for site in &level.sites {
+            site.put(out);
+        }
     }
-    (more.tail.len() as u32).put(out);
-    for place in &more.tail {
+    (mailbox.tail.len() as u32).put(out);
+    for place in &mailbox.tail {
         place.location.put(out);
         place.bytes.put(out);
     }
@@ -180,19 +187,26 @@ fn restore_user(shard: &mut Shard, rest: &mut &[u8]) -> Result<(), SectionDamage
     user.epoch = u32::take(rest)?;
     user.head = u64::take(rest)?;
     for _ in 0..u16::take(rest)? {
-        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?));
+        user.add_device(Device::new(Key::take(rest)?, u64::take(rest)?, 0));
     }
     if u8::take(rest)? == 0 {
         return Ok(());
     }
-    let more = user.more();
-    more.floor = u64::take(rest)?;
-    more.pages = u64::take(rest)?;
+    let mailbox = user.mailbox();
+    mailbox.floor = u64::take(rest)?;
     for _ in 0..u8::take(rest)? {
-        more.levels.push(u64::take(rest)?);
+        let mut level = Level { count: u64::take(rest)?, ..Level::default() };
+        for _ in 0..u16::take(rest)? {
+            level.sites.push(Site::take(rest)?);
+        }
+        if level.count < level.sites.len() as u64 {
+            return Err(SectionDamaged);
+        }
+        mailbox.levels.push(level);
     }
     for _ in 0..u32::take(rest)? {
-        more.tail.push_back(Place { location: u64::take(rest)?, bytes: u16::take(rest)? });
+        let (location, bytes) = (u64::take(rest)?, u16::take(rest)?);
+        mailbox.tail.push_back(Place { location, recent: Spot::NONE, bytes });
     }
     Ok(())
 }

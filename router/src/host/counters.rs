@@ -42,8 +42,22 @@ marks! {
     HeadRepeated,
     /// A page waited for a run to become durable.
     PageWaited,
-    /// A page walked the index.
+    /// A page found its blocks by an index record.
     PageThroughIndex,
+    /// A page read a block.
+    PageFromBlock,
+    /// A page found entries in memory.
+    PageFromMemory,
+    /// A page read entries one by one, because they had left memory before their block was due.
+    PageReadEntries,
+    /// A page ended before its entries because of its bytes.
+    PageCutByBytes,
+    /// Entries of a block had to be read before it could be written.
+    BlockGathered,
+    /// A block was written with places of entries instead of copies.
+    BlockOfReferences,
+    /// An index record was written.
+    IndexWritten,
     /// A page needed a body from its message.
     PageReadBody,
     /// A read failed.
@@ -101,6 +115,12 @@ pub struct HostCounters {
     pub pages: u64,
     /// Reads asked for.
     pub reads: u64,
+    /// Blocks of mailboxes written.
+    pub blocks: u64,
+    /// Entries that were looked for in memory and had left it.
+    pub recent_missed: u64,
+    /// Memory of the entries written last now, bytes.
+    pub recent_bytes: u64,
     /// Dedup windows spilled.
     pub spills: u64,
     /// Sessions now.
@@ -143,6 +163,9 @@ impl HostCounters {
             delivered: 0,
             pages: 0,
             reads: 0,
+            blocks: 0,
+            recent_missed: 0,
+            recent_bytes: 0,
             spills: 0,
             sessions: 0,
             users: 0,

@@ -2,9 +2,11 @@
 
 use super::counters::Mark;
 use super::{Host, own};
-use crate::directory::{Device, Mode, Note, Place, User};
+use crate::directory::{Device, Mode, Note, User};
 use crate::key::shard_of;
-use crate::record::{self, ENTRY_BODY_BYTES_MAX, INDEX_ENTRIES};
+use crate::mailbox::Place;
+use crate::recent::Spot;
+use crate::record::{self, ENTRY_BODY_BYTES_MAX, HEADER_BYTES, Site};
 use crate::shard::Shard;
 use crate::store::log::Location;
 use hawser_codec::link::{Damaged, Deliver, Forward, Head, PeerReceipt, Receipt, Send, Stream};
@@ -32,8 +34,9 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Wanted {
-    Entry { user: u32, bytes: u16 },
-    Index { user: u32 },
+    Entry { user: u32, bytes: u16, recent: Spot },
+    Block { user: u32, bytes: u32 },
+    Index { user: u32, level: u8, bytes: u32 },
     Window { fingerprint: u64, bytes: u32 },
 }
 
@@ -89,7 +92,8 @@ impl Host {
         self.counters.entries += 1;
         let run = self.commit.number;
         let shard_number = shard.number;
-        let what = Wanted::Entry { user, bytes };
+        let recent = self.recent.put(&self.commit.run[offset as usize + HEADER_BYTES..]);
+        let what = Wanted::Entry { user, bytes, recent };
         self.pending.push_back(Pending { run, offset, shard: shard_number, what });
         self.push(now, shard_number, user, number, entry);
     }
@@ -97,6 +101,7 @@ impl Host {
     /// Pushes an entry to the user's live sessions.
     fn push(&mut self, now: Now, shard: u8, index: u32, number: u64, entry: &Stream) {
         let home = self.shards[usize::from(shard)].as_mut().expect("the home is ours");
+        let position = home.position;
         let user = &mut home.users.all[index];
         for slot in 0..user.device_count() {
             let device = user.device(slot);
@@ -104,7 +109,7 @@ impl Host {
                 continue;
             }
             if !self.commit.origins.is_here(device.worker) {
-                device.mode = Mode::Offline;
+                device.leave(position);
                 continue;
             }
             if number - device.cursor > self.settings.unacknowledged_max {
@@ -130,14 +135,22 @@ impl Host {
         let number = usize::from(pending.shard);
         let shard = self.shards[number].as_mut().expect("pending records are of own shards");
         match pending.what {
-            Wanted::Entry { user, bytes } => {
-                let more = shard.users.all[user].more();
-                more.tail.push_back(Place { location: location.0, bytes });
-                self.index(pending.shard, user);
+            Wanted::Entry { user, bytes, recent } => {
+                let mailbox = shard.users.all[user].mailbox();
+                mailbox.tail.push_back(Place { location: location.0, recent, bytes });
+                self.plan_block(pending.shard, user);
             }
-            Wanted::Index { user } => {
-                shard.users.all[user].more().add_page(location.0);
-                self.index(pending.shard, user);
+            Wanted::Block { user, bytes } => {
+                let site = Site { location: location.0, bytes };
+                shard.users.all[user].mailbox().add_block(site);
+                self.write_index(pending.shard, user, 0);
+                self.plan_block(pending.shard, user);
+            }
+            Wanted::Index { user, level, bytes } => {
+                let site = Site { location: location.0, bytes };
+                shard.users.all[user].mailbox().add_index(usize::from(level), site);
+                self.write_index(pending.shard, user, level);
+                self.write_index(pending.shard, user, level + 1);
             }
             Wanted::Window { fingerprint, bytes } => {
                 if let Some(spilled) = shard.conversations.spilled(fingerprint) {
@@ -146,31 +159,6 @@ impl Host {
                 }
             }
         }
-    }
-
-    /// Appends an index page for the tail's first entries once there are enough. One is under
-    /// way at a time, because a page names the one before it.
-    fn index(&mut self, shard: u8, index: u32) {
-        let home = self.shards[usize::from(shard)].as_mut().expect("the home is ours");
-        let user = &mut home.users.all[index];
-        let key = user.key;
-        let more = user.more();
-        if more.indexing || more.tail.len() < INDEX_ENTRIES {
-            return;
-        }
-        more.indexing = true;
-        let page = record::Index {
-            user: key,
-            page: more.pages,
-            locations: std::array::from_fn(|at| more.tail[at].location),
-            lengths: std::array::from_fn(|at| more.tail[at].bytes),
-            levels: more.levels(),
-        };
-        let position = home.step();
-        let offset = self.commit.run.len() as u64;
-        page.put(shard, position, &mut self.commit.run);
-        let what = Wanted::Index { user: index };
-        self.pending.push_back(Pending { run: self.commit.number, offset, shard, what });
     }
 
     /// A message that is not stored: told to whoever is on-line.
@@ -330,9 +318,9 @@ fn put_deliver(batch: &mut Vec<u8>, device: &Device, number: u64, entry: &Stream
 
 /// Raises the floor below which nothing is kept.
 pub(super) fn raise_floor(user: &mut User, floor: u64) -> bool {
-    let more = user.more();
-    let rose = floor > more.floor;
-    more.floor = more.floor.max(floor);
+    let mailbox = user.mailbox();
+    let rose = floor > mailbox.floor;
+    mailbox.floor = mailbox.floor.max(floor);
     rose
 }
 

@@ -4,7 +4,7 @@
 //! nothing for an origin it says nothing to.
 
 use super::settings::ORIGINS_MAX;
-use crate::directory::{Mode, User};
+use crate::directory::User;
 use crate::origin::Origin;
 
 struct Slot {
@@ -106,12 +106,13 @@ impl Origins {
         }
     }
 
-    /// Takes devices off-line whose origin has gone. Until then they only seem to be on-line.
-    pub fn end_gone(&self, user: &mut User) {
+    /// Takes devices off-line whose origin has gone, at this position of their shard. Until then
+    /// they only seem to be on-line.
+    pub fn end_gone(&self, user: &mut User, position: u64) {
         for slot in 0..user.device_count() {
             let device = user.device(slot);
             if device.is_online() && !self.is_here(device.worker) {
-                device.mode = Mode::Offline;
+                device.leave(position);
             }
         }
     }

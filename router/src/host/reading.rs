@@ -1,9 +1,9 @@
-//! Pages under way: what was asked, what was read so far, and what of it may be shown.
+//! Reads under way: what was asked, what was read so far, and what of it may be shown.
 
 use super::ReadRequest;
+use super::settings::PAGE_BYTES_MAX;
 use super::stream::StreamRead;
 use super::window::LookUp;
-use crate::key::shard_of;
 use crate::origin::Origin;
 use crate::record::{self, Framed};
 use crate::store::log::Location;
@@ -26,40 +26,73 @@ pub(super) struct Page {
     /// Range being read, both included.
     pub low: u64,
     pub high: u64,
-    /// Index page wanted next, and the one to be read on the way.
-    pub target: u64,
-    pub walking: u64,
+    /// Blocks of the range, both included.
+    pub blocks: (u64, u64),
+    pub collected: Collected,
+    /// What is left to do is to wait for bodies.
+    pub asked_bodies: bool,
+    pub restarts: u8,
+}
+
+/// Entries being brought together.
+#[derive(Default)]
+pub(super) struct Collected {
     pub wanted: Vec<Wanted>,
-    /// Framed records as read.
+    /// Entries as a block keeps them, and framed messages as read.
     pub arena: Vec<u8>,
     pub outstanding: usize,
     pub failed: bool,
-    pub gone: bool,
-    pub restarts: u8,
+    /// Something was dropped from the log meanwhile: nothing is kept up to here (0: not known).
+    pub gone: Option<u64>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Wanted {
     pub number: u64,
+    /// Where its own record stands; not used once the entry is there.
     pub location: u64,
     pub bytes: u32,
-    /// Where the record stands in the arena; empty until read, or for ever if it is gone.
+    pub asked: bool,
+    /// Where it stands in the arena; empty until it is there.
     pub entry: (usize, usize),
     /// Where the message stands that holds its body.
     pub message: (usize, usize),
+}
+
+/// Whom entries are for.
+#[derive(Clone, Copy)]
+pub(super) enum Reader {
+    Page(usize),
+    Gather(usize),
+}
+
+/// A block whose entries are being read.
+pub(super) struct Gather {
+    pub shard: u8,
+    pub user: u32,
+    pub key: Key,
+    /// Number of the block.
+    pub number: u64,
+    pub collected: Collected,
 }
 
 /// What a read is for.
 pub(super) enum ReadFor {
     Index {
         page: usize,
-        location: Location,
+        level: u8,
+        number: u64,
+        location: u64,
     },
-    /// `count` entries from `first` of the page's list, joined from `location` on.
-    Entries {
+    Block {
         page: usize,
-        first: usize,
-        count: usize,
+        number: u64,
+        location: u64,
+    },
+    /// Entries of the list, joined from `location` on.
+    Entries {
+        reader: Reader,
+        which: Vec<usize>,
         location: u64,
     },
     Message {
@@ -74,6 +107,8 @@ pub(super) enum ReadFor {
 pub(super) struct Reading {
     pub pages: Vec<Option<Box<Page>>>,
     pub open: usize,
+    /// At most [`super::settings::GATHERS_MAX`].
+    pub gathers: Vec<Option<Gather>>,
     pub reads: BTreeMap<u64, ReadFor>,
     pub next_id: u64,
     pub lookups: usize,
@@ -87,6 +122,7 @@ impl Reading {
         Reading {
             pages: Vec::new(),
             open: 0,
+            gathers: Vec::new(),
             reads: BTreeMap::new(),
             next_id: 1,
             lookups: 0,
@@ -103,34 +139,124 @@ impl Reading {
     }
 
     pub fn put(&mut self, page: Box<Page>) -> usize {
-        match self.pages.iter().position(Option::is_none) {
-            Some(index) => {
-                self.pages[index] = Some(page);
-                index
+        put_free(&mut self.pages, page)
+    }
+
+    pub fn put_gather(&mut self, gather: Gather) -> usize {
+        put_free(&mut self.gathers, gather)
+    }
+
+    pub fn collected(&mut self, reader: Reader) -> &mut Collected {
+        match reader {
+            Reader::Page(index) => &mut self.page(index).collected,
+            Reader::Gather(index) => {
+                let gather = self.gathers[index].as_mut();
+                &mut gather.expect("a gather stays until its reads have ended").collected
             }
-            None => {
-                self.pages.push(Some(page));
-                self.pages.len() - 1
+        }
+    }
+
+    /// Whose mailbox a reader reads.
+    pub fn reader_user(&mut self, reader: Reader) -> Key {
+        match reader {
+            Reader::Page(index) => self.page(index).user,
+            Reader::Gather(index) => {
+                self.gathers[index].as_ref().expect("a gather stays until its reads have ended").key
             }
+        }
+    }
+
+    pub fn page(&mut self, index: usize) -> &mut Page {
+        self.pages[index].as_mut().expect("a page stays until its reads have ended")
+    }
+}
+
+fn put_free<T>(slots: &mut Vec<Option<T>>, value: T) -> usize {
+    match slots.iter().position(Option::is_none) {
+        Some(index) => {
+            slots[index] = Some(value);
+            index
+        }
+        None => {
+            slots.push(Some(value));
+            slots.len() - 1
         }
     }
 }
 
-impl Page {
+impl Collected {
     pub fn want(&mut self, number: u64, location: u64, bytes: u32) {
         let (entry, message) = ((0, 0), (0, 0));
-        self.wanted.push(Wanted { number, location, bytes, entry, message });
+        self.wanted.push(Wanted { number, location, bytes, asked: false, entry, message });
     }
 
+    /// Takes the payload of a wanted entry, as it stands in its own record.
+    pub fn fill(&mut self, at: usize, payload: &[u8]) {
+        let from = self.arena.len();
+        let wanted = &mut self.wanted[at];
+        record::entry_tail(payload, wanted.location, &mut self.arena);
+        wanted.asked = true;
+        wanted.entry = (from, self.arena.len());
+    }
+
+    /// What a block keeps of an entry, if it could be read.
+    pub fn tail_of(&self, number: u64) -> Option<&[u8]> {
+        let wanted = self.wanted.iter().find(|wanted| wanted.number == number)?;
+        let tail = &self.arena[wanted.entry.0..wanted.entry.1];
+        (!tail.is_empty()).then_some(tail)
+    }
+
+    /// Takes an entry out of a block.
+    pub fn have(&mut self, number: u64, tail: &[u8]) {
+        let from = self.arena.len();
+        self.arena.extend_from_slice(tail);
+        let entry = (from, self.arena.len());
+        self.wanted.push(Wanted {
+            number,
+            location: 0,
+            bytes: 0,
+            asked: true,
+            entry,
+            message: (0, 0),
+        });
+    }
+
+    pub fn lost(&mut self, floor: u64) {
+        self.gone = Some(self.gone.unwrap_or(0).max(floor));
+    }
+}
+
+impl Page {
     /// The entry as read, if it is what was asked for.
     pub fn entry(&self, wanted: &Wanted) -> Option<record::Entry<'_>> {
-        let bytes = &self.arena[wanted.entry.0..wanted.entry.1];
-        let (framed, length) = Framed::take(bytes).ok()?;
-        let right = framed.kind == record::Entry::KIND
-            && framed.shard == shard_of(&self.user)
-            && length == wanted.bytes as usize;
-        let entry = record::Entry::take(framed.payload).ok().filter(|_| right)?;
-        (entry.user == self.user && entry.number == wanted.number).then_some(entry)
+        let tail = &self.collected.arena[wanted.entry.0..wanted.entry.1];
+        record::Entry::take_tail(self.user, wanted.number, tail).ok()
+    }
+
+    /// Puts entries in order and leaves those out that pass the bound in bytes. Whether it did.
+    pub fn cut(&mut self) -> bool {
+        let mut wanted = std::mem::take(&mut self.collected.wanted);
+        wanted.sort_unstable_by_key(|wanted| wanted.number);
+        if self.backward {
+            wanted.reverse();
+        }
+        let mut bytes = 0;
+        let fits = |wanted: &Wanted| {
+            let entry = self.entry(wanted);
+            let body = entry.filter(|entry| entry.held != 0 && entry.device != self.device);
+            bytes += wanted.entry.1 - wanted.entry.0;
+            bytes += body.map_or(0, |entry| entry.reference_bytes as usize);
+            bytes <= PAGE_BYTES_MAX
+        };
+        let kept = wanted.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        let cut = kept < wanted.len();
+        wanted.truncate(kept);
+        if cut {
+            let last = wanted[kept - 1].number;
+            *(if self.backward { &mut self.low } else { &mut self.high }) = last;
+        }
+        self.collected.wanted = wanted;
+        cut
     }
 
     pub fn body<'a>(&'a self, wanted: &Wanted, entry: &record::Entry<'a>) -> Option<&'a [u8]> {
@@ -140,7 +266,7 @@ impl Page {
         if entry.held == 0 {
             return Some(entry.body);
         }
-        let bytes = &self.arena[wanted.message.0..wanted.message.1];
+        let bytes = &self.collected.arena[wanted.message.0..wanted.message.1];
         let (framed, _) = Framed::take(bytes).ok()?;
         let (conversation, sequence, body) = match framed.kind {
             record::Body::KIND => {

@@ -119,7 +119,11 @@ impl Host {
             return Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS));
         }
         let shard = own(&mut self.shards, &send.conversation);
-        let conversation = match shard.conversations.find(&send.conversation) {
+        let found = match window {
+            Some(window) => Some(shard.conversations.windows[window].conversation),
+            None => shard.conversations.find(&send.conversation),
+        };
+        let conversation = match found {
             Some(conversation) => conversation,
             None if self.counters.conversations >= self.settings.conversations_max as u64 => {
                 return Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS));

@@ -103,7 +103,7 @@ impl Host {
         let number = shard.number;
         let found = shard.users.find(&login.user);
         if let Some(index) = found {
-            self.commit.origins.end_gone(&mut shard.users.all[index]);
+            self.commit.origins.end_gone(&mut shard.users.all[index], shard.position);
         }
         let user = found.map(|index| &shard.users.all[index]);
         let head = user.map_or(0, |user| user.head);
@@ -130,9 +130,11 @@ impl Host {
             if !self.storage {
                 return Err((code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
             }
-            let devices = user.map_or(0, User::device_count);
+            let crowded = user.is_some_and(|user| {
+                user.device_count() >= DEVICES_PER_USER_MAX && user.longest_unused().is_none()
+            });
             let full = found.is_none() && self.counters.users >= self.settings.users_max as u64;
-            if devices >= DEVICES_PER_USER_MAX || full {
+            if crowded || full {
                 return Err((code::OVERLOADED, RETRY_STORAGE_MS));
             }
         }
@@ -167,7 +169,19 @@ impl Host {
         }
         if slot.is_none() {
             let cursor = login.cursor_plus_one.saturating_sub(1);
-            shard.users.all[index].add_device(directory::Device::new(login.device, cursor));
+            let device = directory::Device::new(login.device, cursor, shard.position);
+            let user = &mut shard.users.all[index];
+            if user.device_count() < DEVICES_PER_USER_MAX {
+                user.add_device(device);
+            } else {
+                let slot = user.longest_unused().expect("looked for before the login was let in");
+                let retired = user.replace_device(slot, device);
+                record::Retired { user: login.user, device: retired }.put(
+                    number,
+                    shard.step(),
+                    &mut self.commit.run,
+                );
+            }
             let position = shard.step();
             record::Device {
                 user: login.user,
@@ -191,8 +205,11 @@ impl Host {
             self.counters.sessions -= 1;
             if (device.connection, device.worker) != (connection, worker) {
                 self.counters.hit(Mark::Replaced);
-                Kick { connection: device.connection, code: code::REPLACED }
-                    .put(self.commit.down(device.worker));
+                // A hello that was long under way can arrive behind the newer one of the same
+                // client: that client must come back, not give up for good.
+                let is_same = device.tag == tag(login.incarnation);
+                let code = if is_same { code::TIMEOUT } else { code::REPLACED };
+                Kick { connection: device.connection, code }.put(self.commit.down(device.worker));
             }
         }
         self.commit.origins.add_session(worker);
@@ -207,6 +224,7 @@ impl Host {
         device.connection = connection;
         device.worker = worker;
         device.set(Note::Announced, login.announce);
+        device.tag = tag(login.incarnation);
         device.mode = if device.cursor < head { Mode::Syncing } else { Mode::Live };
         let (cursor, mode) = (device.cursor, device.mode);
         LoggedIn { connection, epoch, head, cursor, floor, announced: login.announce }
@@ -231,7 +249,7 @@ impl Host {
         let Some(slot) = session_slot(user, &logout.device, worker, logout.connection) else {
             return;
         };
-        user.device(slot).mode = Mode::Offline;
+        user.device(slot).leave(shard.position);
         self.commit.origins.end_session(worker);
         self.counters.sessions -= 1;
     }
@@ -399,4 +417,9 @@ pub(super) fn session_slot(
     let device = user.device(slot);
     (device.is_online() && device.worker == worker && device.connection == connection)
         .then_some(slot)
+}
+
+/// Sixteen bits of an incarnation, which is a random number.
+fn tag(incarnation: u64) -> u16 {
+    incarnation as u16
 }

@@ -1,5 +1,6 @@
 //! Settings and limits of a shard host. Every bound of the core stands here or at its table.
 
+use crate::record::{BLOCK_ENTRIES, INDEX_OVERLAP};
 use crate::store::RouterPlace;
 
 /// How a [`super::Host`] is set up. No default as a whole: the shell says what it means.
@@ -37,6 +38,9 @@ pub struct HostSettings {
     pub users_max: usize,
     /// Conversations of this host; a message that would open another is refused.
     pub conversations_max: usize,
+    /// Memory of this host for the entries written last, bytes. They are read and put into
+    /// blocks without the disk; what has left it is read from the log.
+    pub recent_bytes_max: usize,
     /// Longest body, bytes.
     pub body_bytes_max: usize,
     /// Output held back until records are durable, bytes; beyond it messages are refused.
@@ -70,6 +74,8 @@ impl HostSettings {
             // Slots of 88 bytes: 16 M users are 1.5 GB.
             users_max: 16 << 20,
             conversations_max: 64 << 20,
+            // 100,000 entries of 300 bytes: half a block for each of 6,000 mailboxes in use.
+            recent_bytes_max: 32 << 20,
             body_bytes_max: 64 << 10,
             // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
             held_bytes_max: 64 << 20,
@@ -117,8 +123,20 @@ pub(crate) const CURSOR_LATE_US: u64 = 500_000;
 pub(crate) const CURSORS_PER_TURN_MAX: usize = 4096;
 /// Acknowledgement timers looked at in one turn, for the same reason.
 pub(crate) const TIMERS_PER_TURN_MAX: usize = 4096;
-/// Pages being read at one time: each holds at most a hundred entries and as many bodies.
+/// Pages being read at one time: each holds five blocks and [`PAGE_BYTES_MAX`] at most.
 pub(crate) const PAGES_MAX: usize = 256;
+/// Entries of one page whatever is set: the blocks of so many stand in one index record.
+pub(crate) const PAGE_ENTRIES_MAX: u64 = INDEX_OVERLAP * BLOCK_ENTRIES as u64 + 1;
+/// Entries and bodies of one page, bytes; what would pass it is left for the next. A device on a
+/// bad mobile link gets so much within seconds. One entry is always given.
+pub(crate) const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Blocks written in one turn: 64 take about 0.3 ms.
+pub(crate) const BLOCKS_PER_TURN_MAX: usize = 64;
+/// Blocks whose entries are being read at one time, because they have left memory.
+pub(crate) const GATHERS_MAX: usize = 4;
+/// A tail this long gets its block at once; of entries that have left memory the block then only
+/// says where they stand. Bounds what a disk that is too slow for gathering costs in memory.
+pub(crate) const TAIL_ENTRIES_HIGH: usize = 4 * BLOCK_ENTRIES;
 /// Windows being looked up at one time.
 pub(crate) const LOOKUPS_MAX: usize = 256;
 /// Reads that find one spilled window, at most.

@@ -17,6 +17,7 @@ const HOST_LEVELS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("sessions", "Devices on-line", |m| m.sessions.get()),
     ("cursor_sessions", "Devices on-line in cursor mode", |m| m.sessions_cursor_mode.get()),
     ("held_bytes", "Messages and windows in memory", |m| m.held_bytes.get()),
+    ("recent_bytes", "Mailbox entries written last, in memory", |m| m.recent_bytes.get()),
     ("lane_waiting_bytes", "Bytes waiting to be written", |m| m.lane_waiting_bytes.get()),
     ("log_bytes", "Log segments on disk", |m| m.log_bytes.get()),
 ];
@@ -26,6 +27,11 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("repeated_messages", "Repeats answered from the window", |m| m.repeats.get()),
     ("delivered_messages", "Mailbox entries pushed to devices", |m| m.delivered.get()),
     ("read_messages", "Mailbox entries read by pages", |m| m.read.get()),
+    ("log_reads", "Reads of the log", |m| m.log_reads.get()),
+    ("mailbox_blocks", "Blocks of mailbox entries written", |m| m.blocks.get()),
+    ("recent_missed_entries", "Mailbox entries that had left memory when wanted", |m| {
+        m.recent_missed.get()
+    }),
     ("lane_failures", "Writes or flushes that stopped a lane", |m| m.lane_failures.get()),
     ("checkpoints", "Checkpoints written", |m| m.checkpoints.get()),
     ("failed_checkpoints", "Checkpoints that could not be written", |m| {

@@ -31,6 +31,15 @@ const DIRECTORY_MODE: u32 = 0o700;
 pub enum OpenError {
     /// There is no such directory and it was not to be made.
     Missing(PathBuf),
+    /// There is no such directory, and it could not be made.
+    NotMade {
+        /// The directory.
+        path: PathBuf,
+        /// The nearest directory above it that there is.
+        above: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The path, or its parent, is not a directory.
     NotADirectory(PathBuf),
     /// The directory may not be written.
@@ -50,6 +59,10 @@ impl fmt::Display for OpenError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(path) => write!(out, "data directory {} is missing", path.display()),
+            Self::NotMade { path, above, error } => {
+                let (path, above) = (path.display(), above.display());
+                write!(out, "data directory {path} cannot be made in {above}: {error}")
+            }
             Self::NotADirectory(path) => {
                 write!(out, "data directory {} is not a directory", path.display())
             }
@@ -83,6 +96,18 @@ impl OpenError {
             _ => Self::Io(path, error),
         }
     }
+
+    /// The directory was not there and could not be made. "Not found" is no answer then: it is what
+    /// a file system says in which nobody can make one, and a working directory that is gone.
+    fn of_making(path: &Path, error: io::Error) -> Self {
+        if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists) {
+            return Self::of(path, error);
+        }
+        let above = path.ancestors().skip(1).find(|above| above.is_dir());
+        // Nothing is left above a relative path: it would begin in the working directory.
+        let above = above.unwrap_or(Path::new(".")).to_owned();
+        Self::NotMade { path: path.to_owned(), above, error }
+    }
 }
 
 /// A data directory of the file system.
@@ -104,7 +129,11 @@ impl StdDisk {
         let failed = |error| OpenError::of(directory, error);
         if create && !directory.exists() {
             let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
+            builder
+                .recursive(true)
+                .mode(DIRECTORY_MODE)
+                .create(directory)
+                .map_err(|error| OpenError::of_making(directory, error))?;
         }
         let mut disk = Self::attach(directory)?;
         disk._lock = Some(disk.lock()?);

@@ -295,6 +295,7 @@ impl Gateway {
             epoch: 0,
             cursor_plus_one: self.delivered(client).map_or(0, |number| number + 1),
             rewind: false,
+            incarnation: 77,
             announce,
             user_name: name.as_bytes(),
             device_name: b"phone",

@@ -133,6 +133,7 @@ impl World {
             epoch: 0,
             cursor_plus_one: 0,
             rewind: false,
+            incarnation: 1,
             announce: false,
             user_name: client.user_name.as_bytes(),
             device_name: client.device_name.as_bytes(),
@@ -156,6 +157,13 @@ impl World {
         client.connection = self.next_connection;
         self.next_connection += 1;
         self.put_login(client, self.login_frame(client));
+    }
+
+    /// Another client under the device's name.
+    pub fn relogin_as(&mut self, client: &mut Client, incarnation: u64) {
+        client.connection = self.next_connection;
+        self.next_connection += 1;
+        self.put_login(client, link::Login { incarnation, ..self.login_frame(client) });
     }
 
     pub fn logout(&mut self, client: &Client) {

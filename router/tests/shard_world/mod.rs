@@ -323,7 +323,8 @@ impl World {
         panic!("hosts do not come to rest");
     }
 
-    fn seal(&mut self, host: usize) -> bool {
+    /// One turn of one host, without the disk.
+    pub fn seal(&mut self, host: usize) -> bool {
         let mut out = Outputs::default();
         self.hosts[host].seal(self.now, &mut out);
         let mut moved = false;
@@ -400,7 +401,7 @@ impl World {
 
     /// Makes everything durable and lets everything happen that follows from it.
     pub fn settle(&mut self) {
-        for _ in 0..1000 {
+        for _ in 0..2_000 {
             self.turn();
             let mut moved = false;
             for lane in 0..self.lanes.len() {

@@ -10,7 +10,6 @@ use super::{
 };
 use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
 use hawser_codec::{
-    code,
     frame::{self, FrameLimits, Step},
     message::{self, Beat, Encoder, Level, Message},
     time::Now,
@@ -189,11 +188,6 @@ impl Device {
         while let Some(event) = self.session.next_event() {
             match event {
                 Event::Ended { code: 0, .. } if self.ended => {}
-                // A hello of a connection this device has left came late and won. The library
-                // ends its session then; the application starts it again.
-                Event::Ended { code: code::REPLACED, .. } => {
-                    self.restart();
-                }
                 event => oracle.on_event(self.index, &event)?,
             }
         }

@@ -286,6 +286,8 @@ fn host_settings(plan: &Plan, index: u16, counts: Counts, plants: Plants) -> Hos
     settings.retention_ms = RETENTION_MS;
     settings.answers_max = limits::ANSWERS_MAX;
     settings.dedup_bytes_max = plan.dedup_bytes_max;
+    // Seeds that have little memory for windows have little for entries.
+    settings.recent_bytes_max = plan.dedup_bytes_max * 100;
     settings.unacknowledged_max = plan.unacknowledged_max;
     settings.notify_timeout_us = plan.notify_timeout_us;
     settings

@@ -6,8 +6,9 @@ use hawser_router::host::Mark;
 use std::{collections::BTreeMap, fmt};
 
 /// Marks that well-behaved clients of one process whose log keeps everything never reach. Clients
-/// that break the rules, retention, and streams between processes have tests of their own.
-const OUT_OF_REACH: [Mark; 7] = [
+/// that break the rules, retention, streams between processes, and mailboxes of thousands of
+/// entries have tests of their own.
+const OUT_OF_REACH: [Mark; 11] = [
     Mark::StreamRepeated,
     Mark::ConfirmBeyondHead,
     Mark::NumberReused,
@@ -15,6 +16,10 @@ const OUT_OF_REACH: [Mark; 7] = [
     Mark::TooOld,
     Mark::FloorRaised,
     Mark::WindowExpired,
+    Mark::IndexWritten,
+    Mark::PageThroughIndex,
+    Mark::PageCutByBytes,
+    Mark::BlockOfReferences,
 ];
 /// Marks of faults of our own: a hit is a violation.
 pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];

@@ -1,0 +1,124 @@
+//! What one more idle connection costs the gateway's process, and what all of it takes.
+//!
+//! Real process, real sockets, one worker. `RssAnon` is read at two numbers of connections that are
+//! all logged in, as different users with names of 36 bytes, and quiet again; the slope between the
+//! two is free of binary, pools and the first touch of tables.
+
+use hawser_gateway::limits::{MemoryBudget, USER_BYTES_PER_CONNECTION};
+use hawser_tests::{
+    company::until,
+    process::{Gateway, Setup},
+    raw::{RawClient, hello},
+};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Connections of the two points; the second nearly fills a worker's table.
+const FEW: usize = 6_000;
+const MANY: usize = FEW + 13_000;
+
+/// Room of the gateway for them.
+const CONNECTIONS_MAX: u32 = 19_500;
+
+/// Descriptors this process needs: one per client, and what it has besides.
+const DESCRIPTORS: u64 = MANY as u64 + 200;
+
+/// Greetings under way at once: they share a flush of the log.
+const GREETINGS: usize = 500;
+
+/// What the slope may be above the truth because memory is counted in pages and grows in steps,
+/// bytes per connection: ten runs lay between 248 and 265. All 256 shards have as many users, so they
+/// grow in step: one page of each of them is 80 B on 13,000 connections.
+const ALLOWANCE_BYTES: u64 = 16;
+
+/// Looks in a row at which nothing may have changed, 20 ms apart.
+const STEADY_LOOKS: u32 = 10;
+
+/// Processes measured until one is within the bound. What else comes first between the two points
+/// (a write buffer, a receive buffer of a busier turn) adds to a slope and has its own place in the
+/// budget; nothing of the kind makes it smaller.
+const PROCESSES: u32 = 3;
+
+#[test]
+fn an_idle_connection_costs_at_most_its_budget_and_all_of_them_what_was_printed() {
+    allow_descriptors();
+    let bound = (USER_BYTES_PER_CONNECTION + ALLOWANCE_BYTES) as f64;
+    let mut slopes = Vec::new();
+    while slopes.len() < PROCESSES as usize && slopes.last().is_none_or(|slope| *slope > bound) {
+        slopes.push(slope_of_a_process());
+    }
+    let least = slopes.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(least <= bound, "{slopes:.0?} B for each connection more, above {bound} B");
+}
+
+/// Bytes for each connection more; the whole is asserted here.
+fn slope_of_a_process() -> f64 {
+    let gateway = Setup::new()
+        .workers(1)
+        .setting("limits.max_connections", CONNECTIONS_MAX)
+        // Room for all logins: filling a further segment touches a buffer of its own.
+        .setting("store.segment_bytes", 64 << 20)
+        .setting("limits.handshake_timeout_ms", 120_000)
+        .start();
+    let mut held = Vec::with_capacity(MANY);
+
+    log_in(&gateway, &mut held, FEW);
+    let few = settled_bytes(&gateway, FEW);
+    log_in(&gateway, &mut held, MANY);
+    let many = settled_bytes(&gateway, MANY);
+
+    let budget = MemoryBudget::for_config(1, 1, CONNECTIONS_MAX);
+    assert!(gateway.said().contains(&budget.to_string()), "{}", gateway.said());
+    let share = budget.pool_bytes() + MANY as u64 * USER_BYTES_PER_CONNECTION;
+    assert!(many <= share, "{many} B in all, above the {share} B of the printed budget");
+    held[0].settle();
+    many.saturating_sub(few) as f64 / (MANY - FEW) as f64
+}
+
+/// Fills up to `count` connections, each a user of its own.
+fn log_in(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize) {
+    while held.len() < count {
+        let first = held.len();
+        let until = count.min(first + GREETINGS);
+        held.extend((first..until).map(|index| {
+            let name = format!("somebody-with-a-long-name-{index:010}");
+            assert_eq!(name.len(), 36);
+            RawClient::greet(gateway.native(), &hello(&name, "phone"))
+        }));
+        for client in &mut held[first..] {
+            client.welcome();
+        }
+    }
+}
+
+/// Anonymous memory of the gateway once all are quiet: watched only, nothing under way, and the
+/// allocator has given back what it gives back.
+fn settled_bytes(gateway: &Gateway, count: usize) -> u64 {
+    let count = count as f64;
+    let (mut last, mut looks) = (0, 0);
+    until("all to be quiet", || {
+        let quiet = gateway.metric("hawser_gateway_sessions") == count
+            && gateway.metric("hawser_gateway_connections_cold") == count;
+        let now = anonymous_bytes(gateway.pid());
+        looks = if quiet && now == last { looks + 1 } else { 0 };
+        last = now;
+        (looks == STEADY_LOOKS).then_some(now)
+    })
+}
+
+/// `RssAnon` of a process (proc_pid_status(5)), bytes.
+fn anonymous_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes.expect("Linux 4.5 and later").trim().parse::<u64>().expect("a number") * 1024
+}
+
+/// Many shells start programs with a soft limit of 1,024 below a far higher hard one.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|soft| soft < DESCRIPTORS) {
+        limit.current = Some(DESCRIPTORS);
+        setrlimit(Resource::Nofile, limit)
+            .unwrap_or_else(|error| panic!("needs {DESCRIPTORS} descriptors (ulimit -n): {error}"));
+    }
+}
