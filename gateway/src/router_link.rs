@@ -227,6 +227,8 @@ impl RouterLink {
 
     /// The connection failed and is to be closed by the worker.
     pub fn on_broken(&mut self, now: Now, trouble: &str, out: &mut LinkOutputs) {
+        // Nothing more goes into it, nor out of it: what waits is for the next link.
+        self.session = None;
         self.end(now, trouble.to_owned(), out);
     }
 

@@ -9,6 +9,7 @@ mod fake_router;
 use fake_router::{FakeRouter, Stage, Told};
 use hawser_codec::code;
 use hawser_gateway::limits;
+use hawser_ring::sim::{Fault, Faults};
 use hawser_router::hosting::Reach;
 
 /// Both users' home shards are router 0's when there is one router.
@@ -100,22 +101,25 @@ fn a_login_that_was_under_way_when_the_link_broke_is_told_to_come_back() {
 
 #[test]
 fn requests_lost_with_a_link_do_not_count_against_the_client_for_ever() {
-    let mut stage = Stage::new(ONE);
-    stage.start_router(0);
-    stage.until_up(0);
-    let mut anna = stage.client("anna");
+    // The user's home is at the other router, which announces nothing when this one comes back.
+    let mut stage = Stage::new(2);
+    (0..2).for_each(|router| stage.start_router(router));
+    (0..2).for_each(|router| stage.until_up(router));
+    let user = stage.user_of_shard(1);
+    let peer = stage.peer_of_shard(&user, 0);
+    let mut anna = stage.client(&user);
     stage.router(0).answers = false;
     let most = u64::from(limits::REQUESTS_IN_FLIGHT);
-    (1..=most).for_each(|number| anna.request(number, "bert"));
+    (1..=most).for_each(|number| anna.request(number, &peer));
     stage.run("requests at the router", |stage| stage.told(0).sends == most);
-    anna.request(most + 1, "bert");
+    anna.request(most + 1, &peer);
     stage.run("refusal", |stage| stage.has_answer(&mut anna, most + 1));
     assert_eq!(anna.refused, [(most + 1, code::RATE_LIMITED)]);
     stage.stop_router(0);
     stage.run("the end of the link", |stage| stage.reach(0) == Reach::Away);
     stage.start_router(0);
     stage.until_up(0);
-    anna.request(1, "bert");
+    anna.request(1, &peer);
     stage.run("acknowledge", |stage| stage.has_answer(&mut anna, 1));
     assert_eq!(anna.acknowledged, [1]);
 }
@@ -233,4 +237,64 @@ fn every_session_is_announced_to_a_router_that_comes_back() {
         assert_eq!(stage.told(0), Told { announced: 40, ..Told::default() });
     }
     drop(clients);
+}
+
+#[test]
+fn links_that_break_under_every_harmless_fault_of_the_ring_cost_no_connection_and_no_answer() {
+    const REQUESTS: u64 = 12;
+    for seed in 0..10 {
+        let mut faults = Faults::none();
+        for fault in [
+            Fault::ShortSend,
+            Fault::MoreLostWithData,
+            Fault::MoreLostWithoutData,
+            Fault::NoBuffers,
+            Fault::Busy,
+            Fault::Interrupted,
+            Fault::CancelTooLate,
+            Fault::CancelAlready,
+            Fault::CancelledFirst,
+            Fault::Reordered,
+            Fault::Late,
+        ] {
+            faults = faults.with(fault, 0.05);
+        }
+        let mut stage = Stage::with_faults(2, seed, faults);
+        (0..2).for_each(|router| stage.start_router(router));
+        (0..2).for_each(|router| stage.until_up(router));
+        let mut clients: Vec<_> =
+            (0..12).map(|number| stage.client(&format!("u{number}"))).collect();
+        for number in 1..=REQUESTS {
+            let router = stage.draw(2) as usize;
+            match stage.draw(6) {
+                0 => stage.stop_router(router),
+                1 => stage.router(router).frozen = true,
+                _ => {}
+            }
+            clients.iter_mut().for_each(|client| client.request(number, "bert"));
+            let pause_ms = stage.draw(4_000);
+            stage.pass_ms(pause_ms);
+            stage.router(router).frozen = false;
+            stage.restart_if_stopped(router);
+            let what = format!("seed {seed}, request {number}");
+            // A client repeats what got no answer, or one that says later.
+            let mut steps = 0;
+            stage.run(&what, |stage| {
+                steps += 1;
+                let mut missing = 0;
+                for client in &mut clients {
+                    client.read();
+                    assert_eq!(client.fatal, None, "{what}: {}", stage.metrics.readiness().1);
+                    if !client.acknowledged.contains(&number) {
+                        missing += 1;
+                        if steps % 500 == 0 {
+                            client.request(number, "bert");
+                        }
+                    }
+                }
+                let up = (0..2).all(|router| stage.reach(router) == Reach::Up);
+                missing == 0 && up
+            });
+        }
+    }
 }

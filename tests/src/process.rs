@@ -131,6 +131,17 @@ impl Setup {
         gateway
     }
 
+    /// Starts a gateway that serves nobody yet, because it does not reach its routers.
+    ///
+    /// # Panics
+    /// If it does not come as far as that.
+    pub fn start_unready_in(self, home: Home) -> Gateway {
+        let process = self.spawn(&home);
+        let gateway = Gateway { home, setup: self, process };
+        gateway.wait_for_line(SERVING);
+        gateway
+    }
+
     /// Starts a gateway that is expected to refuse: gives its exit status and what it said.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! The separate router as a child process, one or several of them.
 
 use crate::process::{PATIENCE, router_program};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, sink},
     net::SocketAddr,
@@ -16,6 +17,7 @@ pub struct Router {
     list: Vec<SocketAddr>,
     index: usize,
     data_dir: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Router {
@@ -24,9 +26,30 @@ impl Router {
     /// # Panics
     /// If it does not.
     pub fn start(list: &[SocketAddr], index: usize, data_dir: &Path) -> Self {
+        Self::start_with(list, index, data_dir, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// As [`Router::start`].
+    pub fn start_with(
+        list: &[SocketAddr],
+        index: usize,
+        data_dir: &Path,
+        arguments: &[String],
+    ) -> Self {
         let (list, data_dir) = (list.to_vec(), data_dir.to_owned());
-        let child = spawn(&list, index, &data_dir);
-        Self { child, list, index, data_dir }
+        let child = spawn(&list, index, &data_dir, arguments);
+        Self { child, list, index, data_dir, arguments: arguments.to_vec() }
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is ours");
     }
 
     /// Kills it as `kill -9` does.
@@ -45,7 +68,7 @@ impl Router {
     /// # Panics
     /// If it does not serve.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.list, self.index, &self.data_dir);
+        self.child = spawn(&self.list, self.index, &self.data_dir, &self.arguments);
     }
 }
 
@@ -56,13 +79,14 @@ impl Drop for Router {
     }
 }
 
-fn spawn(list: &[SocketAddr], index: usize, data_dir: &Path) -> Child {
+fn spawn(list: &[SocketAddr], index: usize, data_dir: &Path, arguments: &[String]) -> Child {
     let routers: Vec<String> = list.iter().map(SocketAddr::to_string).collect();
     let mut command = Command::new(router_program());
     command
         .args(["--admin", "off", "--routers", &routers.join(","), "--listen", &routers[index]])
         .arg("--data-dir")
         .arg(data_dir)
+        .args(arguments)
         .env("HAWSER_STORE_SEGMENT_BYTES", (4 << 20).to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::piped());

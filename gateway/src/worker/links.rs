@@ -264,7 +264,8 @@ impl HeldLink {
 
     fn drive<R: Ring>(&mut self, now: Now, behind: bool, ring: &mut R) {
         self.link.on_time(now, &mut self.outputs);
-        if self.link.begin_dial(now) {
+        // The cancel of the attempt before may end after the attempt itself.
+        if self.in_flight.is_empty() && self.link.begin_dial(now) {
             self.attempt = (self.attempt + 1) % hawser_ring::GENERATIONS;
             self.dial = Dial::UnderWay;
             let any = match self.address {
@@ -292,7 +293,9 @@ impl HeldLink {
             outputs,
         );
         let Some(socket) = self.socket else { return };
-        if !self.in_flight.has(Operation::Send) && !self.is_closing() {
+        let may_send =
+            !self.in_flight.has(Operation::Send) && !self.in_flight.has(Operation::Close);
+        if may_send && !self.is_closing() {
             let empty = self.spare.pop().unwrap_or_default();
             match self.link.take_out(empty) {
                 Ok(bytes) => self.send(socket, bytes, ring),

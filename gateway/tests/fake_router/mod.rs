@@ -315,6 +315,18 @@ impl Stage {
         }
     }
 
+    /// Starts a router that does not listen.
+    pub fn restart_if_stopped(&mut self, router: usize) {
+        if self.routers[router].listener.is_none() {
+            self.start_router(router);
+        }
+    }
+
+    /// A number below `bound`, of the world's own.
+    pub fn draw(&self, bound: u64) -> u64 {
+        self.world.draw(bound)
+    }
+
     pub fn reach(&self, router: usize) -> Reach {
         let metrics = &self.metrics.routers[router];
         match (metrics.up.get(), metrics.crowded.get(), metrics.refusing.get()) {
@@ -388,6 +400,7 @@ impl Stage {
         let mut client = self.connect(name);
         self.run("login", |_| {
             client.read();
+            assert_eq!((client.fatal, client.peer.error()), (None, None), "{name}");
             client.welcomed
         });
         client
