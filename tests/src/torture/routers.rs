@@ -20,6 +20,9 @@ use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Durati
 /// Of each kind.
 const COUNT: usize = 2;
 
+/// Metric of connections that ended, by reason.
+const CLOSED: &str = "hawser_gateway_closed_connections_total";
+
 /// What a torture does.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -101,10 +104,9 @@ impl fmt::Display for Outcome {
         let [before, after] = self.connections;
         writeln!(
             f,
-            "connections: {before} before, {after} after; {} ended with a killed gateway, \
-             {} otherwise",
+            "connections: {before} before, {after} after; {} ended with a killed gateway, {}",
             self.ended_by_kill,
-            self.dropped.len()
+            if self.dropped.is_empty() { "none otherwise" } else { "and otherwise:" }
         )?;
         self.dropped.iter().try_for_each(|dropped| writeln!(f, "  {dropped}"))?;
         writeln!(f, "audited {} entries on fresh devices", self.audited)?;
@@ -146,6 +148,18 @@ impl Fleet {
             let connections = self.connections();
             (connections == CONNECTIONS).then_some(connections)
         })
+    }
+
+    /// What the gateways count of why connections ended.
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for (at, gateway) in self.gateways.iter().enumerate() {
+            let (_, page) = gateway.ask("/metrics");
+            let lines = page.lines().filter_map(|line| line.strip_prefix(CLOSED));
+            let lines = lines.filter(|line| !line.ends_with(" 0"));
+            reasons.extend(lines.map(|line| format!("gateway {at}, ended in all: {line}")));
+        }
+        reasons
     }
 
     /// Does one deed to router or gateway `at`, counted through both kinds.
@@ -212,7 +226,9 @@ pub fn run(plan: &Plan, setup: &Setup) -> Outcome {
         let (acknowledged, drops) = (shared.ledger().acknowledged_count(), shared.drops());
         fleet.suffer(at, deed, stopped, &load);
         let goes_on = load.goes_on_for(random.pause(plan.pause_max));
-        outcome.count(event, at, deed, &drops, &shared.drops());
+        if outcome.count(event, at, deed, &drops, &shared.drops()) {
+            outcome.dropped.extend(fleet.reasons());
+        }
         outcome.under_load += u32::from(shared.ledger().acknowledged_count() > acknowledged);
         if !goes_on || !shared.ledger().is_clean() {
             break;
@@ -229,8 +245,10 @@ pub fn run(plan: &Plan, setup: &Setup) -> Outcome {
 }
 
 impl Outcome {
-    /// Books one event and the connections that ended at each gateway meanwhile.
-    fn count(&mut self, event: u32, at: usize, deed: Deed, before: &[u64], after: &[u64]) {
+    /// Books one event and the connections that ended at each gateway meanwhile; true if one did
+    /// that should not have.
+    fn count(&mut self, event: u32, at: usize, deed: Deed, before: &[u64], after: &[u64]) -> bool {
+        let known = self.dropped.len();
         let (kind, number) = match at.checked_sub(COUNT) {
             None => ("router", at),
             Some(at) => ("gateway", at),
@@ -246,5 +264,6 @@ impl Outcome {
                 self.dropped.push(format!("{what}: {ended} connections of gateway {gateway}"));
             }
         }
+        self.dropped.len() > known
     }
 }
