@@ -63,7 +63,11 @@ fn an_acknowledgement_before_the_message_is_durable_is_found() {
 fn a_write_without_its_flush_is_found() {
     let plants = Plants { ring: Some(RingPlant::NotDurable), ..Plants::default() };
     find("written and not flushed", plants, |found| {
-        matches!(found, Violation::Missing(_) | Violation::Renumbered(_))
+        // A hole with the log going on behind it is what recovery refuses to step over.
+        matches!(
+            found,
+            Violation::Missing(_) | Violation::Renumbered(_) | Violation::Unrecoverable(_)
+        )
     });
 }
 
