@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What the sockets bring goes to the host at once; what the host and the lane want done is done in
-//! [`Tier::turn`], which the tasks ask for by [`Tier::wake`]. So everything that has come in one
+//! [`Tier::turn`], which the tasks ask for by a notification. So everything that has come in one
 //! round of the runtime shares one turn, one write and one batch per link.
 
 use super::{

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 /// Marks that well-behaved clients of one process whose log keeps everything never reach. Clients
 /// that break the rules, retention, streams between processes, and mailboxes of thousands of
 /// entries have tests of their own.
-const OUT_OF_REACH: [Mark; 11] = [
+const OUT_OF_REACH: [Mark; 19] = [
     Mark::StreamRepeated,
     Mark::ConfirmBeyondHead,
     Mark::NumberReused,
@@ -20,6 +20,14 @@ const OUT_OF_REACH: [Mark; 11] = [
     Mark::PageThroughIndex,
     Mark::PageCutByBytes,
     Mark::BlockOfReferences,
+    Mark::OriginGone,
+    Mark::StreamBackedUp,
+    Mark::StreamFellBack,
+    Mark::StreamLive,
+    Mark::StreamMiscounted,
+    Mark::StreamReopened,
+    Mark::StreamStale,
+    Mark::StreamedFromLog,
 ];
 /// Marks of faults of our own: a hit is a violation.
 pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];
