@@ -208,7 +208,11 @@ async fn sit(shared: Shared, user: u32, device: u32, name: &str) {
             // Once something is wrong there is no use in waiting for the rest.
             let patience = if shared.ledger().is_clean() { PATIENCE } else { PATIENCE / 20 };
             let until = *since.get_or_insert_with(Instant::now) + patience;
-            let settled = unanswered == 0 && shared.ledger().outstanding() == 0;
+            // What another device has still unanswered may become something to be seen here.
+            let settled = {
+                let ledger = shared.ledger();
+                ledger.unanswered() == 0 && ledger.outstanding() == 0
+            };
             // What is late now is lost: the ledger will say so.
             if settled || Instant::now() > until {
                 return client.end().await;
