@@ -154,8 +154,7 @@ fn a_device_resumes_at_another_gateway_and_its_first_connection_ends() {
     resume.resume_token = &welcome.resume_token;
     let mut elsewhere = RawClient::greet(two.native(), &resume);
     let again = elsewhere.welcome();
-    // It is the same client, so its old connection is not told to give up.
-    assert_eq!(client.farewell().code, code::TIMEOUT);
+    assert_eq!(client.farewell().code, code::REPLACED);
     elsewhere.deliver(&request(2, &bob, b"there"));
 
     // And when its gateway is gone for good.
