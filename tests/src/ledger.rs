@@ -228,6 +228,11 @@ impl Ledger {
         }
     }
 
+    /// Messages that were given to a client and are neither acknowledged nor refused.
+    pub fn unanswered(&self) -> u64 {
+        self.verdict.sent - self.verdict.acknowledged - self.verdict.refused
+    }
+
     /// How many acknowledged messages some device has still to see.
     pub fn outstanding(&self) -> u64 {
         self.outstanding
@@ -310,6 +315,11 @@ mod tests {
         ledger.seen(late, 0, 2, SECOND);
         ledger.seen(1, 0, 2, SECOND);
         assert_eq!((ledger.verdict().lost, ledger.outstanding()), (0, 0));
+        let third = Id { device: 0, count: 3 };
+        ledger.sent(third, 1);
+        assert_eq!((ledger.outstanding(), ledger.unanswered()), (0, 1));
+        ledger.acknowledged(third, 3);
+        assert_eq!((ledger.outstanding(), ledger.unanswered()), (3, 0));
     }
 
     #[test]

@@ -26,6 +26,8 @@ enum Paging {
         request: u64,
         at_us: u64,
         delivered_before: u64,
+        /// Asked before without an answer.
+        repeated: bool,
     },
     /// The application has not acknowledged the last page yet.
     Application,
@@ -106,7 +108,7 @@ impl ClientSession {
     /// Asks the server for what this device has not seen, also without a sign that there is any.
     pub fn sync(&mut self, now: Now) {
         if matches!(self.link, Link::Online(_)) && self.mailbox.paging == Paging::Idle {
-            self.ask_page(now);
+            self.ask_page(now, false);
         }
     }
 
@@ -233,9 +235,16 @@ impl ClientSession {
 
     pub(super) fn time_mailbox(&mut self, now: Now) {
         match self.mailbox.paging {
-            Paging::Asked { at_us, .. } if now.monotonic_us >= at_us + self.timeout_us() => {
-                self.reconnect(0);
-                return;
+            Paging::Asked { at_us, repeated, .. }
+                if now.monotonic_us >= at_us + self.timeout_us() =>
+            {
+                // The page may be lost where the connection is good, with a router behind the
+                // server: only a second silence in a row is held against the connection.
+                if repeated {
+                    self.reconnect(0);
+                    return;
+                }
+                self.ask_page(now, true);
             }
             Paging::Later { at_us } if now.monotonic_us >= at_us => {
                 self.mailbox.paging = Paging::Idle;
@@ -256,7 +265,7 @@ impl ClientSession {
                 // Asking would acknowledge nothing new and bring the same entries again.
                 self.mailbox.paging = Paging::Application;
             } else {
-                self.ask_page(now);
+                self.ask_page(now, false);
             }
         }
         let mailbox = &self.mailbox;
@@ -270,13 +279,14 @@ impl ClientSession {
         }
     }
 
-    fn ask_page(&mut self, now: Now) {
+    fn ask_page(&mut self, now: Now, repeated: bool) {
         let mailbox = &mut self.mailbox;
         mailbox.request += 1;
         mailbox.paging = Paging::Asked {
             request: mailbox.request,
             at_us: now.monotonic_us,
             delivered_before: mailbox.delivered,
+            repeated,
         };
         mailbox.unsent = 0;
         let question = Sync {

@@ -172,6 +172,28 @@ fn hole_in_the_numbers_asks_for_a_page() {
 }
 
 #[test]
+fn a_page_that_does_not_come_is_asked_for_again_before_the_connection_is_left() {
+    let mut session = online(at(0));
+    hear(&mut session, at(0), &entry(2));
+    let asked = |session: &mut ClientSession, request: u64| {
+        let said = said(session);
+        let question = format!("Sync(Sync {{ request: {request}, after: 0");
+        assert!(said.len() == 1 && said[0].starts_with(&question), "{said:?}");
+    };
+    asked(&mut session, 1);
+    session.on_time(at(5000));
+    asked(&mut session, 2);
+    // An answer, if only that it cannot be read now: the connection is good.
+    hear(&mut session, at(9000), &error(code::RATE_LIMITED, 0, false));
+    session.on_time(at(10_000));
+    asked(&mut session, 3);
+    session.on_time(at(15_000));
+    asked(&mut session, 4);
+    session.on_time(at(20_000));
+    assert_eq!(session.next_action(), Some(Action::Close));
+}
+
+#[test]
 fn second_connection_resumes_by_token() {
     let mut session = online(at(0));
     session.on_disconnected(at(1), 0);
