@@ -17,18 +17,21 @@
 //!
 //! Same seed, same run, bit for bit; [`Verdict::trace`] proves it.
 
+mod cluster;
 mod device;
 mod disk;
+mod nodes;
 mod oracle;
 mod plan;
 mod plant;
 mod process;
 mod report;
+mod router;
 mod run;
 mod seam;
 
 pub use oracle::Violation;
-pub use plan::Plan;
+pub use plan::{Form, Plan};
 pub use plant::{EntryPlant, Plants, RingPlant, lose_windows};
 pub use report::Totals;
 pub use run::{Tell, Verdict, run};

@@ -5,7 +5,6 @@ use super::{
     oracle::{Oracle, Violation},
     plan::Plan,
     plant::{Plants, Tampering},
-    process,
     seam::Trace,
 };
 use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
@@ -15,6 +14,7 @@ use hawser_codec::{
     time::Now,
 };
 use hawser_ring::sim::{Random, SimPeer, World};
+use std::net::SocketAddr;
 
 /// Characters printed of a frame.
 const TOLD_BYTES_MAX: usize = 160;
@@ -29,6 +29,8 @@ pub struct Device {
     index: usize,
     user: usize,
     users: Vec<String>,
+    /// Gateways, of which each connection goes to any.
+    targets: Vec<SocketAddr>,
     session: ClientSession,
     settings: Settings,
     peer: Option<SimPeer>,
@@ -82,6 +84,7 @@ impl Device {
         users: &[String],
         name: &str,
         plants: Plants,
+        targets: &[SocketAddr],
     ) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(0x9e37).wrapping_add(index as u64));
         let mut settings = Settings::new(&users[user], name);
@@ -98,6 +101,7 @@ impl Device {
             index,
             user,
             users: users.to_vec(),
+            targets: targets.to_vec(),
             session: ClientSession::new(settings.clone(), outbox),
             settings,
             peer: None,
@@ -261,7 +265,7 @@ impl Device {
                     self.connected = false;
                     self.connect_until_us = now.monotonic_us + CONNECT_US;
                     self.tampering.reset();
-                    self.peer = Some(world.connect(source, process::address()));
+                    self.peer = Some(world.connect(source, self.any_target()));
                 }
                 Action::Close if self.ended => {
                     if let Some(peer) = self.peer.take() {
@@ -271,6 +275,12 @@ impl Device {
                 Action::Close => self.lose(now),
             }
         }
+    }
+
+    fn any_target(&mut self) -> SocketAddr {
+        let count = self.targets.len();
+        let index = if count > 1 { self.random.below(count as u64) as usize } else { 0 };
+        self.targets[index]
     }
 
     fn say_something(&mut self, now: Now, oracle: &mut Oracle) {

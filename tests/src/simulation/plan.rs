@@ -1,5 +1,6 @@
 //! What a seed does: sizes, speeds, faults, and when which trouble comes.
 
+use super::nodes::{self, NodeTrouble};
 use hawser_ring::sim::{Conditions, Fault, Faults, Random};
 use hawser_router::store::log::LanePolicy;
 
@@ -39,6 +40,22 @@ pub enum Trouble {
     DiskFull(u64),
     /// The wall clock jumps by so much, milliseconds.
     ClockJump(i64),
+    /// Something happens to a gateway, a router or a link.
+    Node(NodeTrouble),
+}
+
+/// What the system consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One process.
+    Embedded,
+    /// Gateways and routers, each on a machine of its own.
+    Separate {
+        /// Workers of each gateway.
+        gateways: [u16; nodes::GATEWAYS],
+        /// Routers.
+        routers: u16,
+    },
 }
 
 /// A run, drawn from a seed before it begins.
@@ -46,6 +63,8 @@ pub enum Trouble {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// What the system consists of.
+    pub form: Form,
     /// Users.
     pub users: usize,
     /// Devices each, and at the end one more that reads everything from the start.
@@ -110,6 +129,7 @@ impl Plan {
         let troubles = draw_troubles(r, trouble_us);
         Self {
             seed,
+            form: Form::Embedded,
             users,
             devices,
             messages: pick(r, &[10, 30, 60]),
@@ -134,6 +154,26 @@ impl Plan {
             share: pick(r, &[2, 4, 1000]),
             random,
         }
+    }
+
+    /// What `seed` does to gateways and routers that are processes of their own.
+    pub fn draw_separate(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        let mut random = Random::new(seed ^ 0x2a7e_5e9a_7a7e_0001);
+        let r = &mut random;
+        let gateways = [(); nodes::GATEWAYS].map(|()| r.between(1, 2) as u16);
+        let routers = r.between(2, 3) as u16;
+        plan.form = Form::Separate { gateways, routers };
+        // Users enough that every router is home to some and most pairs live on two.
+        plan.users = r.between(3, 6) as usize;
+        plan.devices = (0..plan.users).map(|_| r.between(1, 2) as usize).collect();
+        plan.troubles = nodes::draw_troubles(r, plan.trouble_us, routers);
+        plan
+    }
+
+    /// The kind of plan that the number of the seed says: every fourth is of the separate form.
+    pub fn draw_any(seed: u64) -> Self {
+        if seed % 4 == 3 { Self::draw_separate(seed) } else { Self::draw(seed) }
     }
 
     /// Draws the counts of the next process.

@@ -21,6 +21,8 @@ const OUT_OF_REACH: [Mark; 11] = [
     Mark::PageCutByBytes,
     Mark::BlockOfReferences,
 ];
+/// As [`OUT_OF_REACH`], of routers that are processes of their own.
+const OUT_OF_REACH_OF_ROUTERS: [Mark; 0] = [];
 /// Marks of faults of our own: a hit is a violation.
 pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];
 
@@ -41,6 +43,13 @@ impl Marks {
     /// Adds to a mark, so that it is listed even if never hit.
     pub fn add(&mut self, name: &str, count: u64) {
         *self.0.entry(name.to_owned()).or_default() += count;
+    }
+
+    /// Adds one of the host of a router that is a process of its own.
+    pub fn add_host_of_list(&mut self, mark: Mark, count: u64) {
+        if !OUT_OF_REACH_OF_ROUTERS.contains(&mark) && !FORBIDDEN.contains(&mark) {
+            self.add(&format!("{mark:?}"), count);
+        }
     }
 
     /// Adds one of a shard host.
