@@ -167,6 +167,9 @@ impl Plan {
         // Users enough that every router is home to some and most pairs live on two.
         plan.users = r.between(3, 6) as usize;
         plan.devices = (0..plan.users).map(|_| r.between(1, 2) as usize).collect();
+        // A page comes over a link in a few receives, as in the product, not in a thousand.
+        plan.buffers = pick(r, &[4, 16]);
+        plan.buffer_bytes = pick(r, &[4096, 32_768]);
         plan.troubles = nodes::draw_troubles(r, plan.trouble_us, routers);
         plan
     }

@@ -19,7 +19,8 @@ use hawser_gateway::{
     storage::{self, StorageSettings},
 };
 use hawser_ring::{
-    Completion, Errno, Event, Listener, Operation, Ring, Socket, SocketOptions, Token, Wait,
+    Completion, Errno, Event, Listener, Operation, Ring, RingSettings, Socket, SocketOptions, Token,
+    Wait,
     sim::{Random, SimRing},
 };
 use hawser_router::{
@@ -48,6 +49,8 @@ use tokio::sync::Notify;
 
 /// Where routers listen.
 pub const ROUTER_PORT: u16 = 7400;
+/// Bytes of one receive, as the product's shell reads.
+const READ_BYTES: u32 = 128 << 10;
 /// Accepts in flight: as many as gateways and routers come at one time.
 const ACCEPTS: u32 = 4;
 /// Links' timers are looked at this often, microseconds; as the product's shell does.
@@ -176,7 +179,8 @@ impl Router {
         };
         let random = Random::new(machine.world.draw(u64::MAX));
         let queue = DiskQueue::new(work, random, plan.job_us, machine.plants.job);
-        let ring = SimRing::new(&machine.world, &machine.disk, process::ring_settings(plan));
+        let sizes = RingSettings { buffer_bytes: READ_BYTES, ..process::ring_settings(plan) };
+        let ring = SimRing::new(&machine.world, &machine.disk, sizes);
         let ring = ring.on_machine(setup.machine());
         let mut ring = Seam::new(ring, machine.trace.clone(), machine.plants.ring);
         let listener = SocketAddr::new(setup.machine(), ROUTER_PORT);
