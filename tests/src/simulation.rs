@@ -32,6 +32,6 @@ mod seam;
 
 pub use oracle::Violation;
 pub use plan::{Form, Plan};
-pub use plant::{EntryPlant, Plants, RingPlant, lose_windows};
+pub use plant::{EntryPlant, LinkPlant, Plants, RingPlant, lose_windows};
 pub use report::Totals;
 pub use run::{Tell, Verdict, run};

@@ -47,15 +47,7 @@ impl Tier {
         wake: Arc<Notify>,
         metrics: Arc<LinkMetrics>,
     ) -> Self {
-        Self {
-            life: hosting.life(),
-            hosting,
-            board,
-            wake,
-            metrics,
-            heard_us: 0,
-            deaf: false,
-        }
+        Self { life: hosting.life(), hosting, board, wake, metrics, heard_us: 0, deaf: false }
     }
 
     /// Another link may begin.

@@ -11,12 +11,18 @@ use super::{
     router::{Router, RouterSetup},
     seam::Trace,
 };
+use hawser_gateway::{metrics::CloseReason, worker::Phase};
 use hawser_ring::sim::{Crash, Road, SimDisk, World};
 use hawser_router::{RouterPlace, host::HostCounters, host::Mark, link::LinkSecret};
 use std::net::SocketAddr;
 
 /// Longest time between two looks at counters that die with a process, rounds.
 const LOOK_ROUNDS: u64 = 8;
+
+/// Time a process gets to leave, microseconds: a pause on the way included.
+const LEAVE_US: u64 = 25_000_000;
+/// And to end once it must.
+const STOP_US: u64 = 10_000_000;
 
 /// A place for a process.
 struct Seat<T> {
@@ -27,6 +33,9 @@ struct Seat<T> {
     /// Stopped by a signal until then.
     paused_until_us: u64,
     full_until_us: u64,
+    /// It was asked to leave; started again so long after its end, microseconds, and must have ended
+    /// by then.
+    leaving: Option<(u64, u64)>,
     /// Nothing gets in or out of the machine: its power is off.
     is_dark: bool,
 }
@@ -40,6 +49,7 @@ impl<T> Seat<T> {
             start_at_us,
             paused_until_us: 0,
             full_until_us: 0,
+            leaving: None,
             is_dark: false,
         }
     }
@@ -136,6 +146,7 @@ impl Cluster {
         let now = self.world.now();
         let now_us = now.monotonic_us;
         self.end_detours(now_us);
+        self.see_off(now_us, marks)?;
         self.correct_secrets(now_us, marks);
         self.start_some(plan, marks)?;
         let mut busy = false;
@@ -179,7 +190,8 @@ impl Cluster {
     /// When something is due without anything happening first, microseconds.
     pub fn next_us(&self) -> Option<u64> {
         let now_us = self.world.now().monotonic_us;
-        let gateways = self.gateways.iter().filter_map(|seat| seat.next_us(now_us, Process::next_us));
+        let gateways =
+            self.gateways.iter().filter_map(|seat| seat.next_us(now_us, Process::next_us));
         let routers = self.routers.iter().filter_map(|seat| seat.next_us(now_us, Router::next_us));
         let detours = self.detours.iter().map(|detour| detour.until_us);
         let mistaken = self.mistaken_until_us.iter().copied().filter(|until_us| *until_us > 0);
@@ -208,14 +220,18 @@ impl Cluster {
     /// What should have been given back and was not, once every client has left.
     pub fn leftovers(&self) -> Option<String> {
         for seat in &self.gateways {
-            let Some(process) = &seat.running else { return Some(format!("{:?} is down", seat.node)) };
+            let Some(process) = &seat.running else {
+                return Some(format!("{:?} is down", seat.node));
+            };
             if let Some(text) = process.leftovers() {
                 return Some(format!("{:?}: {text}", seat.node));
             }
         }
         let (gateways, routers) = (self.gateways.len() as u64, self.routers.len() as u64);
         for seat in &self.routers {
-            let Some(router) = &seat.running else { return Some(format!("{:?} is down", seat.node)) };
+            let Some(router) = &seat.running else {
+                return Some(format!("{:?} is down", seat.node));
+            };
             let links = &router.metrics.links;
             let counts = (links.gateways.get(), links.routers.get());
             let sessions = router.host_counters().map(|host| host.sessions);
@@ -265,6 +281,7 @@ impl Cluster {
                     self.routers[usize::from(index)].paused_until_us = now_us + for_us;
                 }
             },
+            NodeTrouble::Leave(node, for_us) => self.ask_to_leave(node, for_us),
             NodeTrouble::DiskFull(node, for_us) => {
                 if let Some(seat) = self.routers.iter_mut().find(|seat| seat.node == node) {
                     seat.machine.disk.set_full(true);
@@ -288,6 +305,59 @@ impl Cluster {
                 self.detour(one, other, Road::Lost, now_us + for_us);
                 self.detour(other, one, Road::Lost, now_us + for_us);
             }
+        }
+        Ok(())
+    }
+
+    fn ask_to_leave(&mut self, node: Node, for_us: u64) {
+        let by_us = self.world.now().monotonic_us + LEAVE_US;
+        match node {
+            Node::Gateway(index) => {
+                let seat = &mut self.gateways[usize::from(index)];
+                if let Some(process) = seat.running.as_ref().filter(|_| seat.leaving.is_none()) {
+                    process.set_phase(Phase::Draining);
+                    seat.leaving = Some((for_us, by_us));
+                }
+            }
+            Node::Router(index) => {
+                let seat = &mut self.routers[usize::from(index)];
+                if let Some(router) = seat.running.as_mut().filter(|_| seat.leaving.is_none()) {
+                    router.leave();
+                    seat.leaving = Some((for_us, by_us));
+                }
+            }
+        }
+    }
+
+    /// Takes those out that have left.
+    fn see_off(&mut self, now_us: u64, marks: &mut Marks) -> Result<(), Violation> {
+        let mut gone = Vec::new();
+        for seat in self.gateways.iter_mut().filter(|seat| seat.paused_until_us <= now_us) {
+            let (Some(process), Some((for_us, by_us))) = (&seat.running, &mut seat.leaving) else {
+                continue;
+            };
+            if process.is_over() {
+                gone.push((seat.node, now_us + *for_us));
+            } else if *by_us <= now_us && process.phase() == Phase::Draining {
+                process.set_phase(Phase::Stopping);
+                *by_us = now_us + STOP_US;
+            } else if *by_us <= now_us {
+                return Err(Violation::Restless(format!("does not stop: {}", process.describe())));
+            }
+        }
+        for seat in self.routers.iter().filter(|seat| seat.paused_until_us <= now_us) {
+            let (Some(router), Some((for_us, by_us))) = (&seat.running, seat.leaving) else {
+                continue;
+            };
+            if router.has_left() {
+                gone.push((seat.node, now_us + for_us));
+            } else if by_us <= now_us {
+                return Err(Violation::Restless(format!("does not stop: {}", router.describe())));
+            }
+        }
+        for (node, start_at_us) in gone {
+            marks.add("process left in order", 1);
+            self.crash(node, Crash::Process, start_at_us, marks)?;
         }
         Ok(())
     }
@@ -351,6 +421,7 @@ impl Cluster {
                 seat.is_dark |= is_dark;
                 seat.start_at_us = start_at_us;
                 seat.paused_until_us = 0;
+                seat.leaving = None;
                 if let Some(process) = seat.running.take() {
                     add_gateway(marks, &process);
                 }
@@ -360,6 +431,7 @@ impl Cluster {
                 seat.is_dark |= is_dark;
                 seat.start_at_us = start_at_us;
                 seat.paused_until_us = 0;
+                seat.leaving = None;
                 if let Some(router) = seat.running.take() {
                     add_router(marks, &router);
                     drop(router);
@@ -383,6 +455,7 @@ impl Cluster {
             self.mistaken_until_us[index] = 0;
             let seat = &mut self.gateways[index];
             seat.start_at_us = now_us;
+            seat.leaving = None;
             if let Some(process) = seat.running.take() {
                 add_gateway(marks, &process);
             }
@@ -456,9 +529,10 @@ impl Cluster {
                 judge(seat.node, counters)?;
             }
         }
-        let refusing = self.gateways.iter().filter_map(|seat| seat.running.as_ref()).map(|process| {
-            process.metrics.routers.iter().map(|router| router.refusing.get()).sum::<u64>()
-        });
+        let refusing =
+            self.gateways.iter().filter_map(|seat| seat.running.as_ref()).map(|process| {
+                process.metrics.routers.iter().map(|router| router.refusing.get()).sum::<u64>()
+            });
         let refusing: u64 = refusing.sum();
         marks.add("breaker opened", refusing.saturating_sub(self.refusing));
         marks.add("breaker closed", self.refusing.saturating_sub(refusing));
@@ -497,6 +571,7 @@ fn add_host(marks: &mut Marks, counters: &HostCounters) {
     for mark in Mark::ALL {
         marks.add_host_of_list(*mark, counters.mark(*mark));
     }
+    marks.reopened += counters.streams_reopened;
     marks.add("entry streamed", counters.streamed);
     marks.add("stream opened", counters.stream_openings);
 }
@@ -505,8 +580,18 @@ fn add_gateway(marks: &mut Marks, process: &Process) {
     for worker in &process.metrics.workers {
         // Slots are freed after their last completion, so none is ever stale.
         assert_eq!(worker.stale_completions.get(), 0, "a completion met a freed slot");
+        let closed = |reason| worker.closed.at(reason).get();
+        assert_eq!(closed(CloseReason::Fault), 0, "a gateway counted a fault of its own");
+        marks.add("login", worker.logins.get());
         marks.add("session resumed", worker.resumes.get());
-        marks.add("connection passed", worker.passed.get());
+        let by_the_gateway = [
+            CloseReason::Silent,
+            CloseReason::Heartbeat,
+            CloseReason::Stalled,
+            CloseReason::Protocol,
+            CloseReason::Kicked,
+        ];
+        marks.dropped += by_the_gateway.map(closed).iter().sum::<u64>();
     }
     for router in &process.metrics.routers {
         marks.add("link to a router up", router.links.get());

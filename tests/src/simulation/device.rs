@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 const TOLD_BYTES_MAX: usize = 160;
 /// Frames a connection left behind still sends.
 const GHOST_WORDS: u32 = 2_000;
+/// Time a patient device waits for an answer, milliseconds.
+const PATIENCE_MS: u32 = 60_000;
 /// Time a connection gets to be established, microseconds.
 const CONNECT_US: u64 = 5_000_000;
 
@@ -52,6 +54,8 @@ pub struct Device {
     online_at_us: u64,
     /// Nothing happens to it any more.
     calm: bool,
+    /// Nothing has ever happened to it, nor will.
+    untroubled: bool,
     ended: bool,
     sent: u64,
     /// A connection it has left without a word and on which something still talks.
@@ -90,6 +94,10 @@ impl Device {
         let mut settings = Settings::new(&users[user], name);
         settings.request_timeout_ms = [300, 1_000, 5_000][random.below(3) as usize];
         settings.handshake_timeout_ms = 3_000;
+        if plan.calm_devices {
+            settings.request_timeout_ms = PATIENCE_MS;
+            settings.handshake_timeout_ms = PATIENCE_MS;
+        }
         settings.grace_ms = 1_000;
         settings.backoff_min_ms = 50;
         settings.backoff_max_ms = 2_000;
@@ -117,6 +125,7 @@ impl Device {
             read_at_us: 0,
             online_at_us: 0,
             calm: false,
+            untroubled: plan.calm_devices,
             ended: false,
             sent: 0,
             ghost: None,
@@ -324,6 +333,9 @@ impl Device {
         if first {
             // Devices start one after the other.
             self.online_at_us = now.monotonic_us + self.random.below(self.trouble_us);
+            if self.untroubled {
+                self.trouble_at_us = u64::MAX;
+            }
             return;
         }
         match self.random.below(12) {

@@ -42,6 +42,8 @@ pub enum NodeTrouble {
     Kill(Node, Moment, u64),
     /// The power of its machine fails: what it sent last is gone, and nobody is told.
     PowerCut(Node, Moment, u64),
+    /// `SIGTERM`: it leaves in an orderly way, and is started again after so long.
+    Leave(Node, u64),
     /// `SIGSTOP` for so long.
     Pause(Node, u64),
     /// Its disk is full for so long.
@@ -85,6 +87,29 @@ fn absence_us(random: &mut Random) -> u64 {
     random.between(50_000, longest)
 }
 
+/// Troubles of a run in which only routers go away, and come back.
+pub fn draw_absences(
+    random: &mut Random,
+    trouble_us: u64,
+    routers: u16,
+) -> Vec<(u64, super::plan::Trouble)> {
+    let mut troubles: Vec<_> = (0..random.between(2, 6))
+        .map(|_| {
+            let for_us = absence_us(random);
+            let node = router(random, routers);
+            let trouble = match random.below(4) {
+                0 => NodeTrouble::Kill(node, moment(random), for_us),
+                1 => NodeTrouble::PowerCut(node, moment(random), for_us),
+                2 => NodeTrouble::Leave(node, for_us),
+                _ => NodeTrouble::Pause(node, for_us),
+            };
+            (random.below(trouble_us), super::plan::Trouble::Node(trouble))
+        })
+        .collect();
+    troubles.sort_by_key(|(at, _)| *at);
+    troubles
+}
+
 /// Troubles of a run, by time.
 pub fn draw_troubles(
     random: &mut Random,
@@ -95,7 +120,7 @@ pub fn draw_troubles(
     let mut troubles: Vec<_> = (0..count)
         .map(|_| {
             let for_us = absence_us(random);
-            let trouble = match random.below(16) {
+            let trouble = match random.below(18) {
                 0..3 => NodeTrouble::Kill(router(random, routers), moment(random), for_us),
                 3..6 => NodeTrouble::PowerCut(router(random, routers), moment(random), for_us),
                 6 => NodeTrouble::Kill(gateway(random), Moment::Any, for_us),
@@ -106,6 +131,8 @@ pub fn draw_troubles(
                     _ => NodeTrouble::DiskFull(router(random, routers), for_us),
                 },
                 10 => NodeTrouble::WrongSecret(gateway(random), for_us),
+                16 => NodeTrouble::Leave(router(random, routers), for_us),
+                17 => NodeTrouble::Leave(gateway(random), for_us),
                 11 => {
                     let (one, other) = link(random, routers);
                     NodeTrouble::Reset(one, other)

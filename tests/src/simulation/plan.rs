@@ -105,6 +105,12 @@ pub struct Plan {
     pub unacknowledged_max: u64,
     /// Time an entry may stay unacknowledged before the head is told, microseconds.
     pub notify_timeout_us: u64,
+    /// Entries that a router of the separate form keeps for one that has not confirmed them.
+    pub unconfirmed_max: usize,
+    /// Bytes of messages said to another router and not confirmed.
+    pub stream_window_bytes: u64,
+    /// Devices meet no trouble of their own and are patient.
+    pub calm_devices: bool,
     /// Heartbeat of all classes, seconds.
     pub heartbeat_s: u16,
     /// Connections a worker holds before it passes new ones on; more where all workers together
@@ -150,6 +156,9 @@ impl Plan {
             dedup_bytes_max: pick(r, &[300, 2_000, 1 << 20]),
             unacknowledged_max: pick(r, &[4, 32, 256]),
             notify_timeout_us: pick(r, &[50_000, 500_000, 10_000_000]),
+            unconfirmed_max: usize::MAX,
+            stream_window_bytes: u64::MAX,
+            calm_devices: false,
             heartbeat_s: pick(r, &[2, 5, 15]),
             share: pick(r, &[2, 4, 1000]),
             random,
@@ -170,7 +179,24 @@ impl Plan {
         // A page comes over a link in a few receives, as in the product, not in a thousand.
         plan.buffers = pick(r, &[4, 16]);
         plan.buffer_bytes = pick(r, &[4096, 32_768]);
+        plan.unconfirmed_max = pick(r, &[3, 20, 1 << 19]);
+        plan.stream_window_bytes = pick(r, &[2_000, 20_000, 8 << 20]);
         plan.troubles = nodes::draw_troubles(r, plan.trouble_us, routers);
+        plan
+    }
+
+    /// Of the separate form, but all that goes wrong is that routers are away now and then.
+    pub fn draw_absences(seed: u64) -> Self {
+        let mut plan = Self::draw_separate(seed);
+        let mut random = Random::new(seed ^ 0x0ab5_e27c_e000_0001);
+        if let Form::Separate { routers, .. } = plan.form {
+            plan.troubles = nodes::draw_absences(&mut random, plan.trouble_us, routers);
+        }
+        plan.faults = Faults::none();
+        plan.calm_devices = true;
+        plan.heartbeat_s = 5;
+        // Room for every device on one gateway: that one is full is no matter of this plan.
+        plan.share = 1000;
         plan
     }
 

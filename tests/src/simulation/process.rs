@@ -307,6 +307,11 @@ impl Process {
         self.running().for_each(|(_, worker)| worker.waker().wake());
     }
 
+    /// What was last asked of the workers.
+    pub fn phase(&self) -> Phase {
+        self.fleet.phase()
+    }
+
     /// All workers have ended.
     pub fn is_over(&self) -> bool {
         self.running().next().is_none()
@@ -410,6 +415,8 @@ pub fn tune(plan: &Plan, mut settings: HostSettings) -> HostSettings {
     settings.recent_bytes_max = plan.dedup_bytes_max * 100;
     settings.unacknowledged_max = plan.unacknowledged_max;
     settings.notify_timeout_us = plan.notify_timeout_us;
+    settings.unconfirmed_max = plan.unconfirmed_max;
+    settings.stream_window_bytes = plan.stream_window_bytes;
     settings
 }
 

@@ -8,6 +8,7 @@
 use super::{
     disk::{Directory, DiskQueue},
     plan::Plan,
+    plant::{LinkPlant, lose_frames},
     process::{self, DIRECTORY, Machine, RETENTION_MS, directory_has_checkpoint, entropy},
     seam::Seam,
 };
@@ -19,9 +20,9 @@ use hawser_gateway::{
     storage::{self, StorageSettings},
 };
 use hawser_ring::{
-    Completion, Errno, Event, Listener, Operation, Ring, RingSettings, Socket, SocketOptions, Token,
-    Wait,
-    sim::{Random, SimRing},
+    Completion, Errno, Event, Listener, Operation, Ring, RingSettings, Socket, SocketOptions,
+    Token, Wait,
+    sim::{Random, SimRing, World},
 };
 use hawser_router::{
     HostSettings, RouterPlace,
@@ -72,6 +73,22 @@ const OPTIONS: SocketOptions = SocketOptions {
     user_timeout_ms: 0,
     keepalive_s: 0,
 };
+
+/// Times of an orderly end, microseconds, as the product's shell has them: no batch has come for so
+/// long; at most so long until then; records get so long to become durable; last words so long.
+const LEAVE_QUIET_US: u64 = 250_000;
+const LEAVE_TALK_US: u64 = 1_000_000;
+const LEAVE_WRITE_US: u64 = 5_000_000;
+const LEAVE_FAREWELL_US: u64 = 1_000_000;
+
+/// How far an orderly end has come, and until when at the latest.
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    Talking { until_us: u64 },
+    Writing { until_us: u64 },
+    Farewell { until_us: u64 },
+    Over,
+}
 
 /// What a router begins with.
 pub struct RouterSetup {
@@ -131,6 +148,9 @@ pub struct Router {
     /// Its metrics.
     pub metrics: Arc<RouterMetrics>,
     setup: RouterSetup,
+    plant: Option<LinkPlant>,
+    world: World,
+    leaving: Option<Leaving>,
     settings: LinkSettings,
     entropy: Box<dyn FnMut() -> [u8; 32]>,
     listener: Listener,
@@ -158,8 +178,7 @@ impl Router {
         let directory = Directory::new(machine.disk.clone(), Path::new(DIRECTORY));
         let header = DataHeader::open_or_create_for(&directory, [42; 32], place);
         let header = header.map_err(|error| text(&error))?;
-        let recovery =
-            storage::recover(&directory, header.salt(), place, 1, limits::ANSWERS_MAX);
+        let recovery = storage::recover(&directory, header.salt(), place, 1, limits::ANSWERS_MAX);
         let recovery = recovery.map_err(|error| text(&error))?;
         let from_checkpoint = directory_has_checkpoint(machine);
         let mut lane = LaneSettings::new(plan.policy, header.salt());
@@ -235,6 +254,9 @@ impl Router {
             completions: Vec::new(),
             torn,
             from_checkpoint,
+            plant: machine.plants.link,
+            world: machine.world.clone(),
+            leaving: None,
             setup,
         })
     }
@@ -244,7 +266,7 @@ impl Router {
     /// # Errors
     /// The ring is broken, or a buffer was kept.
     pub fn turn(&mut self) -> Result<bool, String> {
-        while self.accepts < ACCEPTS {
+        while self.accepts < ACCEPTS && self.leaving.is_none() {
             self.accepts += 1;
             self.accepts_asked += 1;
             let token = Token::new(Operation::Accept, self.accepts_asked, 0);
@@ -266,9 +288,44 @@ impl Router {
         self.tier.turn(now, &mut RingFiles(&mut self.ring));
         busy |= self.write(now);
         self.close_some(now);
+        self.go_on_leaving(now);
         match self.ring.lent() {
             0 => Ok(busy),
             lent => Err(format!("a router kept {lent} buffers beyond its turn")),
+        }
+    }
+
+    /// The router is asked to leave.
+    pub fn leave(&mut self) {
+        let until_us = self.world.now().monotonic_us + LEAVE_TALK_US;
+        self.leaving = Some(Leaving::Talking { until_us });
+        self.tier.go_away();
+    }
+
+    /// It has left.
+    pub fn has_left(&self) -> bool {
+        matches!(self.leaving, Some(Leaving::Over))
+    }
+
+    fn go_on_leaving(&mut self, now: Now) {
+        let now_us = now.monotonic_us;
+        match self.leaving {
+            Some(Leaving::Talking { until_us })
+                if until_us <= now_us || self.tier.is_quiet(now, LEAVE_QUIET_US) =>
+            {
+                self.tier.take_no_more();
+                self.leaving = Some(Leaving::Writing { until_us: now_us + LEAVE_WRITE_US });
+            }
+            Some(Leaving::Writing { until_us }) if until_us <= now_us || !self.tier.is_busy() => {
+                self.tier.end_links();
+                self.leaving = Some(Leaving::Farewell { until_us: now_us + LEAVE_FAREWELL_US });
+            }
+            Some(Leaving::Farewell { until_us })
+                if until_us <= now_us || self.tier.has_no_links() =>
+            {
+                self.leaving = Some(Leaving::Over);
+            }
+            _ => {}
         }
     }
 
@@ -326,6 +383,11 @@ impl Router {
             Event::Accepted(result) => {
                 self.accepts -= 1;
                 let Ok((socket, address)) = result else { return };
+                if self.leaving.is_some() {
+                    self.next_line += 1;
+                    let token = Token::new(Operation::Close, self.next_line, 0);
+                    return self.ring.close(socket, false, token);
+                }
                 let settings = self.link_settings(None);
                 let session = LinkSession::acceptor(settings, now);
                 self.next_line += 1;
@@ -403,9 +465,10 @@ impl Router {
     }
 
     fn on_connected(&mut self, now: Now, key: u32, result: Result<Socket, Errno>) {
-        let found = self.dials.iter().position(
-            |dial| matches!(dial.stage, Stage::Dialling { line, .. } if line == key),
-        );
+        let found = self
+            .dials
+            .iter()
+            .position(|dial| matches!(dial.stage, Stage::Dialling { line, .. } if line == key));
         let Some(at) = found else { return };
         let router = self.dials[at].router;
         match result {
@@ -486,6 +549,9 @@ impl Router {
         if std::mem::replace(&mut line.over, true) {
             return;
         }
+        if self.plant == Some(LinkPlant::EndUnnoticed) {
+            return;
+        }
         let error = errno.map(|errno| std::io::Error::from_raw_os_error(errno.0));
         let was_up = self.tier.remove(now, line.id, error.as_ref());
         let router = line.dialled;
@@ -510,6 +576,10 @@ impl Router {
                     line.farewell_us = Some(now.monotonic_us + FAREWELL_US);
                     bytes
                 }
+            };
+            let bytes = match self.plant {
+                Some(plant) => lose_frames(plant, &self.world, bytes),
+                None => bytes,
             };
             wrote = true;
             if bytes.is_empty() {

@@ -443,7 +443,8 @@ impl State {
         let is_lost = self.is_lost(end) || self.is_lost(end.other());
         let Some(connection) = self.network.connections.get(&end.connection) else { return };
         if (connection.cut || is_lost)
-            && connection.halves[usize::from(end.other().side)].wire_bytes > 0 {
+            && connection.halves[usize::from(end.other().side)].wire_bytes > 0
+        {
             self.fail_end(end, libc::ETIMEDOUT);
         }
     }
