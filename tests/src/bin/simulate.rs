@@ -5,7 +5,7 @@ use hawser_tests::simulation::{Plan, Plants, Tell, Totals, Verdict, run};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: simulate --seeds N [--from S] | --seed S [--trace] [--device D]
-    [--form embedded|separate|any]   (any: every fourth seed is separate)";
+    [--form embedded|separate|absences|any]   (any: every fourth seed is separate)";
 
 struct Arguments {
     draw: fn(u64) -> Plan,
@@ -29,6 +29,7 @@ fn arguments() -> Option<Arguments> {
                 found.draw = match found.form.as_str() {
                     "embedded" => Plan::draw,
                     "separate" => Plan::draw_separate,
+                    "absences" => Plan::draw_absences,
                     "any" => Plan::draw_any,
                     _ => return None,
                 };

@@ -3,7 +3,7 @@
 
 use super::{
     oracle::{Oracle, Violation},
-    plan::Plan,
+    plan::{Form, Plan},
     plant::{Plants, Tampering},
     seam::Trace,
 };
@@ -21,7 +21,7 @@ const TOLD_BYTES_MAX: usize = 160;
 /// Frames a connection left behind still sends.
 const GHOST_WORDS: u32 = 2_000;
 /// Time a patient device waits for an answer, milliseconds.
-const PATIENCE_MS: u32 = 60_000;
+const PATIENCE_MS: u32 = 20_000;
 /// Time a connection gets to be established, microseconds.
 const CONNECT_US: u64 = 5_000_000;
 
@@ -94,6 +94,11 @@ impl Device {
         let mut settings = Settings::new(&users[user], name);
         settings.request_timeout_ms = [300, 1_000, 5_000][random.below(3) as usize];
         settings.handshake_timeout_ms = 3_000;
+        if plan.form != Form::Embedded {
+            // A page whose entries are read one after the other, some turns of three processes
+            // each, takes up to half a second of virtual time.
+            settings.request_timeout_ms = settings.request_timeout_ms.max(1_000);
+        }
         if plan.calm_devices {
             settings.request_timeout_ms = PATIENCE_MS;
             settings.handshake_timeout_ms = PATIENCE_MS;

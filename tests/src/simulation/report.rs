@@ -78,11 +78,6 @@ impl Marks {
         *self.by_name.entry(name.to_owned()).or_default() += count;
     }
 
-    /// How often a mark was hit.
-    pub fn of(&self, name: &str) -> u64 {
-        self.by_name.get(name).copied().unwrap_or(0)
-    }
-
     /// Adds one of the host of a router that is a process of its own.
     pub fn add_host_of_list(&mut self, mark: Mark, count: u64) {
         if !OUT_OF_REACH_OF_ROUTERS.contains(&mark) && !FORBIDDEN.contains(&mark) {

@@ -44,8 +44,6 @@ pub struct Verdict {
     pub violation: Option<Violation>,
     /// Hash of everything that happened.
     pub trace: u64,
-    /// Devices, the readers at the end included.
-    pub devices: u64,
     /// Messages sent.
     pub messages: usize,
     /// Virtual time it took, microseconds.
@@ -115,7 +113,6 @@ pub fn run(plan: &Plan, plants: Plants, tell: Tell) -> Verdict {
         seed: plan.seed,
         violation,
         trace: trace.value(),
-        devices: run.devices.len() as u64,
         messages: run.oracle.messages(),
         rounds: run.rounds,
         took_us: world.now().monotonic_us - run.began_us,
