@@ -99,12 +99,18 @@ pub const COMPLETION_QUEUE_ENTRIES: u32 = 16_384;
 /// Submission queue entries: one turn's output, submitted early when full.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
 
-/// One receive buffer: the median chat frame is a twentieth of it, and a page of memory.
+/// One receive buffer, at most: the median chat frame is a twentieth of it, and a page of memory.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
-/// Receive buffers of one table, bytes, at most: 512 connections speaking in the same turn.
-pub const RECEIVE_POOL_BYTES_MAX: u64 = 2 * MIB;
-/// And at least, with [`TABLES_MAX`] tables: 16 connections in one turn, the rest starves and
-/// is armed again when buffers return.
+/// And at least, with very many tables: a heartbeat and most requests fit one, a longer frame
+/// takes several.
+pub const RECEIVE_BUFFER_BYTES_MIN: u32 = 512;
+/// Receive buffers of one table, at most: as many as the completions of one turn, so that quiet
+/// connections that speak at once do not starve each other.
+pub const RECEIVE_BUFFERS_MAX: u16 = 512;
+/// Receive buffers of one table, bytes, at most.
+pub const RECEIVE_POOL_BYTES_MAX: u64 = RECEIVE_BUFFERS_MAX as u64 * RECEIVE_BUFFER_BYTES as u64;
+/// And at least, with [`TABLES_MAX`] tables: 128 connections in one turn, the rest starves and is
+/// armed again when buffers return.
 pub const RECEIVE_POOL_BYTES_MIN: u64 = 64 * KIB;
 /// Empty buffers kept for the next sends of one worker, bytes, at most: 2,000 sends of 512 B in
 /// flight at once allocate nothing.
@@ -148,23 +154,27 @@ const _: () = assert!(
     RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + PEER_KEYS_BYTES_MAX + WORKER_FIXED_BYTES
         <= POOL_BYTES_PER_TABLE_MAX
 );
-const _: () = assert!(RECEIVE_POOL_BYTES_MAX / (RECEIVE_BUFFER_BYTES as u64) <= 1 << 15);
+const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two() && RECEIVE_BUFFERS_MAX <= 1 << 15);
 
-/// Receive buffers of each table: a power of two, as the kernel's buffer ring wants, and fewer
-/// the more tables share the process's bound.
+/// Receive buffers of each table: how many, a power of two as the kernel's buffer ring wants, and
+/// bytes of each. The more tables share the process's bound, the smaller, and then the fewer, they
+/// are.
 ///
 /// # Panics
 /// When there are no workers or tables, or more than [`TABLES_MAX`]; the configuration refuses
 /// that.
 #[must_use]
-pub fn receive_buffers_per_table(workers: u32, tables: u32) -> u16 {
+pub fn receive_buffers_per_table(workers: u32, tables: u32) -> (u16, u32) {
     assert!((1..=TABLES_MAX / workers).contains(&tables), "validated by the configuration");
-    let others = spare_bytes_per_worker(workers) + peer_keys_bytes_per_worker(workers);
-    let rest = pool_share(workers) - WORKER_FIXED_BYTES - others;
+    let rest = pool_share(workers)
+        - WORKER_FIXED_BYTES
+        - spare_bytes_per_worker(workers)
+        - peer_keys_bytes_per_worker(workers);
     let bytes = (rest / u64::from(tables)).min(RECEIVE_POOL_BYTES_MAX);
-    let count = bytes / u64::from(RECEIVE_BUFFER_BYTES);
-    // Largest power of two not above; the const assertions keep it within u16.
-    1 << count.ilog2()
+    // Largest powers of two not above; the const assertions keep them within their types.
+    let each = 1 << (bytes / u64::from(RECEIVE_BUFFERS_MAX)).ilog2();
+    let each = each.max(RECEIVE_BUFFER_BYTES_MIN);
+    (1 << (bytes / u64::from(each)).ilog2(), each)
 }
 
 /// What the pools of one worker may take of those of the process.
@@ -236,7 +246,8 @@ impl MemoryBudget {
         let connections = u64::from(max_connections);
         let threads = u64::from(workers);
         let rings = threads * u64::from(tables);
-        let buffers = u64::from(receive_buffers_per_table(workers, tables));
+        let (buffers, buffer_bytes) = receive_buffers_per_table(workers, tables);
+        let buffers = rings * u64::from(buffers);
         let user = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: false };
         let kernel = |what, count, bytes_each| BudgetItem { what, count, bytes_each, kernel: true };
         let queue_bytes =
@@ -244,7 +255,7 @@ impl MemoryBudget {
         Self {
             items: vec![
                 user("connections and sessions", connections, USER_BYTES_PER_CONNECTION),
-                user("receive buffers", rings * buffers, u64::from(RECEIVE_BUFFER_BYTES)),
+                user("receive buffers", buffers, u64::from(buffer_bytes)),
                 user("buffers for sends", threads, spare_bytes_per_worker(workers)),
                 user("keys of peers", threads, peer_keys_bytes_per_worker(workers)),
                 user("worker scratch and timers", threads, WORKER_FIXED_BYTES),
@@ -342,9 +353,9 @@ mod tests {
                 let rings = u64::from(workers * tables);
                 let per_table = (budget.pool_bytes() - POOL_BYTES_SHARED) / rings;
                 assert!(per_table <= POOL_BYTES_PER_TABLE_MAX, "{at}");
-                let buffers = receive_buffers_per_table(workers, tables);
+                let (buffers, each) = receive_buffers_per_table(workers, tables);
                 assert!(buffers.is_power_of_two());
-                let bytes = u64::from(buffers) * u64::from(RECEIVE_BUFFER_BYTES);
+                let bytes = u64::from(buffers) * u64::from(each);
                 assert!(bytes >= RECEIVE_POOL_BYTES_MIN, "{at}");
             }
         }

@@ -103,6 +103,8 @@ pub struct RouterLink {
     failures: u32,
     /// What was said last of why the link is away.
     trouble: Option<String>,
+    /// The protocol gave that reason, which says more than how a connection ended.
+    is_reasoned: bool,
     /// Costs of batches taken and not yet granted again.
     owed: u32,
     figures: LinkFigures,
@@ -122,6 +124,7 @@ impl RouterLink {
             away_since_us: now.monotonic_us,
             failures: 0,
             trouble: None,
+            is_reasoned: false,
             owed: 0,
             figures: LinkFigures::default(),
         }
@@ -198,6 +201,7 @@ impl RouterLink {
             LinkEvent::Up(peer) => {
                 self.failures = 0;
                 self.trouble = None;
+                self.is_reasoned = false;
                 self.figures.links += 1;
                 if let Some(hash_key) = peer.hash_key {
                     self.settings.hash_key = Some(hash_key);
@@ -211,7 +215,10 @@ impl RouterLink {
                 out.downlinks.push((worker, bytes.to_vec()));
             }
             LinkEvent::GoAway(reason) => out.notes.push(LinkNote::GoingAway(reason.to_string())),
-            LinkEvent::Down(end) => self.end(now, end.to_string(), out),
+            LinkEvent::Down(end) => {
+                self.end(now, end.to_string(), out);
+                self.is_reasoned = true;
+            }
         }
     }
 
@@ -229,7 +236,11 @@ impl RouterLink {
     pub fn on_broken(&mut self, now: Now, trouble: &str, out: &mut LinkOutputs) {
         // Nothing more goes into it, nor out of it: what waits is for the next link.
         self.session = None;
-        self.end(now, trouble.to_owned(), out);
+        // A peer that refuses may close before its reason is read; once read, it stands.
+        match (self.is_reasoned, &self.trouble) {
+            (true, Some(reason)) => self.end(now, reason.clone(), out),
+            _ => self.end(now, trouble.to_owned(), out),
+        }
     }
 
     /// The link is no longer one; says so once per reason.
@@ -241,6 +252,7 @@ impl RouterLink {
         self.stage = Stage::Ending { until_us: now.monotonic_us + limits::ROUTER_END_US };
         if self.trouble.as_ref() != Some(&trouble) {
             out.notes.push(LinkNote::Down(trouble.clone()));
+            self.is_reasoned = false;
             self.trouble = Some(trouble);
         }
         if matches!(self.reach, Reach::Up | Reach::Crowded) {

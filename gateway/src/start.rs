@@ -312,13 +312,19 @@ fn build(
     Ok(worker)
 }
 
+/// How many each table has, and bytes of each.
+fn receive_buffers(config: &Config) -> (u16, u32) {
+    limits::receive_buffers_per_table(config.limits.workers, config.limits.tables)
+}
+
 fn ring_settings(config: &Config) -> RingSettings {
+    let (buffers, buffer_bytes) = receive_buffers(config);
     RingSettings {
         descriptors: config.limits.table_slots,
         completion_entries: limits::COMPLETION_QUEUE_ENTRIES,
         submission_entries: limits::SUBMISSION_QUEUE_ENTRIES,
-        buffers: limits::receive_buffers_per_table(config.limits.workers, config.limits.tables),
-        buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        buffers,
+        buffer_bytes,
     }
 }
 
@@ -340,7 +346,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
             user_timeout_ms: configured.send_stall_timeout_ms,
             keepalive_s: limits::KEEPALIVE_S,
         },
-        buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        buffer_bytes: receive_buffers(config).1,
         handshake_ms: configured.handshake_timeout_ms,
         close_ms: configured.close_timeout_ms,
     }

@@ -15,6 +15,7 @@ mod fleet;
 mod flow;
 mod links;
 mod receive;
+mod send;
 mod timeout;
 
 pub use fleet::{Fleet, Phase};
@@ -404,37 +405,6 @@ impl<R: Ring> Worker<R> {
         ticks(self.settings.handshake_ms)
     }
 
-    /// Encoded frames wait: remember to send them this turn.
-    fn mark_dirty(&mut self, handle: Handle) {
-        let Some(connection) = self.connections.get_mut(handle) else { return };
-        self.pool.count(connection.queued);
-        connection.lazy = false;
-        if !connection.dirty && self.pool.queued_bytes(connection.queued) > 0 {
-            connection.dirty = true;
-            self.dirty.push(handle);
-        }
-    }
-
-    /// An encoded frame waits that is worth no send of its own: it rides with the next one.
-    fn mark_lazy(&mut self, handle: Handle) {
-        let Some(connection) = self.connections.get_mut(handle) else { return };
-        self.pool.count(connection.queued);
-        if !connection.lazy {
-            connection.lazy = true;
-            self.lazy.push_back((self.now.monotonic_us + limits::LAZY_US, handle));
-        }
-    }
-
-    /// Nothing came along in time.
-    fn send_lazy(&mut self) {
-        while self.lazy.front().is_some_and(|(due_us, _)| *due_us <= self.now.monotonic_us) {
-            let Some((_, handle)) = self.lazy.pop_front() else { return };
-            if self.connections.get_mut(handle).is_some_and(|connection| connection.lazy) {
-                self.mark_dirty(handle);
-            }
-        }
-    }
-
     fn receive_parcels(&mut self) {
         let mut parcels = std::mem::take(&mut self.parcels);
         self.mesh.receive(limits::MESH_PARCELS_PER_TURN, &mut parcels);
@@ -557,59 +527,6 @@ impl<R: Ring> Worker<R> {
                 hosting.recycle(batch);
             }
         }
-    }
-
-    /// One send per connection that has something to say and none under way.
-    fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for handle in dirty.drain(..) {
-            let Some(connection) = self.connections.get_mut(handle) else { continue };
-            connection.dirty = false;
-            connection.lazy = false;
-            if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
-                continue;
-            }
-            let bytes = self.pool.take_to_send(connection.queued);
-            if bytes.is_empty() {
-                continue;
-            }
-            connection.in_flight.set(Operation::Send);
-            self.levels.armed += 1;
-            let token = Token::new(Operation::Send, handle.slot, handle.generation);
-            self.ring.send(Socket(handle.slot), bytes, token);
-        }
-        self.dirty = dirty;
-    }
-
-    fn on_sent(&mut self, handle: Handle, result: Result<usize, Errno>, mut bytes: Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(handle) else { return };
-        let unsent = match result {
-            Ok(sent) if connection.state != State::Closing => bytes.len().saturating_sub(sent),
-            _ => 0,
-        };
-        self.pool.sent(&mut connection.queued, unsent);
-        match result {
-            Ok(sent) if sent < bytes.len() && connection.state != State::Closing => {
-                self.metrics.bytes_out.add(sent as u64);
-                bytes.drain(..sent);
-                connection.in_flight.set(Operation::Send);
-                self.levels.armed += 1;
-                let token = Token::new(Operation::Send, handle.slot, handle.generation);
-                self.ring.send(Socket(handle.slot), bytes, token);
-            }
-            Ok(sent) => {
-                self.metrics.bytes_out.add(sent as u64);
-                self.pool.recycle(bytes);
-                if !connection.lazy {
-                    self.mark_dirty(handle);
-                }
-            }
-            Err(_) => {
-                self.pool.recycle(bytes);
-                return self.begin_close(handle, true, CloseReason::Reset);
-            }
-        }
-        self.resume_if_read(handle);
     }
 }
 

@@ -115,7 +115,7 @@ impl Gateway {
         let mut ports = mesh(2, 1).into_iter();
         let (host, port) = (ports.next().unwrap(), ports.next().unwrap());
         // More than so many workers have: these turns are slow, and nobody shall starve.
-        let buffers = (4 * limits::receive_buffers_per_table(workers as u32, 1)).min(512);
+        let (buffers, _) = limits::receive_buffers_per_table(workers as u32, 1);
         let (host_ring, worker_ring) = (ring(16), ring(buffers));
         host.announce(host_ring.address());
         let counters = metrics.workers[1].clone();

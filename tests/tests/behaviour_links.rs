@@ -148,8 +148,9 @@ fn a_device_resumes_at_another_gateway_and_its_first_connection_ends() {
     let (mut client, welcome) = RawClient::login(one.native(), &alice, "phone");
     client.deliver(&request(1, &bob, b"here"));
 
-    // While the first connection lives it is thrown out, over two gateways.
+    // While the first connection lives it is thrown out, over two gateways, by another program.
     let mut resume = hello("", "");
+    resume.incarnation = 2;
     resume.resume_token = &welcome.resume_token;
     let mut elsewhere = RawClient::greet(two.native(), &resume);
     let again = elsewhere.welcome();

@@ -16,8 +16,8 @@ pub const LAZY_US: u64 = 100_000;
 pub const HOT_RECEIVES: u8 = 4;
 /// Quiet ticks after which a hot connection is looked at for cooling: 10 s.
 pub const COOL_TICKS: Tick = 40;
-/// Starved connections armed again in a turn.
-pub const REARM_PER_TURN: usize = 64;
+/// Starved connections armed again in a turn: as many as it has completions.
+pub const REARM_PER_TURN: usize = 512;
 /// Timers that fire in a turn; a burst of more is cut and goes on in the next.
 pub const TIMERS_PER_TURN: usize = 512;
 /// Sessions announced again in a turn, so that a rebuilt host is not flooded.

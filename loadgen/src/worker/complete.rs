@@ -92,6 +92,14 @@ impl<R: Ring> Worker<R> {
                 self.ring.give_back(lease);
             }
             Ok(None) => self.leave(slot, 0, 0),
+            // Its watch has told already, and the buffers are back by the next turn.
+            Err(Errno(libc::ENOBUFS)) if entry.watching && !more => {
+                if let Net::Up(socket) = entry.net {
+                    entry.receiving = true;
+                    let token = Token::new(Operation::Receive, slot, entry.life);
+                    self.ring.receive_once(socket, token);
+                }
+            }
             // Armed again (or watched) when flushed.
             Err(Errno(libc::ECANCELED | libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {}
             Err(errno) => {

@@ -9,15 +9,6 @@ use std::{collections::BTreeMap, fmt};
 /// that break the rules, retention, streams between processes, and mailboxes of thousands of
 /// entries have tests of their own.
 const OUT_OF_REACH: [Mark; 19] = [
-    // Routers of other processes.
-    Mark::OriginGone,
-    Mark::StreamBackedUp,
-    Mark::StreamFellBack,
-    Mark::StreamLive,
-    Mark::StreamMiscounted,
-    Mark::StreamReopened,
-    Mark::StreamStale,
-    Mark::StreamedFromLog,
     Mark::StreamRepeated,
     Mark::ConfirmBeyondHead,
     Mark::NumberReused,
@@ -29,6 +20,14 @@ const OUT_OF_REACH: [Mark; 19] = [
     Mark::PageThroughIndex,
     Mark::PageCutByBytes,
     Mark::BlockOfReferences,
+    Mark::OriginGone,
+    Mark::StreamBackedUp,
+    Mark::StreamFellBack,
+    Mark::StreamLive,
+    Mark::StreamMiscounted,
+    Mark::StreamReopened,
+    Mark::StreamStale,
+    Mark::StreamedFromLog,
 ];
 /// As [`OUT_OF_REACH`], of routers that are processes of their own.
 const OUT_OF_REACH_OF_ROUTERS: [Mark; 14] = [
