@@ -97,6 +97,8 @@ pub struct Cluster {
     seen: Vec<Option<HostCounters>>,
     /// Gateways whose breaker towards a router was open, as last seen.
     refusing: u64,
+    /// Processes whose last turn left something to be done at once, gateways first.
+    unfinished: Vec<bool>,
     rounds: u64,
 }
 
@@ -122,6 +124,7 @@ impl Cluster {
             detours: Vec::new(),
             seen: vec![None; usize::from(routers)],
             refusing: 0,
+            unfinished: vec![false; GATEWAYS + usize::from(routers)],
             rounds: 0,
         })
     }
@@ -154,13 +157,15 @@ impl Cluster {
         let first = self.world.draw(count as u64) as usize;
         for index in (first..first + count).map(|index| index % count) {
             if plan.missed_turns > 0 && self.world.draw(plan.missed_turns) == 0 {
-                busy = true;
+                busy |= self.unfinished[index];
                 continue;
             }
-            busy |= match index.checked_sub(self.gateways.len()) {
+            let goes_on = match index.checked_sub(self.gateways.len()) {
                 None => self.turn_gateway(index, now_us)?,
                 Some(router) => self.turn_router(router)?,
             };
+            self.unfinished[index] = goes_on;
+            busy |= goes_on;
         }
         self.rounds += 1;
         if self.rounds.is_multiple_of(LOOK_ROUNDS) {

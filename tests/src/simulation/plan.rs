@@ -179,9 +179,10 @@ impl Plan {
         // A page comes over a link in a few receives, as in the product, not in a thousand.
         plan.buffers = pick(r, &[4, 16]);
         plan.buffer_bytes = pick(r, &[4096, 32_768]);
-        // More processes take part in an answer, and the least patient client waits 300 ms for a page
-        // whose entries are read one after the other, some turns each.
-        plan.round_us = pick(r, &[3, 100, 1_000]);
+        // More processes take part in an answer, and the least patient client waits a second for a page
+        // whose entries are read one after the other, some turns each. Nor is a round shorter than
+        // this: what waits for a process that is stopped is looked at in every one.
+        plan.round_us = pick(r, &[20, 100, 1_000]);
         plan.unconfirmed_max = pick(r, &[3, 20, 1 << 19]);
         plan.stream_window_bytes = pick(r, &[2_000, 20_000, 8 << 20]);
         plan.troubles = nodes::draw_troubles(r, plan.trouble_us, routers);
