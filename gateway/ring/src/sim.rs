@@ -25,6 +25,7 @@ mod operate;
 mod peer;
 mod random;
 mod ring;
+mod road;
 mod submit;
 mod world;
 
@@ -33,4 +34,5 @@ pub use fault::{Conditions, Fault, FaultCounts, Faults};
 pub use peer::{SimListener, SimPeer};
 pub use random::Random;
 pub use ring::{SimRing, SimSettings};
+pub use road::Road;
 pub use world::{Crash, World};

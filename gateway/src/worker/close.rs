@@ -135,11 +135,12 @@ impl<R: Ring> Worker<R> {
             for slot in from..to {
                 let Some(handle) = self.connections.handle(slot) else { continue };
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
+                // What was unanswered when the host lost its state never will be: counted on, it
+                // would shut the client out for good. Conversations of anybody may live there, and
+                // which questions went to it nobody remembers.
+                connection.requests = 0;
                 let home = usize::from(connection.user[0]) % self.announcing.len();
                 if home == host && connection.state == State::Open {
-                    // What was unanswered when the hosts lost their state never will be: counted on,
-                    // it would shut the client out for good.
-                    connection.requests = 0;
                     self.sessions.announce(connection, handle, &mut self.uplinks);
                 }
             }

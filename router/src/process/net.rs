@@ -171,7 +171,7 @@ async fn run(
         outcome = read(shell, id, reading) => outcome,
         outcome = write(shell, id, writing, &writer) => outcome,
     };
-    shell.tier.borrow_mut().remove(id, outcome.as_ref().err())
+    shell.tier.borrow_mut().remove(clock::now(), id, outcome.as_ref().err())
 }
 
 async fn read(shell: &Shell, id: LinkId, mut from: ReadHalf<'_>) -> io::Result<()> {
@@ -181,7 +181,7 @@ async fn read(shell: &Shell, id: LinkId, mut from: ReadHalf<'_>) -> io::Result<(
         if from.read_buf(inbox.spare()).await? == 0 {
             return Ok(());
         }
-        let taken = shell.tier.borrow_mut().receive(id, &mut inbox);
+        let taken = shell.tier.borrow_mut().receive(clock::now(), id, &mut inbox);
         if !taken {
             // The writer has the last word.
             return std::future::pending().await;

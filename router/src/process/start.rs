@@ -7,6 +7,7 @@ use super::{
     board::Board,
     clock::{self, Timer},
     config::{Config, WritePolicy},
+    files::UringFiles,
     metrics::RouterMetrics,
     net::{self, Identity, Shell},
     tier::Tier,
@@ -429,7 +430,7 @@ async fn serve(
         tier.borrow_mut().go_away();
         let stopped = async { drop(wanted.wait_for(|phase| *phase == Phase::Stopping).await) };
         tokio::select! {
-            () = until_true(|| tier.borrow().is_quiet(DRAIN_QUIET_US)) => {}
+            () = until_true(|| tier.borrow().is_quiet(clock::now(), DRAIN_QUIET_US)) => {}
             () = stopped => {}
             () = tokio::time::sleep(DRAIN_TALK.min(bound)) => {}
         }
@@ -456,8 +457,16 @@ async fn until_true(is_true: impl Fn() -> bool) {
 
 /// Turns the tier whenever something has come, or its time has.
 async fn turns(tier: Rc<RefCell<Tier>>, wake: Arc<Notify>, timer: Timer) {
+    let mut files = UringFiles::new({
+        let wake = wake.clone();
+        move || wake.notify_one()
+    });
     loop {
-        tier.borrow_mut().turn();
+        let now = clock::now();
+        while let Some(event) = files.pop_event() {
+            tier.borrow_mut().on_file(now, event, &mut files);
+        }
+        tier.borrow_mut().turn(now, &mut files);
         match tier.borrow().next_deadline() {
             Some(at_us) if at_us <= clock::now().monotonic_us => wake.notify_one(),
             Some(at_us) => timer.arm(at_us),
@@ -474,6 +483,6 @@ async fn timers(tier: Rc<RefCell<Tier>>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        tier.borrow_mut().on_time();
+        tier.borrow_mut().on_time(clock::now());
     }
 }

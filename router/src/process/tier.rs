@@ -7,18 +7,18 @@
 //! ```
 //!
 //! What the sockets bring goes to the host at once; what the host and the lane want done is done in
-//! [`Tier::turn`], which the tasks ask for by a notification. So everything that has come in one
-//! round of the runtime shares one turn, one write and one batch per link.
+//! [`Tier::turn`], which the tasks ask for by the notification it was given. So everything that has
+//! come in one round of the runtime shares one turn, one write and one batch per link.
+//!
+//! Pure: no clock, no files and no sockets of its own, so that the simulator turns the same tier.
 
 use super::{
     board::{Board, Change, Heard, LinkId, ToWrite},
-    clock,
-    files::UringFiles,
     metrics::LinkMetrics,
 };
 use crate::{
     Host,
-    hosting::Hosting,
+    hosting::{FileEvent, Hosting, LogFiles},
     link::{Inbox, LinkSession},
 };
 use hawser_codec::time::Now;
@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 /// See the module.
 pub struct Tier {
     hosting: Hosting,
-    files: UringFiles,
     board: Board,
     wake: Arc<Notify>,
     metrics: Arc<LinkMetrics>,
@@ -48,20 +47,7 @@ impl Tier {
         wake: Arc<Notify>,
         metrics: Arc<LinkMetrics>,
     ) -> Self {
-        let files = UringFiles::new({
-            let wake = wake.clone();
-            move || wake.notify_one()
-        });
-        Self {
-            life: hosting.life(),
-            hosting,
-            files,
-            board,
-            wake,
-            metrics,
-            heard_us: 0,
-            deaf: false,
-        }
+        Self { life: hosting.life(), hosting, board, wake, metrics, heard_us: 0, deaf: false }
     }
 
     /// Another link may begin.
@@ -76,19 +62,18 @@ impl Tier {
     }
 
     /// The connection is gone. True: the link has been up.
-    pub fn remove(&mut self, id: LinkId, why: Option<&io::Error>) -> bool {
+    pub fn remove(&mut self, now: Now, id: LinkId, why: Option<&io::Error>) -> bool {
         let was_up = self.board.remove(id, why);
-        self.apply_changes(clock::now());
+        self.apply_changes(now);
         self.wake.notify_one();
         was_up
     }
 
     /// Takes all whole frames out of `inbox`. False: nothing is taken any more.
-    pub fn receive(&mut self, id: LinkId, inbox: &mut Inbox) -> bool {
+    pub fn receive(&mut self, now: Now, id: LinkId, inbox: &mut Inbox) -> bool {
         if self.deaf {
             return false;
         }
-        let now = clock::now();
         loop {
             let (count, heard) = self.board.step(now, id, inbox.bytes());
             match heard {
@@ -133,15 +118,16 @@ impl Tier {
         self.board.to_write(id, empty)
     }
 
+    /// An operation on a file has ended.
+    pub fn on_file<F: LogFiles>(&mut self, now: Now, event: FileEvent, files: &mut F) {
+        self.hosting.on_file(now, event, files);
+    }
+
     /// Carries out what everybody wants. Afterwards nothing waits but for a completion, a socket or
     /// [`Tier::next_deadline`].
-    pub fn turn(&mut self) {
-        let now = clock::now();
+    pub fn turn<F: LogFiles>(&mut self, now: Now, files: &mut F) {
         self.metrics.turns.add(1);
-        while let Some(event) = self.files.pop_event() {
-            self.hosting.on_file(now, event, &mut self.files);
-        }
-        self.hosting.turn(now, &mut self.files, &mut self.board);
+        self.hosting.turn(now, files, &mut self.board);
         if self.hosting.life() != self.life {
             self.begin_life(now);
         }
@@ -177,8 +163,7 @@ impl Tier {
     }
 
     /// Timers of the links.
-    pub fn on_time(&mut self) {
-        let now = clock::now();
+    pub fn on_time(&mut self, now: Now) {
         self.board.on_time(now);
         self.apply_changes(now);
         self.wake.notify_one();
@@ -196,9 +181,14 @@ impl Tier {
     }
 
     /// Everything taken is durable and said, and nothing has come for `quiet_us` microseconds.
-    pub fn is_quiet(&self, quiet_us: u64) -> bool {
-        let since_us = clock::now().monotonic_us.saturating_sub(self.heard_us);
+    pub fn is_quiet(&self, now: Now, quiet_us: u64) -> bool {
+        let since_us = now.monotonic_us.saturating_sub(self.heard_us);
         !self.is_busy() && (since_us >= quiet_us || self.board.is_empty())
+    }
+
+    /// The host and its lane.
+    pub fn hosting(&self) -> &Hosting {
+        &self.hosting
     }
 
     /// Something is not yet durable, or not yet said to somebody who is there.

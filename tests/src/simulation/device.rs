@@ -3,9 +3,8 @@
 
 use super::{
     oracle::{Oracle, Violation},
-    plan::Plan,
+    plan::{Form, Plan},
     plant::{Plants, Tampering},
-    process,
     seam::Trace,
 };
 use hawser_client::{ClientSession, Event, Outbox, Outgoing, Settings, session::Action};
@@ -15,11 +14,14 @@ use hawser_codec::{
     time::Now,
 };
 use hawser_ring::sim::{Random, SimPeer, World};
+use std::net::SocketAddr;
 
 /// Characters printed of a frame.
 const TOLD_BYTES_MAX: usize = 160;
 /// Frames a connection left behind still sends.
 const GHOST_WORDS: u32 = 2_000;
+/// Time a patient device waits for an answer, milliseconds.
+const PATIENCE_MS: u32 = 20_000;
 /// Time a connection gets to be established, microseconds.
 const CONNECT_US: u64 = 5_000_000;
 
@@ -29,6 +31,8 @@ pub struct Device {
     index: usize,
     user: usize,
     users: Vec<String>,
+    /// Gateways, of which each connection goes to any.
+    targets: Vec<SocketAddr>,
     session: ClientSession,
     settings: Settings,
     peer: Option<SimPeer>,
@@ -50,6 +54,8 @@ pub struct Device {
     online_at_us: u64,
     /// Nothing happens to it any more.
     calm: bool,
+    /// Nothing has ever happened to it, nor will.
+    untroubled: bool,
     ended: bool,
     sent: u64,
     /// A connection it has left without a word and on which something still talks.
@@ -82,11 +88,21 @@ impl Device {
         users: &[String],
         name: &str,
         plants: Plants,
+        targets: &[SocketAddr],
     ) -> Self {
         let mut random = Random::new(plan.seed.wrapping_mul(0x9e37).wrapping_add(index as u64));
         let mut settings = Settings::new(&users[user], name);
         settings.request_timeout_ms = [300, 1_000, 5_000][random.below(3) as usize];
         settings.handshake_timeout_ms = 3_000;
+        if plan.form != Form::Embedded {
+            // A page whose entries are read one after the other, some turns of three processes
+            // each, takes up to half a second of virtual time.
+            settings.request_timeout_ms = settings.request_timeout_ms.max(1_000);
+        }
+        if plan.calm_devices {
+            settings.request_timeout_ms = PATIENCE_MS;
+            settings.handshake_timeout_ms = PATIENCE_MS;
+        }
         settings.grace_ms = 1_000;
         settings.backoff_min_ms = 50;
         settings.backoff_max_ms = 2_000;
@@ -98,6 +114,7 @@ impl Device {
             index,
             user,
             users: users.to_vec(),
+            targets: targets.to_vec(),
             session: ClientSession::new(settings.clone(), outbox),
             settings,
             peer: None,
@@ -113,6 +130,7 @@ impl Device {
             read_at_us: 0,
             online_at_us: 0,
             calm: false,
+            untroubled: plan.calm_devices,
             ended: false,
             sent: 0,
             ghost: None,
@@ -261,7 +279,7 @@ impl Device {
                     self.connected = false;
                     self.connect_until_us = now.monotonic_us + CONNECT_US;
                     self.tampering.reset();
-                    self.peer = Some(world.connect(source, process::address()));
+                    self.peer = Some(world.connect(source, self.any_target()));
                 }
                 Action::Close if self.ended => {
                     if let Some(peer) = self.peer.take() {
@@ -271,6 +289,12 @@ impl Device {
                 Action::Close => self.lose(now),
             }
         }
+    }
+
+    fn any_target(&mut self) -> SocketAddr {
+        let count = self.targets.len();
+        let index = if count > 1 { self.random.below(count as u64) as usize } else { 0 };
+        self.targets[index]
     }
 
     fn say_something(&mut self, now: Now, oracle: &mut Oracle) {
@@ -314,6 +338,9 @@ impl Device {
         if first {
             // Devices start one after the other.
             self.online_at_us = now.monotonic_us + self.random.below(self.trouble_us);
+            if self.untroubled {
+                self.trouble_at_us = u64::MAX;
+            }
             return;
         }
         match self.random.below(12) {

@@ -145,7 +145,7 @@ impl DiskQueue {
         delay_us: (u64, u64),
         spoil: Option<Spoil>,
     ) -> Self {
-        let hosts = settings.hosts.numbers().len();
+        let hosts = usize::from(settings.hosts.numbers().end);
         Self(Rc::new(RefCell::new(State {
             work: DiskWork::new(settings),
             random,

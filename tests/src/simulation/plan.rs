@@ -1,5 +1,6 @@
 //! What a seed does: sizes, speeds, faults, and when which trouble comes.
 
+use super::nodes::{self, NodeTrouble};
 use hawser_ring::sim::{Conditions, Fault, Faults, Random};
 use hawser_router::store::log::LanePolicy;
 
@@ -39,6 +40,22 @@ pub enum Trouble {
     DiskFull(u64),
     /// The wall clock jumps by so much, milliseconds.
     ClockJump(i64),
+    /// Something happens to a gateway, a router or a link.
+    Node(NodeTrouble),
+}
+
+/// What the system consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One process.
+    Embedded,
+    /// Gateways and routers, each on a machine of its own.
+    Separate {
+        /// Workers of each gateway.
+        gateways: [u16; nodes::GATEWAYS],
+        /// Routers.
+        routers: u16,
+    },
 }
 
 /// A run, drawn from a seed before it begins.
@@ -46,6 +63,8 @@ pub enum Trouble {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// What the system consists of.
+    pub form: Form,
     /// Users.
     pub users: usize,
     /// Devices each, and at the end one more that reads everything from the start.
@@ -86,6 +105,12 @@ pub struct Plan {
     pub unacknowledged_max: u64,
     /// Time an entry may stay unacknowledged before the head is told, microseconds.
     pub notify_timeout_us: u64,
+    /// Entries that a router of the separate form keeps for one that has not confirmed them.
+    pub unconfirmed_max: usize,
+    /// Bytes of messages said to another router and not confirmed.
+    pub stream_window_bytes: u64,
+    /// Devices meet no trouble of their own and are patient.
+    pub calm_devices: bool,
     /// Heartbeat of all classes, seconds.
     pub heartbeat_s: u16,
     /// Connections a worker holds before it passes new ones on; more where all workers together
@@ -110,6 +135,7 @@ impl Plan {
         let troubles = draw_troubles(r, trouble_us);
         Self {
             seed,
+            form: Form::Embedded,
             users,
             devices,
             messages: pick(r, &[10, 30, 60]),
@@ -130,10 +156,57 @@ impl Plan {
             dedup_bytes_max: pick(r, &[300, 2_000, 1 << 20]),
             unacknowledged_max: pick(r, &[4, 32, 256]),
             notify_timeout_us: pick(r, &[50_000, 500_000, 10_000_000]),
+            unconfirmed_max: usize::MAX,
+            stream_window_bytes: u64::MAX,
+            calm_devices: false,
             heartbeat_s: pick(r, &[2, 5, 15]),
             share: pick(r, &[2, 4, 1000]),
             random,
         }
+    }
+
+    /// What `seed` does to gateways and routers that are processes of their own.
+    pub fn draw_separate(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        let mut random = Random::new(seed ^ 0x2a7e_5e9a_7a7e_0001);
+        let r = &mut random;
+        let gateways = [(); nodes::GATEWAYS].map(|()| r.between(1, 2) as u16);
+        let routers = r.between(2, 3) as u16;
+        plan.form = Form::Separate { gateways, routers };
+        // Users enough that every router is home to some and most pairs live on two.
+        plan.users = r.between(3, 6) as usize;
+        plan.devices = (0..plan.users).map(|_| r.between(1, 2) as usize).collect();
+        // A page comes over a link in a few receives, as in the product, not in a thousand.
+        plan.buffers = pick(r, &[4, 16]);
+        plan.buffer_bytes = pick(r, &[4096, 32_768]);
+        // More processes take part in an answer, and the least patient client waits a second for a page
+        // whose entries are read one after the other, some turns each. Nor is a round shorter than
+        // this: what waits for a process that is stopped is looked at in every one.
+        plan.round_us = pick(r, &[20, 100, 1_000]);
+        plan.unconfirmed_max = pick(r, &[3, 20, 1 << 19]);
+        plan.stream_window_bytes = pick(r, &[2_000, 20_000, 8 << 20]);
+        plan.troubles = nodes::draw_troubles(r, plan.trouble_us, routers);
+        plan
+    }
+
+    /// Of the separate form, but all that goes wrong is that routers are away now and then.
+    pub fn draw_absences(seed: u64) -> Self {
+        let mut plan = Self::draw_separate(seed);
+        let mut random = Random::new(seed ^ 0x0ab5_e27c_e000_0001);
+        if let Form::Separate { routers, .. } = plan.form {
+            plan.troubles = nodes::draw_absences(&mut random, plan.trouble_us, routers);
+        }
+        plan.faults = Faults::none();
+        plan.calm_devices = true;
+        plan.heartbeat_s = 5;
+        // Room for every device on one gateway: that one is full is no matter of this plan.
+        plan.share = 1000;
+        plan
+    }
+
+    /// The kind of plan that the number of the seed says: every fourth is of the separate form.
+    pub fn draw_any(seed: u64) -> Self {
+        if seed % 4 == 3 { Self::draw_separate(seed) } else { Self::draw(seed) }
     }
 
     /// Draws the counts of the next process.

@@ -5,9 +5,12 @@
 use super::disk::Spoil;
 use hawser_codec::{
     frame::{self, FrameLimits, Step},
+    link::{Downlink, Peer},
     message::{self, Encoder, Message, Notify},
 };
 use hawser_gateway::storage::Job;
+use hawser_ring::sim::World;
+use hawser_router::link::wire;
 
 /// What is planted. By default nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +21,8 @@ pub struct Plants {
     pub ring: Option<RingPlant>,
     /// Done to jobs on their way to the disk's queue.
     pub job: Option<Spoil>,
+    /// Done to what routers say on links.
+    pub link: Option<LinkPlant>,
     /// Hosts that write two lanes believe that it is one, and let entries out of their shard
     /// before the message they belong to is durable.
     pub same_lane: bool,
@@ -32,6 +37,60 @@ pub enum EntryPlant {
     Doubled,
     /// Two messages change places.
     Swapped,
+}
+
+/// What a router does wrong on its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkPlant {
+    /// It does not ask gateways for their sessions when a link comes up.
+    NothingAnnounced,
+    /// It does not notice that a link has ended.
+    EndUnnoticed,
+    /// Entries for other routers are lost although the link lives. The product heals that; what is
+    /// planted is what no TCP does.
+    EntriesLost,
+}
+
+/// Takes out of `bytes`, whole frames of a link, what the plant wants lost.
+pub fn lose_frames(plant: LinkPlant, world: &World, bytes: Vec<u8>) -> Vec<u8> {
+    let preface = if bytes.starts_with(&wire::PREFACE) { wire::PREFACE.len() } else { 0 };
+    let (mut out, mut rest) = (bytes[..preface].to_vec(), &bytes[preface..]);
+    while let wire::Step::Frame(frame, length) = wire::step(rest, usize::MAX) {
+        let body = match (plant, wire::Family::of(frame.kind)) {
+            (LinkPlant::NothingAnnounced, Some(wire::Family::Downlink)) => {
+                keep(frame.body, |left| match Downlink::take(left) {
+                    Ok(Some(Downlink::Announce(_))) => Some(false),
+                    Ok(Some(_)) => Some(true),
+                    Ok(None) | Err(_) => None,
+                })
+            }
+            (LinkPlant::EntriesLost, Some(wire::Family::Peer)) => {
+                keep(frame.body, |left| match Peer::take(left) {
+                    Ok(Some(Peer::Stream(_))) => Some(world.draw(CHOSEN) != 0),
+                    Ok(Some(_)) => Some(true),
+                    Ok(None) | Err(_) => None,
+                })
+            }
+            _ => frame.body.to_vec(),
+        };
+        wire::put(&mut out, frame.kind, frame.flags, frame.worker, &body);
+        rest = &rest[length..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// The frames of a batch that `next` wants kept.
+fn keep(batch: &[u8], mut next: impl FnMut(&mut &[u8]) -> Option<bool>) -> Vec<u8> {
+    let (mut kept, mut left) = (Vec::new(), batch);
+    loop {
+        let before = left;
+        match next(&mut left) {
+            Some(true) => kept.extend_from_slice(&before[..before.len() - left.len()]),
+            Some(false) => {}
+            None => return kept,
+        }
+    }
 }
 
 /// What the ring reports wrongly.

@@ -19,7 +19,7 @@ use hawser_gateway::{
     session::SessionSettings,
     shared_keys::SharedKeys,
     storage::{self, StorageSettings},
-    worker::{Fleet, Phase, Worker, WorkerSettings},
+    worker::{Fleet, Phase, RouterSetup, RouterTier, Worker, WorkerSettings},
 };
 use hawser_ring::{
     Ring, RingSettings, SocketOptions,
@@ -28,20 +28,27 @@ use hawser_ring::{
 use hawser_router::{
     HostSettings,
     host::HostCounters,
+    link::{LinkSecret, LinkSettings, Role, WINDOW_BYTES},
     store::{
         DataHeader,
         log::{LaneSettings, retention::RetentionSettings, segment},
     },
 };
-use std::{net::SocketAddr, path::Path, rc::Rc, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Where the process listens.
 pub const PORT: u16 = 7900;
-const DIRECTORY: &str = "/data";
+/// Where the data is on every disk.
+pub const DIRECTORY: &str = "/data";
 /// Slots of a table: what the accepts in flight and their reserve take, and some connections.
 const SLOTS: u32 = 96;
 /// Everything is kept: what retention drops is a matter of its own tests.
-const RETENTION_MS: u64 = 365 * 24 * 3_600_000;
+pub const RETENTION_MS: u64 = 365 * 24 * 3_600_000;
 
 /// Where clients connect to.
 pub fn address() -> SocketAddr {
@@ -53,7 +60,10 @@ pub struct Process {
     /// A worker that has ended is gone, and its ring with it.
     workers: Vec<Option<Worker<Seam>>>,
     fleet: Arc<Fleet>,
-    queue: DiskQueue,
+    /// Of a process with hosts.
+    queue: Option<DiskQueue>,
+    /// Links to routers it holds.
+    links: usize,
     /// Its metrics.
     pub metrics: Arc<ProcessMetrics>,
     /// Tails that recovery cut.
@@ -62,7 +72,19 @@ pub struct Process {
     pub from_checkpoint: bool,
 }
 
-/// What all processes of a run share.
+/// What a gateway without hosts begins with.
+pub struct GatewaySetup {
+    /// The machine it is on.
+    pub machine: IpAddr,
+    /// Workers.
+    pub workers: u16,
+    /// Where the routers listen.
+    pub routers: Vec<SocketAddr>,
+    /// What it takes for the secret of the links.
+    pub secret: LinkSecret,
+}
+
+/// What all processes of a machine share.
 pub struct Machine {
     /// The world.
     pub world: World,
@@ -126,7 +148,7 @@ impl Process {
                 let now = machine.world.now();
                 Hosting::new(settings, now, storage.clone(), Box::new(end), counters, rebuilt)
             });
-            let settings = worker_settings(plan, index, workers, hosts);
+            let settings = worker_settings(plan, address(), index, workers, hosts);
             let counters = metrics.workers[index].clone();
             let worker = Worker::new(
                 settings,
@@ -139,7 +161,78 @@ impl Process {
             );
             built.push(Some(worker.map_err(|error| error.to_string())?));
         }
-        Ok(Self { workers: built, fleet, queue, metrics, torn, from_checkpoint })
+        let queue = Some(queue);
+        Ok(Self { workers: built, fleet, queue, links: 0, metrics, torn, from_checkpoint })
+    }
+
+    /// Starts a gateway that reaches its tier over links.
+    ///
+    /// # Errors
+    /// What stands in the way, for people.
+    pub fn start_gateway(
+        machine: &Machine,
+        plan: &Plan,
+        setup: &GatewaySetup,
+    ) -> Result<Self, String> {
+        let (workers, routers) = (setup.workers, setup.routers.len() as u16);
+        let metrics = ProcessMetrics::with_routers(
+            u32::from(workers),
+            setup.routers.iter().map(SocketAddr::to_string),
+        );
+        let keys = SharedKeys::unknown();
+        let sessions = Arc::new(session_settings(plan, keys.clone()));
+        let fleet = Arc::new(Fleet::new(usize::from(workers)));
+        let link = LinkSettings {
+            role: Role::Gateway,
+            name: format!("gateway at {}", setup.machine),
+            epoch: machine.world.draw(u64::MAX).max(1),
+            nonce: [0; 32],
+            workers,
+            routers,
+            index: None,
+            peer_index: None,
+            secret: setup.secret.clone(),
+            hash_key: None,
+            window_bytes: WINDOW_BYTES,
+        };
+        let listener = SocketAddr::new(setup.machine, PORT);
+        let mut built = Vec::new();
+        let ports = mesh(usize::from(workers), usize::from(workers.min(routers)));
+        for (index, port) in ports.into_iter().enumerate() {
+            let ring = SimRing::new(&machine.world, &machine.disk, ring_settings(plan));
+            let ring = ring.on_machine(setup.machine);
+            let ring = Seam::new(ring, machine.trace.clone(), machine.plants.ring);
+            let settings = worker_settings(plan, listener, index, workers, routers);
+            let counters = metrics.workers[index].clone();
+            let (fleet, sessions) = (fleet.clone(), sessions.clone());
+            let mut worker = Worker::new(settings, fleet, ring, port, None, sessions, counters)
+                .map_err(|error| error.to_string())?;
+            let held = (0..routers).filter(|router| router % workers == index as u16);
+            let links = held.map(|router| RouterSetup {
+                router,
+                address: setup.routers[usize::from(router)],
+                settings: LinkSettings { peer_index: Some(router), ..link.clone() },
+            });
+            let tier = RouterTier {
+                workers,
+                links: links.collect(),
+                keys: keys.clone(),
+                entropy: Box::new(entropy(&machine.world)),
+                metrics: metrics.routers.clone(),
+            };
+            worker.reach_through(tier, machine.world.now());
+            built.push(Some(worker));
+        }
+        let links = usize::from(routers);
+        Ok(Self {
+            workers: built,
+            fleet,
+            queue: None,
+            links,
+            metrics,
+            torn: 0,
+            from_checkpoint: false,
+        })
     }
 
     /// A turn of worker `index`. True if there may be more to do at once.
@@ -174,13 +267,13 @@ impl Process {
 
     /// Does what the disk's queue has to do now. True if something was done.
     pub fn run_jobs(&self, now_us: u64, wall_ms: u64) -> bool {
-        self.queue.run(now_us, wall_ms)
+        self.queue.as_ref().is_some_and(|queue| queue.run(now_us, wall_ms))
     }
 
     /// When something is due without anything happening first, microseconds.
     pub fn next_us(&self) -> Option<u64> {
         let workers = self.running().filter_map(|(_, worker)| worker.ring().until_us());
-        workers.chain(self.queue.next_us()).min()
+        workers.chain(self.queue.as_ref().and_then(DiskQueue::next_us)).min()
     }
 
     /// What each worker waits for, for people.
@@ -214,6 +307,11 @@ impl Process {
         self.running().for_each(|(_, worker)| worker.waker().wake());
     }
 
+    /// What was last asked of the workers.
+    pub fn phase(&self) -> Phase {
+        self.fleet.phase()
+    }
+
     /// All workers have ended.
     pub fn is_over(&self) -> bool {
         self.running().next().is_none()
@@ -231,7 +329,9 @@ impl Process {
     pub fn leftovers(&self) -> Option<String> {
         for (index, worker) in self.running() {
             let (connections, in_flight) = (worker.connections(), worker.ring().in_flight());
-            if connections > 0 || in_flight > limits::ACCEPTS_IN_FLIGHT as usize {
+            // A link that is up has a receive in flight, and maybe a heartbeat.
+            let expected = limits::ACCEPTS_IN_FLIGHT as usize + 2 * self.links;
+            if connections > 0 || in_flight > expected {
                 return Some(format!(
                     "worker {index}: {connections} connections, {in_flight} operations in flight"
                 ));
@@ -241,12 +341,26 @@ impl Process {
     }
 }
 
-fn directory_has_checkpoint(machine: &Machine) -> bool {
+/// Random bytes from the world's seed.
+pub fn entropy(world: &World) -> impl FnMut() -> [u8; 32] + 'static {
+    let world = world.clone();
+    move || {
+        let mut bytes = [0; 32];
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&world.draw(u64::MAX).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// There is a checkpoint on the machine's disk.
+pub fn directory_has_checkpoint(machine: &Machine) -> bool {
     let names = machine.disk.list(Path::new(DIRECTORY));
     names.iter().any(|name| name.starts_with("checkpoint"))
 }
 
-fn ring_settings(plan: &Plan) -> RingSettings {
+/// A ring of the plan's size.
+pub fn ring_settings(plan: &Plan) -> RingSettings {
     RingSettings {
         descriptors: SLOTS,
         completion_entries: 1024,
@@ -256,7 +370,13 @@ fn ring_settings(plan: &Plan) -> RingSettings {
     }
 }
 
-fn worker_settings(plan: &Plan, index: usize, workers: u16, hosts: u16) -> WorkerSettings {
+fn worker_settings(
+    plan: &Plan,
+    listener: SocketAddr,
+    index: usize,
+    workers: u16,
+    hosts: u16,
+) -> WorkerSettings {
     // Room for every device and the reader of each mailbox at the end, twice: a connection that was
     // left behind takes a place until the server has noticed.
     let (devices, users) = (plan.devices.iter().sum::<usize>(), plan.devices.len());
@@ -264,7 +384,7 @@ fn worker_settings(plan: &Plan, index: usize, workers: u16, hosts: u16) -> Worke
     WorkerSettings {
         index,
         hosts,
-        listeners: vec![address()],
+        listeners: vec![listener],
         slots: SLOTS,
         share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,
@@ -283,6 +403,11 @@ fn worker_settings(plan: &Plan, index: usize, workers: u16, hosts: u16) -> Worke
 fn host_settings(plan: &Plan, index: u16, counts: Counts, plants: Plants) -> HostSettings {
     let mut settings = HostSettings::new(index, counts.hosts, counts.workers);
     settings.same_lane = rests_on_one_lane(counts.hosts, counts.lanes) || plants.same_lane;
+    tune(plan, settings)
+}
+
+/// What the plan draws of a host's settings.
+pub fn tune(plan: &Plan, mut settings: HostSettings) -> HostSettings {
     settings.retention_ms = RETENTION_MS;
     settings.answers_max = limits::ANSWERS_MAX;
     settings.dedup_bytes_max = plan.dedup_bytes_max;
@@ -290,6 +415,8 @@ fn host_settings(plan: &Plan, index: u16, counts: Counts, plants: Plants) -> Hos
     settings.recent_bytes_max = plan.dedup_bytes_max * 100;
     settings.unacknowledged_max = plan.unacknowledged_max;
     settings.notify_timeout_us = plan.notify_timeout_us;
+    settings.unconfirmed_max = plan.unconfirmed_max;
+    settings.stream_window_bytes = plan.stream_window_bytes;
     settings
 }
 

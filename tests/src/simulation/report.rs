@@ -29,6 +29,24 @@ const OUT_OF_REACH: [Mark; 19] = [
     Mark::StreamStale,
     Mark::StreamedFromLog,
 ];
+/// As [`OUT_OF_REACH`], of routers that are processes of their own.
+const OUT_OF_REACH_OF_ROUTERS: [Mark; 14] = [
+    Mark::StreamRepeated,
+    Mark::StreamedAgain,
+    // Nothing is lost within a TCP stream: see the planted loss.
+    Mark::StreamReopened,
+    Mark::StreamMiscounted,
+    Mark::ConfirmBeyondHead,
+    Mark::NumberReused,
+    Mark::Superseded,
+    Mark::TooOld,
+    Mark::FloorRaised,
+    Mark::WindowExpired,
+    Mark::IndexWritten,
+    Mark::PageThroughIndex,
+    Mark::PageCutByBytes,
+    Mark::BlockOfReferences,
+];
 /// Marks of faults of our own: a hit is a violation.
 pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];
 
@@ -43,12 +61,27 @@ pub struct Totals {
 
 /// Marks hit by name, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Marks(BTreeMap<String, u64>);
+pub struct Marks {
+    by_name: BTreeMap<String, u64>,
+    /// Connections that gateways have ended, other than at the client's end or wish, because of a
+    /// login elsewhere, or to leave.
+    pub dropped: u64,
+    /// Streams between routers that were opened again because an entry was missing: none, unless a
+    /// loss is planted.
+    pub reopened: u64,
+}
 
 impl Marks {
     /// Adds to a mark, so that it is listed even if never hit.
     pub fn add(&mut self, name: &str, count: u64) {
-        *self.0.entry(name.to_owned()).or_default() += count;
+        *self.by_name.entry(name.to_owned()).or_default() += count;
+    }
+
+    /// Adds one of the host of a router that is a process of its own.
+    pub fn add_host_of_list(&mut self, mark: Mark, count: u64) {
+        if !OUT_OF_REACH_OF_ROUTERS.contains(&mark) && !FORBIDDEN.contains(&mark) {
+            self.add(&format!("{mark:?}"), count);
+        }
     }
 
     /// Adds one of a shard host.
@@ -65,7 +98,7 @@ impl Totals {
         self.seeds += 1;
         self.messages += verdict.messages as u64;
         self.faults.add(&verdict.faults);
-        for (name, count) in &verdict.marks.0 {
+        for (name, count) in &verdict.marks.by_name {
             *self.marks.entry(name.clone()).or_default() += count;
         }
     }
@@ -76,6 +109,11 @@ impl Totals {
         let faults = faults.map(|(fault, _)| format!("{fault:?}"));
         let marks = self.marks.iter().filter(|(_, count)| **count == 0);
         faults.chain(marks.map(|(name, _)| name.clone())).collect()
+    }
+
+    /// Times a mark was hit.
+    pub fn of_mark(&self, name: &str) -> u64 {
+        self.marks.get(name).copied().unwrap_or(0)
     }
 
     /// Times a fault was hit.

@@ -1,11 +1,13 @@
 //! The loop: turns of workers in any order, devices, time, and the troubles of the plan.
 
 use super::{
+    cluster::Cluster,
     device::Device,
+    nodes::NodeTrouble,
     oracle::{Oracle, Violation},
-    plan::{HOSTS_MAX, Moment, Plan, Trouble},
+    plan::{Form, HOSTS_MAX, Moment, Plan, Trouble},
     plant::Plants,
-    process::{Machine, Process},
+    process::{self, Machine, Process},
     report::Marks,
     seam::Trace,
 };
@@ -57,7 +59,10 @@ pub struct Verdict {
 struct Run {
     plan: Plan,
     machine: Machine,
+    /// The one process of the embedded form.
     process: Option<Process>,
+    /// All processes of the separate one.
+    cluster: Option<Cluster>,
     start_at_us: u64,
     began_us: u64,
     devices: Vec<Device>,
@@ -90,6 +95,7 @@ pub fn run(plan: &Plan, plants: Plants, tell: Tell) -> Verdict {
     let mut run = Run::new(plan.clone(), &world, trace.clone(), plants, tell);
     let outcome = catch_unwind(AssertUnwindSafe(|| run.play()));
     run.devices.iter().for_each(|device| run.say(&device.describe()));
+    run.cluster.iter().for_each(|cluster| run.say(&cluster.describe()));
     let violation = match outcome {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
@@ -98,6 +104,7 @@ pub fn run(plan: &Plan, plants: Plants, tell: Tell) -> Verdict {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
             // What the panic left half done must not be dropped in an orderly way.
             std::mem::forget(run.process.take());
+            std::mem::forget(run.cluster.take());
             Some(Violation::Panicked(text.unwrap_or_default()))
         }
     };
@@ -123,8 +130,13 @@ impl Run {
         }
         let readers = named.len();
         named.extend((0..plan.users).map(|user| (user, "reader".to_owned())));
+        let cluster = Cluster::new(&plan, world, &trace, plants);
+        let targets = match plan.form {
+            Form::Embedded => vec![process::address()],
+            Form::Separate { .. } => Cluster::addresses(),
+        };
         let devices = named.iter().enumerate().map(|(index, (user, name))| {
-            let mut device = Device::new(&plan, index, *user, &users, name, plants);
+            let mut device = Device::new(&plan, index, *user, &users, name, plants, &targets);
             if index >= readers {
                 device.calm_down();
             }
@@ -140,7 +152,9 @@ impl Run {
             oracle: Oracle::new(users, named),
             machine: Machine { world: world.clone(), disk: SimDisk::new(world), trace, plants },
             process: None,
-            start_at_us: began_us,
+            // There is no such process in the separate form.
+            start_at_us: if cluster.is_some() { u64::MAX } else { began_us },
+            cluster,
             began_us,
             marks: Marks::default(),
             seen: vec![None; HOSTS_MAX],
@@ -173,6 +187,9 @@ impl Run {
         self.machine.disk.set_full(false);
         self.full_until_us = 0;
         self.devices.iter_mut().for_each(Device::calm_down);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.calm_down();
+        }
         let all = self.devices.len();
         let fair_until = self.now_us() + FAIR_US;
         self.until(fair_until, all, |run| run.oracle.owed(|_| true).is_none())?;
@@ -188,12 +205,18 @@ impl Run {
         self.say("everybody leaves");
         self.devices.iter_mut().for_each(Device::end);
         let all = self.devices.len();
-        let leftovers = |run: &Self| run.process.as_ref().and_then(Process::leftovers);
+        let leftovers = |run: &Self| match &run.cluster {
+            Some(cluster) => cluster.leftovers(),
+            None => run.process.as_ref().and_then(Process::leftovers),
+        };
         self.until(self.now_us() + LEAVE_US, all, |run| leftovers(run).is_none())?;
         if let Some(text) = leftovers(self) {
             return Err(Violation::Leaked(text));
         }
         self.collect_marks(true);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.collect_marks(&mut self.marks)?;
+        }
         Ok(())
     }
 
@@ -208,17 +231,36 @@ impl Run {
                 self.full_until_us = self.now_us() + for_us;
             }
             Trouble::ClockJump(by_ms) => self.machine.world.jump_wall_ms(by_ms),
+            Trouble::Node(trouble) => self.meet_at_node(trouble)?,
         }
         Ok(())
     }
 
+    fn meet_at_node(&mut self, trouble: NodeTrouble) -> Result<(), Violation> {
+        if let NodeTrouble::Kill(node, Moment::Writing, _)
+        | NodeTrouble::PowerCut(node, Moment::Writing, _) = trouble
+        {
+            self.await_write(|run| {
+                run.cluster.as_ref().is_some_and(|cluster| cluster.is_writing(node))
+            })?;
+        }
+        match &mut self.cluster {
+            Some(cluster) => cluster.meet(trouble, &mut self.marks),
+            None => Ok(()),
+        }
+    }
+
+    /// Until some time in the midst of a write.
+    fn await_write(&mut self, writing: impl Fn(&Self) -> bool) -> Result<(), Violation> {
+        self.until(self.now_us() + MOMENT_US, self.readers, writing)?;
+        // It was asked for a moment ago; the disk may be anywhere in it.
+        let wait_us = self.machine.world.draw(self.plan.faults.conditions.disk_us.1);
+        self.until(self.now_us() + self.plan.round_us + wait_us, self.readers, |_| false)
+    }
+
     fn crash_at(&mut self, moment: Moment, crash: Crash) -> Result<(), Violation> {
         if moment == Moment::Writing {
-            let writing = |run: &Self| run.process.as_ref().is_some_and(Process::is_writing);
-            self.until(self.now_us() + MOMENT_US, self.readers, writing)?;
-            // It was asked for a moment ago; the disk may be anywhere in it.
-            let wait_us = self.machine.world.draw(self.plan.faults.conditions.disk_us.1);
-            self.until(self.now_us() + self.plan.round_us + wait_us, self.readers, |_| false)?;
+            self.await_write(|run| run.process.as_ref().is_some_and(Process::is_writing))?;
         }
         self.crash(crash);
         Ok(())
@@ -260,7 +302,10 @@ impl Run {
         while self.now_us() < end_us && !done(self) {
             self.rounds += 1;
             if self.rounds > ROUNDS_MAX {
-                let process = self.process.as_ref().map(Process::describe);
+                let process = match &self.cluster {
+                    Some(cluster) => Some(cluster.describe()),
+                    None => self.process.as_ref().map(Process::describe),
+                };
                 return Err(Violation::Restless(format!("at {} us: {process:?}", self.now_us())));
             }
             let busy = self.round(devices)?;
@@ -296,6 +341,9 @@ impl Run {
                 busy |= process.turn(index, now.monotonic_us).map_err(Violation::Leaked)?;
             }
         }
+        if let Some(cluster) = &mut self.cluster {
+            busy |= cluster.round(&self.plan, &mut self.marks)?;
+        }
         if self.rounds.is_multiple_of(8) {
             self.collect_marks(false);
         }
@@ -308,9 +356,10 @@ impl Run {
     fn next_us(&self, devices: usize) -> u64 {
         let mut next = self.machine.world.next_event_us().unwrap_or(u64::MAX);
         let mut sooner = |at: Option<u64>| next = next.min(at.unwrap_or(u64::MAX));
-        match &self.process {
-            Some(process) => sooner(process.next_us()),
-            None => sooner(Some(self.start_at_us)),
+        match (&self.process, &self.cluster) {
+            (_, Some(cluster)) => sooner(cluster.next_us()),
+            (Some(process), None) => sooner(process.next_us()),
+            (None, None) => sooner(Some(self.start_at_us)),
         }
         sooner((self.full_until_us > 0).then_some(self.full_until_us));
         for device in &self.devices[..devices] {

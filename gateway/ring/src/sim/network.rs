@@ -112,6 +112,12 @@ impl Network {
         Some(&mut self.connections.get_mut(&end.connection)?.halves[usize::from(end.side)])
     }
 
+    /// Both ends of every connection.
+    pub fn ends(&self) -> impl Iterator<Item = End> + '_ {
+        let both = |connection| [0, 1].map(|side| End { connection, side });
+        self.connections.keys().copied().flat_map(both)
+    }
+
     /// Bytes the send buffer of `end` has room for.
     pub fn send_room(&self, end: End) -> usize {
         let Some(connection) = self.connections.get(&end.connection) else { return 0 };
@@ -214,17 +220,25 @@ impl State {
             half(target, Owner::Peer, 0, 0),
         ];
         self.network.connections.insert(connection, Connection { halves, cut: false });
-        let at = self.now_us + self.latency();
+        let end = End { connection, side: 0 };
+        let at = self.now_us + self.travel(end);
         self.schedule(at, Happening::Request { connection });
-        End { connection, side: 0 }
+        end
     }
 
     /// A connection request arrives.
     pub(super) fn on_request(&mut self, connection: u32) {
-        let Some(half) = self.network.half(End { connection, side: 1 }) else { return };
-        if self.network.connections[&connection].cut {
+        let asking = End { connection, side: 0 };
+        if self.network.connections.get(&connection).is_none_or(|connection| connection.cut) {
             return;
         }
+        if self.is_lost(asking) {
+            if self.network.half(asking).is_some_and(|half| !half.closed) {
+                self.schedule(self.now_us + SYN_AGAIN_US, Happening::Request { connection });
+            }
+            return;
+        }
+        let Some(half) = self.network.half(asking.other()) else { return };
         let target = half.address;
         let candidates: Vec<u32> = self
             .network
@@ -233,7 +247,7 @@ impl State {
             .filter(|(_, listening)| serves(listening.address, target))
             .map(|(listener, _)| *listener)
             .collect();
-        let answer_at = self.now_us + self.latency();
+        let answer_at = self.now_us + self.travel(asking.other());
         if candidates.is_empty() {
             self.schedule(answer_at, Happening::Refused { connection });
             return;
@@ -266,6 +280,14 @@ impl State {
         if half.closed {
             return;
         }
+        if self.is_lost(end.other()) {
+            let again = match refused {
+                true => Happening::Refused { connection },
+                false => Happening::Established { connection },
+            };
+            return self.schedule(self.now_us + SYN_AGAIN_US, again);
+        }
+        let Some(half) = self.network.half_mut(end) else { return };
         if refused {
             half.error = Some(libc::ECONNREFUSED);
             let other = self.network.half_mut(end.other()).expect("the same connection");
@@ -292,7 +314,7 @@ impl State {
 
     fn put_on_wire(&mut self, from: End, item: Item) -> u64 {
         let to = from.other();
-        let mut at = self.now_us + self.latency();
+        let mut at = self.now_us + self.travel(from);
         if let Some(half) = self.network.half_mut(to) {
             if let Some((last, _)) = half.wire.back() {
                 at = at.max(*last);
@@ -309,6 +331,9 @@ impl State {
     /// Moves what has arrived and fits into the receive buffer.
     pub(super) fn deliver(&mut self, end: End) {
         let (now_us, room_max) = (self.now_us, self.faults.conditions.receive_bytes);
+        if self.is_lost(end.other()) {
+            return;
+        }
         let Some(connection) = self.network.connections.get_mut(&end.connection) else { return };
         if connection.cut {
             return;
@@ -414,8 +439,12 @@ impl State {
 
     /// Bytes have been unacknowledged for as long as the socket bears.
     pub(super) fn on_user_timeout(&mut self, end: End) {
+        // An answer lost is as good as what it answers.
+        let is_lost = self.is_lost(end) || self.is_lost(end.other());
         let Some(connection) = self.network.connections.get(&end.connection) else { return };
-        if connection.cut && connection.halves[usize::from(end.other().side)].wire_bytes > 0 {
+        if (connection.cut || is_lost)
+            && connection.halves[usize::from(end.other().side)].wire_bytes > 0
+        {
             self.fail_end(end, libc::ETIMEDOUT);
         }
     }
@@ -449,7 +478,7 @@ impl State {
         }
     }
 
-    fn latency(&mut self) -> u64 {
+    pub(super) fn latency(&mut self) -> u64 {
         let (low, high) = self.faults.conditions.latency_us;
         self.random.between(low, high)
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -115,6 +116,8 @@ pub struct SimRing {
     pub(super) files: Vec<Option<(u64, FileMode)>>,
     woken: Arc<AtomicBool>,
     pub(super) counters: RingCounters,
+    /// Where it connects from unless told.
+    pub(super) machine: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -158,7 +161,15 @@ impl SimRing {
             files: Vec::new(),
             woken: Arc::default(),
             counters: RingCounters::default(),
+            machine: None,
         }
+    }
+
+    /// A ring on the machine of this address, from which it connects unless told otherwise.
+    #[must_use]
+    pub fn on_machine(mut self, machine: IpAddr) -> Self {
+        self.machine = Some(machine);
+        self
     }
 
     /// The process is killed; the same as dropping it.

@@ -102,11 +102,14 @@ impl SimRing {
     fn take_connect(
         &mut self,
         state: &mut State,
-        source: SocketAddr,
+        mut source: SocketAddr,
         target: SocketAddr,
         options: SocketOptions,
         token: Token,
     ) {
+        if let Some(machine) = self.machine.filter(|_| source.ip().is_unspecified()) {
+            source.set_ip(machine);
+        }
         if state.rings[self.index as usize].used >= self.settings.descriptors {
             let event = Event::Connected(Err(Errno(libc::ENFILE)));
             return self.complete(state, None, token, false, event);

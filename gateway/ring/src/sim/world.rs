@@ -3,15 +3,15 @@
 use std::{
     cell::{RefCell, RefMut},
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, VecDeque},
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    net::{IpAddr, SocketAddr},
     rc::Rc,
 };
 
 use hawser_codec::time::Now;
 
 use super::{
-    Fault, FaultCounts, Faults, Random, SimListener, SimPeer,
+    Fault, FaultCounts, Faults, Random, Road, SimListener, SimPeer,
     network::{End, Network, Owner, SocketSizes},
 };
 use crate::{Completion, RingAddress};
@@ -99,6 +99,8 @@ pub(super) struct State {
     sequence: u64,
     pub network: Network,
     pub rings: Vec<RingCore>,
+    /// Ways between machines that are not like all others.
+    pub roads: BTreeMap<(IpAddr, IpAddr), Road>,
 }
 
 impl State {
@@ -175,6 +177,7 @@ impl World {
             sequence: 0,
             network: Network::default(),
             rings: Vec::new(),
+            roads: BTreeMap::new(),
         })))
     }
 
