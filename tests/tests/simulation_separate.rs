@@ -35,6 +35,16 @@ fn questions_lost_with_a_routers_log_shut_nobody_out() {
     assert_eq!(run(&plan, Plants::default(), Tell::default()).violation, None);
 }
 
+/// A connection between routers that led nowhere any more, with a full buffer, held the one who
+/// dials: the link was never made anew.
+#[test]
+fn a_link_that_is_stuck_is_dialled_anew() {
+    for seed in [151, 432] {
+        let verdict = run(&Plan::draw_separate(seed), Plants::default(), Tell::default());
+        assert_eq!(verdict.violation, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn gateways_keep_their_clients_while_routers_are_away() {
     let mut totals = Totals::default();

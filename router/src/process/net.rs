@@ -28,6 +28,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 const DIAL_WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Time last words get on their way to a side that is refused.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time the socket may take to accept one piece of output. Longer than the silence that ends a link
+/// (five seconds): a connection that leads nowhere any more, its buffer full, would otherwise hold
+/// its task until the kernel gives it up after a quarter of an hour, and nobody would dial anew.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Pause after a failed accept, which mostly means that descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A buffer that grew beyond this is not kept for the next write.
@@ -201,7 +205,9 @@ async fn write(
         match next {
             ToWrite::Nothing => wanted.notified().await,
             ToWrite::Bytes(bytes) => {
-                to.write_all(&bytes).await?;
+                timeout(WRITE_TIMEOUT, to.write_all(&bytes))
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
                 if bytes.capacity() <= KEPT_BYTES {
                     buffer = bytes;
                     buffer.clear();

@@ -60,6 +60,8 @@ const TIMERS_US: u64 = 100_000;
 const DIAL_US: u64 = 3_000_000;
 /// Wait before the first and before each later dial, microseconds, doubled up to the second.
 const DIAL_WAIT_US: (u64, u64) = (50_000, 1_000_000);
+/// Time one piece of output may take to leave, microseconds.
+const WRITE_US: u64 = 6_000_000;
 /// Time last words get, microseconds.
 const FAREWELL_US: u64 = 1_000_000;
 
@@ -116,6 +118,8 @@ struct Line {
     dialled: Option<u16>,
     receiving: bool,
     sending: bool,
+    /// Until when what is being sent must have left, monotonic microseconds.
+    write_until_us: u64,
     cancelling: bool,
     cancelled: (bool, bool),
     closing: bool,
@@ -362,8 +366,12 @@ impl Router {
     /// How it stands, for people.
     pub fn describe(&self) -> String {
         let links = &self.metrics.links;
+        let lines = self.lines.values().filter(|line| line.over || line.farewell_us.is_some());
+        let ending: Vec<_> = lines
+            .map(|line| (line.dialled, line.over, line.receiving, line.sending, line.closing))
+            .collect();
         format!(
-            "router {}: {} gateways, {} routers, {} connections, busy {}, {:?}",
+            "router {}: {} gateways, {} routers, {} connections, ending {ending:?}, busy {}, {:?}",
             self.setup.place.index(),
             links.gateways.get(),
             links.routers.get(),
@@ -427,6 +435,7 @@ impl Router {
             dialled,
             receiving: true,
             sending: false,
+            write_until_us: 0,
             cancelling: false,
             cancelled: (false, false),
             closing: false,
@@ -587,6 +596,7 @@ impl Router {
                 continue;
             }
             line.sending = true;
+            line.write_until_us = now.monotonic_us + WRITE_US;
             self.ring.send(line.socket, bytes, Token::new(Operation::Send, key, 0));
         }
         wrote
@@ -594,7 +604,8 @@ impl Router {
 
     fn close_some(&mut self, now: Now) {
         let late = self.lines.iter().filter(|(_, line)| {
-            line.farewell_us.is_some_and(|until_us| until_us <= now.monotonic_us)
+            let is_stuck = line.sending && line.write_until_us <= now.monotonic_us;
+            is_stuck || line.farewell_us.is_some_and(|until_us| until_us <= now.monotonic_us)
         });
         let late: Vec<u32> = late.map(|(key, _)| *key).collect();
         for key in late {
