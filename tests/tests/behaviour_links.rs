@@ -31,6 +31,7 @@ fn shows(gateway: &Gateway, text: &str) {
         let (status, body) = gateway.ask("/readyz");
         (status == 503 && body.contains(text)).then_some(())
     });
+    until("log line", || gateway.said().contains(text).then_some(()));
     // Once in the log, however often it was tried.
     assert_eq!(gateway.said().matches(text).count(), 1, "{}", gateway.said());
 }

@@ -122,7 +122,10 @@ impl Host {
         if login.announce && known.is_some_and(|user| is_elsewhere(user, worker, login)) {
             // It has logged in again since, through another gateway: that one is the newer.
             self.counters.hit(Mark::AnnouncedTooLate);
-            let (connection, code) = (login.connection, code::REPLACED);
+            let newer = known.zip(slot).and_then(|(user, slot)| user.devices().nth(slot));
+            let newer = newer.map(|device| device.tag);
+            let code = farewell_to(newer, login.incarnation);
+            let connection = login.connection;
             Kick { connection, code }.put(self.commit.down(worker));
             return Ok(());
         }
@@ -205,10 +208,7 @@ impl Host {
             self.counters.sessions -= 1;
             if (device.connection, device.worker) != (connection, worker) {
                 self.counters.hit(Mark::Replaced);
-                // A hello that was long under way can arrive behind the newer one of the same
-                // client: that client must come back, not give up for good.
-                let is_same = device.tag == tag(login.incarnation);
-                let code = if is_same { code::TIMEOUT } else { code::REPLACED };
+                let code = farewell_to(Some(device.tag), login.incarnation);
                 Kick { connection: device.connection, code }.put(self.commit.down(device.worker));
             }
         }
@@ -417,6 +417,13 @@ pub(super) fn session_slot(
     let device = user.device(slot);
     (device.is_online() && device.worker == worker && device.connection == connection)
         .then_some(slot)
+}
+
+/// What ends a connection whose device has another one, when that has this tag. A hello that was long
+/// under way can arrive behind the newer one of the same client: that client must come back, not
+/// give up for good.
+fn farewell_to(other: Option<u16>, incarnation: u64) -> u16 {
+    if other == Some(tag(incarnation)) { code::TIMEOUT } else { code::REPLACED }
 }
 
 /// Sixteen bits of an incarnation, which is a random number.
