@@ -233,33 +233,36 @@ fn a_sleeping_group_is_woken_by_each_of_its_rings() {
         group.receive(socket, token(Operation::Receive, slot));
     }
     assert_eq!(tables.len(), TABLES as usize, "each socket stands in another table");
+    // The next byte is written only after the last was heard, so that nothing but the ring it comes
+    // to can end the sleep; mostly one of the further rings, the first would hide that they do not.
+    let (heard, next) = std::sync::mpsc::channel();
     let peers = std::thread::spawn(move || {
         for round in 0..ROUNDS {
-            // Mostly those of the further rings: the first would hide that they wake nobody.
             let at = if round % 100 == 0 { 0 } else { 1 + round % 2 };
             streams[at].write_all(b"x").expect("an open socket");
-            if round % 5 == 0 {
-                // Long enough for the group to fall asleep.
-                std::thread::sleep(Duration::from_micros(100));
-            }
+            next.recv().expect("the group listens to the end");
         }
         streams
     });
-    let mut heard = 0;
-    while heard < ROUNDS {
-        let mut completions = Vec::new();
-        group.turn(FOREVER, &mut completions).expect("rings that work");
-        for completion in completions {
-            let Event::Received(result) = completion.event else { continue };
-            if let Ok(Some(lease)) = result {
-                heard += group.bytes(&lease).len();
-                group.give_back(lease);
-            }
-            if !completion.more {
-                let socket = hawser_ring::Socket(completion.token.slot * settings.descriptors);
-                group.receive(socket, completion.token);
+    for _ in 0..ROUNDS {
+        let mut bytes = 0;
+        while bytes == 0 {
+            let mut completions = Vec::new();
+            group.turn(FOREVER, &mut completions).expect("rings that work");
+            for completion in completions {
+                let Event::Received(result) = completion.event else { continue };
+                if let Ok(Some(lease)) = result {
+                    bytes += group.bytes(&lease).len();
+                    group.give_back(lease);
+                }
+                if !completion.more {
+                    let socket = hawser_ring::Socket(completion.token.slot * settings.descriptors);
+                    group.receive(socket, completion.token);
+                }
             }
         }
+        assert_eq!(bytes, 1);
+        heard.send(()).expect("the peers write to the end");
     }
     drop(peers.join().expect("the peers have written all"));
 }
