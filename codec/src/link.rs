@@ -235,6 +235,124 @@ frames! {
     }
     /// The connection's outbound queue passed its limit: stop pushing, keep a head number.
     7 => Stall { connection: Connection, user: Key, device: Key, }
+    /// A client of publish/subscribe has connected; its session belongs to (user, device), the
+    /// device being its client id. Home shard of `user`. Answered by `Restored` frames, `Marked`
+    /// frames and `Attached`, in this order; then what waits in its queue is pushed.
+    8 => Attach<'a> {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        /// As in `Login`.
+        check: u64,
+        realm: u32,
+        /// Forget what is kept of this session first.
+        clean: bool,
+        /// Kept so long after the connection's end, seconds; 0: not at all, `u32::MAX`: for ever.
+        expiry_s: u32,
+        /// Entries of the queue that may be pushed without being confirmed.
+        receive_max: u16,
+        /// The session is still connected after the host or the link to it was lost; `clean` is
+        /// false then, and nothing is answered but `Attached`.
+        announce: bool,
+        /// 0: no will; else 1 + quality of service.
+        will: u8,
+        will_retain: bool,
+        /// Seconds from the connection's end to the will.
+        will_delay_s: u32,
+        /// The will's message expires so long after it was published, seconds; 0: never.
+        will_expiry_s: u32,
+        user_name: &'a [u8],
+        device_name: &'a [u8],
+        will_topic: &'a [u8],
+        /// As `content` of `Publish`.
+        will_content: &'a [u8],
+    }
+    /// The connection of an attached session is gone.
+    9 => Detach {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        /// As in `Attach`; the client may have changed it.
+        expiry_s: u32,
+        /// The will is to be published.
+        will: bool,
+    }
+    /// A filter of an attached session. Home shard of `user`; answered by `Subscribed` once every
+    /// publish that begins after the answer will find it.
+    10 => Subscribe<'a> {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        /// Worker's number of this question; comes back.
+        request: u32,
+        /// Subscription identifier, 0 for none.
+        identifier: u32,
+        /// MQTT 5 subscription options (quality of service, no local, retain as published).
+        options: u8,
+        /// Filter as subscribed, `$share/…` included.
+        filter: &'a [u8],
+    }
+    /// A filter less. Answered by `Unsubscribed`.
+    11 => Unsubscribe<'a> {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        request: u32,
+        filter: &'a [u8],
+    }
+    /// From a worker to every host: connections of this worker want what matches `filter` (live
+    /// delivery), or do no longer. For an ordinary filter with the first and the last of them; for
+    /// a shared one with each member. Answered by `Routed` if `request` is not 0.
+    12 => Route<'a> {
+        add: bool,
+        request: u32,
+        realm: u32,
+        filter: &'a [u8],
+    }
+    /// A message for a topic. Shard of `topic_key`; answered by `Published` if `qos` is not 0.
+    13 => Publish<'a> {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        topic_key: Key,
+        realm: u32,
+        /// Packet id; with (user, device) the identity of a publish of quality 2.
+        request: u16,
+        qos: u8,
+        retain: bool,
+        /// Seconds after which it is not delivered any more; 0: never.
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// Length of the properties that are passed on (u32), they in MQTT 5 form, the payload.
+        content: &'a [u8],
+    }
+    /// The sender of a publish of quality 2 will not repeat it: its packet id is free again. Shard
+    /// of `topic_key`, or with a key of zeros every host, when the worker no longer knows the
+    /// topic. Answered by `Released`.
+    14 => Release {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        topic_key: Key,
+        request: u16,
+    }
+    /// Retained messages that match `filter` are wanted by one connection. To every host; answered
+    /// by `Topic` frames for the connection, then `RetainedEnd`.
+    15 => Retained<'a> {
+        connection: Connection,
+        request: u32,
+        realm: u32,
+        filter: &'a [u8],
+    }
+    /// The client has received (quality 2) this entry of the session's queue, or, with `done`, is
+    /// done with it. In any order; the home keeps the marks above the lowest unconfirmed entry.
+    16 => QueueMark {
+        connection: Connection,
+        user: Key,
+        device: Key,
+        number: u64,
+        done: bool,
+    }
 }
 
 frames! {
@@ -324,6 +442,91 @@ frames! {
     }
     /// The host lost its directory: announce every session again.
     12 => Announce { epoch: u32, }
+    /// A filter that an attaching session had.
+    13 => Restored<'a> {
+        connection: Connection,
+        identifier: u32,
+        options: u8,
+        filter: &'a [u8],
+    }
+    /// An entry of the queue which the client has received (quality 2) and not finished.
+    14 => Marked { connection: Connection, number: u64, }
+    /// Answer to `Attach`.
+    15 => Attached {
+        connection: Connection,
+        /// The session was there.
+        present: bool,
+        /// 0, or why not ([`crate::code`]).
+        code: u16,
+        retry_after_ms: u32,
+    }
+    /// Answer to `Subscribe`.
+    16 => Subscribed {
+        connection: Connection,
+        request: u32,
+        /// The session had the filter already.
+        existed: bool,
+        code: u16,
+    }
+    /// Answer to `Unsubscribe`.
+    17 => Unsubscribed { connection: Connection, request: u32, existed: bool, }
+    /// Answer of one host to `Route`.
+    18 => Routed { request: u32, code: u16, }
+    /// Answer to `Publish`: durable, by the time this is heard.
+    19 => Published {
+        connection: Connection,
+        request: u16,
+        /// 0, or why not.
+        code: u16,
+        retry_after_ms: u32,
+        /// Somebody's filter matched.
+        matched: bool,
+    }
+    /// Answer to `Release`.
+    20 => Released {
+        connection: Connection,
+        request: u16,
+        /// The packet id was known.
+        found: bool,
+    }
+    /// A published message; one copy for a worker, which finds its connections by their filters.
+    21 => Topic<'a> {
+        /// 0: for all that match. Else the retained message asked for by this connection.
+        connection: Connection,
+        /// With `connection`: the question it belongs to.
+        request: u32,
+        realm: u32,
+        /// Who published it: not for these where "no local" was asked.
+        user: Key,
+        device: Key,
+        qos: u8,
+        /// As published.
+        retain: bool,
+        /// Seconds until it expires, 0: never.
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// Empty: for ordinary filters. Else the shared filter, of which one member shall have it.
+        share: &'a [u8],
+        content: &'a [u8],
+    }
+    /// All retained messages this host had were given.
+    22 => RetainedEnd { connection: Connection, request: u32, }
+    /// An entry of the session's queue (quality 1 or 2, sessions that are kept).
+    23 => QueueEntry<'a> {
+        connection: Connection,
+        /// Dense per session, from 1.
+        number: u64,
+        qos: u8,
+        /// To be said to the client.
+        retain: bool,
+        /// It may have been sent before.
+        repeated: bool,
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// Subscription identifiers, u32 each.
+        identifiers: &'a [u8],
+        content: &'a [u8],
+    }
 }
 
 frames! {
@@ -431,7 +634,17 @@ impl Downlink<'_> {
             Self::PageEnd(frame) => Some(frame.connection),
             Self::Kick(frame) => Some(frame.connection),
             Self::PeerReceipt(frame) => Some(frame.connection),
-            Self::Announce(_) => None,
+            Self::Restored(frame) => Some(frame.connection),
+            Self::Marked(frame) => Some(frame.connection),
+            Self::Attached(frame) => Some(frame.connection),
+            Self::Subscribed(frame) => Some(frame.connection),
+            Self::Unsubscribed(frame) => Some(frame.connection),
+            Self::Published(frame) => Some(frame.connection),
+            Self::Released(frame) => Some(frame.connection),
+            Self::Topic(frame) => (frame.connection != 0).then_some(frame.connection),
+            Self::RetainedEnd(frame) => Some(frame.connection),
+            Self::QueueEntry(frame) => Some(frame.connection),
+            Self::Announce(_) | Self::Routed(_) => None,
         }
     }
 }

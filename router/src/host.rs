@@ -213,6 +213,15 @@ impl Host {
                     self.owned(&stall.user)?;
                     self.on_stall(worker, &stall);
                 }
+                Uplink::Attach(_)
+                | Uplink::Detach(_)
+                | Uplink::Subscribe(_)
+                | Uplink::Unsubscribe(_)
+                | Uplink::Route(_)
+                | Uplink::Publish(_)
+                | Uplink::Release(_)
+                | Uplink::Retained(_)
+                | Uplink::QueueMark(_) => return Err(Damaged),
             }
             self.commit.cut_long_run();
         }

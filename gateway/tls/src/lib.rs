@@ -1,0 +1,1 @@
+//! TLS of the gateway: handshakes by rustls, then a compact record per connection.
