@@ -87,7 +87,18 @@ impl Sessions {
                 self.encoder.receipt(queue, 0, 0, &receipt);
                 Ok(())
             }
-            Downlink::Announce(_) => Ok(()),
+            Downlink::Restored(_)
+            | Downlink::Marked(_)
+            | Downlink::Attached(_)
+            | Downlink::Subscribed(_)
+            | Downlink::Unsubscribed(_)
+            | Downlink::Routed(_)
+            | Downlink::Published(_)
+            | Downlink::Released(_)
+            | Downlink::Topic(_)
+            | Downlink::RetainedEnd(_)
+            | Downlink::QueueEntry(_)
+            | Downlink::Announce(_) => Ok(()),
         }
     }
 

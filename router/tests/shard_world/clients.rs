@@ -82,7 +82,18 @@ pub fn owned(frame: Downlink) -> Heard {
         Downlink::PeerReceipt(f) => {
             Heard::Receipt { connection: f.connection, what: f.what, sequence: f.sequence }
         }
-        Downlink::Announce(_) => Heard::Announce,
+        Downlink::Announce(_)
+        | Downlink::Restored(_)
+        | Downlink::Marked(_)
+        | Downlink::Attached(_)
+        | Downlink::Subscribed(_)
+        | Downlink::Unsubscribed(_)
+        | Downlink::Routed(_)
+        | Downlink::Published(_)
+        | Downlink::Released(_)
+        | Downlink::Topic(_)
+        | Downlink::RetainedEnd(_)
+        | Downlink::QueueEntry(_) => Heard::Announce,
     }
 }
 
