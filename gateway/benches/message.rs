@@ -122,7 +122,7 @@ impl Gateway {
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),
-            connections: (0..pairs * 2).map(|_| Connection::new(0, u16::MAX)).collect(),
+            connections: (0..pairs * 2).map(|_| Connection::new(0, u16::MAX, 0)).collect(),
             pool: Pool::new(1 << 20),
             pressure: Pressure::new(1 << 16, 64 << 20),
             uplinks: Uplinks::new(1),

@@ -149,6 +149,8 @@ pub struct Connection {
     pub user_bytes: u8,
     /// Length of the device's name, which follows it.
     pub device_bytes: u8,
+    /// Index of the listener it came through.
+    pub door: u8,
     /// Incarnation of the client's outbox, in two halves: a field of 8 bytes would align the whole
     /// to 8 and cost as much again.
     incarnation: [u32; 2],
@@ -159,8 +161,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection just accepted.
-    pub fn new(now: Tick, silence: u16) -> Self {
+    /// A connection just accepted through the listener of this index.
+    pub fn new(now: Tick, silence: u16, door: u8) -> Self {
         Self {
             state: State::Opening,
             receiving: Receiving::Ended,
@@ -188,6 +190,7 @@ impl Connection {
             names: NameRef::NONE,
             user_bytes: 0,
             device_bytes: 0,
+            door,
             incarnation: [0; 2],
             user: [0; 16],
             device: [0; 16],

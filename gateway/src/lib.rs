@@ -12,6 +12,7 @@ pub mod connection;
 pub mod environment;
 pub mod hosting;
 pub mod limits;
+pub mod listener;
 pub mod log;
 pub mod mesh;
 pub mod metrics;

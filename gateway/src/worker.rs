@@ -25,6 +25,7 @@ use crate::{
     connection::{Connection, Flow, Receiving, State},
     hosting::{Hosting, RingFiles, file_event},
     limits,
+    listener::{ListenerSettings, Network},
     mesh::{MeshPort, Parcel},
     metrics::{CloseReason, WorkerMetrics},
     outbound::{Pool, Queue},
@@ -58,8 +59,10 @@ pub struct WorkerSettings {
     pub index: usize,
     /// Shard hosts there are; they live on the first workers.
     pub hosts: u16,
-    /// Addresses to listen on.
-    pub listeners: Vec<SocketAddr>,
+    /// Where to listen, and for what; the same list at every worker.
+    pub listeners: Vec<ListenerSettings>,
+    /// Who may send PROXY headers.
+    pub proxies: Arc<[Network]>,
     /// Slots of the descriptor table.
     pub slots: u32,
     /// Connections this worker should hold at most; above it passes new ones on.
@@ -161,7 +164,7 @@ impl<R: Ring> Worker<R> {
         mesh.announce(ring.address());
         fleet.addresses[settings.index].get_or_init(|| ring.address());
         let mut doors = Vec::new();
-        for address in &settings.listeners {
+        for ListenerSettings { address, .. } in &settings.listeners {
             let listener = ring
                 .listen(*address, limits::LISTEN_BACKLOG, settings.options)
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
@@ -361,7 +364,7 @@ impl<R: Ring> Worker<R> {
         }
         match event {
             Event::Accepted(result) => self.on_accepted(token, result),
-            Event::Arrived(result) => self.on_arrived(result),
+            Event::Arrived(result) => self.on_arrived(token, result),
             Event::Woken => {}
             event @ (Event::Written(..) | Event::Synced(_) | Event::Read(_)) => {
                 if let Some(hosting) = &mut self.hosting
