@@ -8,7 +8,7 @@ mod login;
 
 use crate::{
     auth::{Authenticator, Denied, Identity},
-    connection::{Connection, State},
+    connection::{Connection, Flag, State},
     face::Faces,
     limits,
     metrics::{FrameKind, WorkerMetrics},
@@ -369,7 +369,15 @@ impl Sessions {
             None
         };
         if let Some((code, retry_after_ms)) = refusal {
-            self.refuse(connection, handle, channel, request.client_seq, code, retry_after_ms, outlet);
+            self.refuse(
+                connection,
+                handle,
+                channel,
+                request.client_seq,
+                code,
+                retry_after_ms,
+                outlet,
+            );
             return;
         }
         // Who is logged in has keys.
@@ -377,7 +385,15 @@ impl Sessions {
         let peer = self.peers.find(keys, connection.realm, &connection.user, request.to.as_bytes());
         outlet.metrics.peer_keys_kept.add(peer.was_kept.into());
         if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_request(&peer.conversation) {
-            self.refuse(connection, handle, channel, request.client_seq, code, retry_after_ms, outlet);
+            self.refuse(
+                connection,
+                handle,
+                channel,
+                request.client_seq,
+                code,
+                retry_after_ms,
+                outlet,
+            );
             return;
         }
         connection.requests += 1;

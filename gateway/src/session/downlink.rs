@@ -62,7 +62,7 @@ impl Sessions {
                 Ok(())
             }
             Downlink::Head(head) => {
-                connection.stalled = false;
+                connection.flags.set(Flag::Stalled, false);
                 let head = Head { head: head.head };
                 outlet.say(connection, handle, |queue| self.encoder.head(queue, 0, 0, &head));
                 Ok(())
@@ -153,8 +153,8 @@ impl Sessions {
     ) {
         if !deliver.page && outlet.waiting(connection) > outlet.marks.push {
             // The entry stays in the mailbox; the client will be told the head and read it there.
-            if !connection.stalled {
-                connection.stalled = true;
+            if !connection.flags.has(Flag::Stalled) {
+                connection.flags.set(Flag::Stalled, true);
                 outlet.metrics.outbound_stalls.add(1);
                 link::Stall {
                     connection: handle.to_u64(),

@@ -146,7 +146,6 @@ fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
     if (1..=NAME_BYTES_MAX).contains(&name.len()) {
         return Ok(());
     }
-    let text =
-        format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len());
+    let text = format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len());
     Err(Farewell::saying(code::BAD_NAME, text))
 }
