@@ -161,10 +161,13 @@ pub enum Flag {
     Stalled = 2,
     /// A PROXY header is to come first.
     Proxy = 4,
-    /// Bytes are TLS records.
+    /// Bytes are TLS records, or on a connection whose protocol the first bytes will tell may be.
     Tls = 8,
     /// Its protocol keeps something of it in a table of its own, to be dropped at the end.
     Aside = 16,
+    /// Bytes were taken off the wire whose turn has not come: its core is called again without new
+    /// ones.
+    Waiting = 64,
     /// It has been silent for its heartbeat, was asked for a sign, and has not answered.
     Asked = 32,
 }
@@ -178,6 +181,12 @@ impl Flags {
     #[inline]
     pub const fn has(self, flag: Flag) -> bool {
         self.0 & flag as u8 != 0
+    }
+
+    /// Something stands below the protocol.
+    #[inline]
+    pub const fn is_layered(self) -> bool {
+        self.0 & (Flag::Proxy as u8 | Flag::Tls as u8) != 0
     }
 
     /// It is so from now on, or no longer.

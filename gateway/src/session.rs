@@ -54,6 +54,8 @@ pub enum Ending {
     /// By what the protocol's face makes of the code.
     #[default]
     ByCode,
+    /// Not at all: the other side has said good-bye, or has its last answer.
+    Silent,
     /// With this close code (RFC 6455 section 7.4).
     WebSocket(u16),
     /// With this reason code, of CONNACK before the login and of DISCONNECT after it (MQTT 5
@@ -72,6 +74,11 @@ impl Farewell {
     /// With a text for people, for good.
     pub fn saying(code: u16, text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::of(code) }
+    }
+
+    /// The other side is done: nothing is left to be said.
+    pub fn silent() -> Self {
+        Self::of(0).ending(Ending::Silent)
     }
 
     /// Coming back makes sense after so many milliseconds.

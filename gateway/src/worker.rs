@@ -503,7 +503,7 @@ impl<R: Ring> Worker<R> {
     /// What a host says to the worker itself.
     fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
         if !matches!(downlink, Downlink::Announce(_)) {
-            return self.cores.on_broadcast(downlink, host);
+            return self.cores.on_broadcast(downlink, host, &mut lend!(self));
         }
         if let Some(from) = self.announcing.get_mut(usize::from(host)) {
             *from = Some(0);

@@ -160,7 +160,7 @@ impl<R: Ring> Worker<R> {
         if let Some(listener) = self.settings.listeners.get(usize::from(door)) {
             connection.protocol = protocol_of(listener);
             connection.flags.set(Flag::Proxy, listener.proxy);
-            connection.flags.set(Flag::Tls, listener.tls && listener.kind != Kind::Any);
+            connection.flags.set(Flag::Tls, listener.tls);
         }
         self.levels.by_protocol[connection.protocol as usize] += 1;
         let handle = self.connections.insert(socket.0, connection);

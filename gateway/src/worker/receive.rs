@@ -211,7 +211,8 @@ impl<R: Ring> Worker<R> {
             collected
         });
         let bytes = collected.as_deref().unwrap_or(bytes);
-        if bytes.is_empty() {
+        let is_waiting = connection.flags.has(Flag::Waiting);
+        if bytes.is_empty() && !is_waiting {
             return Ok(());
         }
         let spent = usize::from(connection.spent);
@@ -225,11 +226,13 @@ impl<R: Ring> Worker<R> {
                 return Err(farewell);
             }
         };
-        if connection.spent == 0 && taken.bytes > 0 {
+        // What waited was counted when it came, yet its work is done only now.
+        let charged = if is_waiting { budget } else { taken.bytes };
+        if connection.spent == 0 && charged > 0 {
             self.spenders.push(handle);
         }
-        connection.spent = connection.spent.saturating_add(taken.bytes.min(0xffff) as u16);
-        self.budget = self.budget.saturating_sub(taken.bytes);
+        connection.spent = connection.spent.saturating_add(charged.min(0xffff) as u16);
+        self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
             if collected.is_none() || taken.bytes > 0 {
@@ -292,6 +295,7 @@ impl<R: Ring> Worker<R> {
 /// Under which reason a connection that said something wrong is counted.
 pub(super) fn reason_of(farewell: &Farewell) -> CloseReason {
     match farewell.code {
+        0 => CloseReason::Peer,
         200..=299 => CloseReason::Denied,
         400..=499 => CloseReason::Full,
         _ => CloseReason::Protocol,
