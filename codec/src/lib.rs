@@ -11,6 +11,7 @@ pub mod code;
 pub mod field;
 pub mod frame;
 mod generated;
+pub mod http;
 pub mod link;
 pub mod malformed;
 pub mod message;

@@ -2,6 +2,7 @@
 //! `codec/fuzz` run the same functions; each panics if its promise is broken.
 
 use hawser_codec::frame::{self, Frame, FrameLimits, HEADER_BYTES, Step};
+use hawser_codec::http::{self, OriginRule, request::HEAD_BYTES_MAX};
 use hawser_codec::link::{Downlink, Peer, Uplink};
 use hawser_codec::message::{self, Encoder};
 
@@ -67,4 +68,41 @@ pub fn link_batch(batch: &[u8]) {
     while let Ok(Some(_)) = Downlink::take(&mut rest) {}
     let mut rest = batch;
     while let Ok(Some(_)) = Peer::take(&mut rest) {}
+}
+
+/// A stream is cut into request heads, more is asked for only below the limit, and a refusal has
+/// a status of its kind; a head is the same however its bytes arrived.
+pub fn http_heads(stream: &[u8]) {
+    let mut rest = stream;
+    // Bounded: every head takes at least its request line.
+    loop {
+        match http::request::step(rest) {
+            Ok(http::Step::Head { head, consumed }) => {
+                assert!((1..=HEAD_BYTES_MAX.min(rest.len())).contains(&consumed));
+                assert!(head.path.starts_with('/') || head.path == "*");
+                assert!(matches!(
+                    http::request::step(&rest[..consumed - 1]),
+                    Ok(http::Step::NeedMore)
+                ));
+                for pair in head.query.split('&') {
+                    let name = pair.split('=').next().unwrap_or_default();
+                    if let Err(refused) = head.parameter(name) {
+                        assert_eq!(refused.status, 400);
+                    }
+                }
+                let _ = (head.bearer(), head.expects_continue(), head.body_within(4096));
+                let _ = OriginRule::Same.judge(&head, true);
+                rest = &rest[consumed..];
+            }
+            Ok(http::Step::NeedMore) => {
+                assert!(rest.len() <= HEAD_BYTES_MAX);
+                return;
+            }
+            Err(refused) => {
+                assert!((400..=505).contains(&refused.status));
+                assert_ne!(http::reason(refused.status), "Status");
+                return;
+            }
+        }
+    }
 }

@@ -202,4 +202,23 @@ proptest! {
     ) {
         checks::link_batch(&batch);
     }
+
+    #[test]
+    fn arbitrary_heads_are_taken_or_refused(stream in "\\PC{0,200}") {
+        checks::http_heads(stream.as_bytes());
+    }
+
+    #[test]
+    fn damaged_heads_are_taken_or_refused(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut stream = b"POST /poll/send?to=a%20b&x=+ HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\
+            Content-Length: 5\r\nExpect: 100-continue\r\nAuthorization: Bearer t\r\n\
+            Connection: close, x\r\n\r\nGET http://h/ HTTP/1.0\r\n\r\n".to_vec();
+        for (index, value) in damage {
+            let at = index.index(stream.len());
+            stream[at] = value;
+        }
+        checks::http_heads(&stream);
+    }
 }
