@@ -12,6 +12,7 @@ pub mod field;
 pub mod frame;
 mod generated;
 pub mod http;
+pub mod json;
 pub mod link;
 pub mod malformed;
 pub mod message;

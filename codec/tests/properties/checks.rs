@@ -3,6 +3,7 @@
 
 use hawser_codec::frame::{self, Frame, FrameLimits, HEADER_BYTES, Step};
 use hawser_codec::http::{self, OriginRule, request::HEAD_BYTES_MAX};
+use hawser_codec::json::{self, Parsed};
 use hawser_codec::link::{Downlink, Peer, Uplink};
 use hawser_codec::message::{self, Encoder};
 
@@ -105,4 +106,43 @@ pub fn http_heads(stream: &[u8]) {
             }
         }
     }
+}
+
+/// A text is refused with a reason, or gives a message within the protocol's ranges: as a native
+/// frame it is the same, and so it is when written and read again.
+pub fn json_text(text: &str) {
+    let parsed = match Parsed::read(text) {
+        Ok(parsed) => parsed,
+        Err(wrong) => {
+            assert!(!wrong.text.is_empty() && wrong.text.len() < 1024);
+            return;
+        }
+    };
+    let Ok(message) = parsed.message(7) else { return };
+    let mut frame = Vec::new();
+    Encoder::new().message(&mut frame, parsed.channel, parsed.flags, &message);
+    let limits = FrameLimits { body_bytes_max: u32::MAX };
+    let Ok(Step::Frame { frame, .. }) = frame::step(&limits, &frame) else {
+        panic!("an encoded message is one whole frame");
+    };
+    assert_eq!(message::decode(frame), Ok(message));
+    json_of_frame(frame);
+}
+
+/// What a native frame holds is the same after a way through JSON, and an entry is no longer than
+/// promised.
+pub fn json_of_frame(frame: Frame<'_>) {
+    let mut text = Vec::new();
+    let Ok(message) = message::decode(frame) else {
+        assert!(json::put_frame(&mut text, frame).is_err() && text.is_empty());
+        return;
+    };
+    assert_eq!(json::put_frame(&mut text, frame), Ok(()));
+    if frame.kind == frame::kind::NOTIFY {
+        assert!(text.len() <= json::text_bytes_max(frame.body.len()));
+    }
+    let text = std::str::from_utf8(&text).expect("JSON is UTF-8");
+    let parsed = Parsed::read(text).expect("what is written is read");
+    assert_eq!(parsed.channel, frame.channel);
+    assert_eq!(parsed.message(7), Ok(message));
 }
