@@ -14,6 +14,8 @@ pub mod code;
 pub mod field;
 pub mod frame;
 mod generated;
+pub mod http;
+pub mod json;
 pub mod link;
 pub mod malformed;
 pub mod message;
