@@ -15,3 +15,4 @@ pub mod link;
 pub mod malformed;
 pub mod message;
 pub mod time;
+pub mod websocket;
