@@ -16,6 +16,9 @@
 //! anything be stored or reserved, only its bytes do, and never more than [`Limits`] allow.
 
 pub mod close;
+pub mod deflate;
+pub mod extension;
+pub mod handshake;
 pub mod header;
 pub mod mask;
 mod reader;

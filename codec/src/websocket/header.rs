@@ -135,6 +135,18 @@ impl Written {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
+
+    /// Puts it into `out` before what stands there from `start` on.
+    ///
+    /// # Panics
+    /// If `start` is beyond the end of `out`.
+    pub fn insert(&self, out: &mut Vec<u8>, start: usize) {
+        let end = out.len();
+        let header = self.as_bytes();
+        out.extend_from_slice(header);
+        out.copy_within(start..end, start + header.len());
+        out[start..start + header.len()].copy_from_slice(header);
+    }
 }
 
 /// The header of a frame; `compressed` sets RSV1, `key` is a client's.

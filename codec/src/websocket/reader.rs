@@ -54,7 +54,6 @@ pub struct Step {
 
 /// What a peer has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call, never in a table")]
 pub enum Event {
     /// A whole message; its payload stands in the caller's buffer.
     Message {

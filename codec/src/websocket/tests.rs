@@ -42,10 +42,6 @@ fn read(rules: &Rules, parts: &[&[u8]]) -> Result<Vec<Said>, Violation> {
     Ok(said)
 }
 
-fn violation(bytes: &[u8]) -> Violation {
-    read(&SERVER, &[bytes]).unwrap_err()
-}
-
 /// A frame as a client sends it.
 fn masked(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();

@@ -27,13 +27,8 @@ pub fn frame(
 ///
 /// # Panics
 /// If `start` is beyond the end of `out`.
-pub fn frame_appended(out: &mut Vec<u8>, start: usize, opcode: Opcode, compressed: bool) {
-    let end = out.len();
-    let header = header::of(opcode, true, compressed, end - start, None);
-    let header = header.as_bytes();
-    out.extend_from_slice(header);
-    out.copy_within(start..end, start + header.len());
-    out[start..start + header.len()].copy_from_slice(header);
+pub fn frame_appended(out: &mut Vec<u8>, start: usize, opcode: Opcode) {
+    header::of(opcode, true, false, out.len() - start, None).insert(out, start);
 }
 
 /// Appends a ping.
