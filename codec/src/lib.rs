@@ -22,3 +22,4 @@ pub mod message;
 pub mod opening;
 pub mod proxy;
 pub mod time;
+pub mod websocket;
