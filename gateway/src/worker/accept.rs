@@ -1,6 +1,7 @@
 //! How connections come: accepted, kept or passed on, refused when the process is full.
 
 use super::*;
+use crate::listener::Kind;
 
 impl<R: Ring> Worker<R> {
     /// Keeps accepts in flight as long as slots are free beyond the reserve.
@@ -50,11 +51,8 @@ impl<R: Ring> Worker<R> {
                 if self.tick - connection.since < limits::SILENT_TICKS {
                     return;
                 }
-                let farewell = Farewell {
-                    code: code::TIMEOUT,
-                    text: "silent while others waited for the place".into(),
-                    retry_after_ms: 0,
-                };
+                let text = "silent while others waited for the place";
+                let farewell = Farewell::saying(code::TIMEOUT, text);
                 self.dismiss(handle, &farewell, CloseReason::Silent);
             }
             self.newcomers.pop_front();
@@ -136,11 +134,8 @@ impl<R: Ring> Worker<R> {
             None => {
                 own.fetch_add(1, Ordering::Relaxed);
                 let handle = self.hold(socket, door);
-                let farewell = Farewell {
-                    code: code::CONNECTIONS_FULL,
-                    text: String::new(),
-                    retry_after_ms: limits::FULL_RETRY_MS,
-                };
+                let farewell =
+                    Farewell::of(code::CONNECTIONS_FULL).retry_after(limits::FULL_RETRY_MS);
                 self.dismiss(handle, &farewell, CloseReason::Full);
             }
         }
@@ -161,13 +156,29 @@ impl<R: Ring> Worker<R> {
     /// Begins a connection that is already counted in this worker's load.
     fn hold(&mut self, socket: Socket, door: u8) -> Handle {
         let silence = self.handshake_ticks() as u16;
-        let connection = Connection::new(self.tick, silence, door);
+        let mut connection = Connection::new(self.tick, silence, door, Protocol::Undetermined);
+        if let Some(listener) = self.settings.listeners.get(usize::from(door)) {
+            connection.protocol = protocol_of(listener);
+            connection.flags.set(Flag::Proxy, listener.proxy);
+            connection.flags.set(Flag::Tls, listener.tls);
+        }
+        self.levels.by_protocol[connection.protocol as usize] += 1;
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.note_newcomer(handle);
         self.wheel.file(handle.slot, self.tick + Tick::from(silence));
         self.arm(handle);
         handle
+    }
+}
+
+/// What is spoken on a new connection, as far as its listener says.
+const fn protocol_of(listener: &ListenerSettings) -> Protocol {
+    match listener.kind {
+        Kind::Native => Protocol::Native,
+        Kind::WebSocket => Protocol::Http,
+        Kind::Mqtt => Protocol::Mqtt,
+        Kind::Any => Protocol::Undetermined,
     }
 }
 
