@@ -6,6 +6,8 @@
 //! [`message::decode`] verifies a body once and gives a view that borrows from it. Bytes down:
 //! [`message::Encoder`] appends whole frames to the caller's buffer. Between our own tiers the
 //! plainer frames of [`link`] travel; their fields, and those of log records, are [`field`].
+//!
+//! Doors of other protocols: [`websocket`].
 
 pub mod code;
 pub mod field;
