@@ -87,8 +87,6 @@ pub struct WebSocketConfig {
     pub origins: Vec<String>,
     /// `/echo` returns each message as it came.
     pub echo: bool,
-    /// A quiet WebSocket is pinged this often, s; 0: never.
-    pub ping_s: u16,
 }
 
 impl WebSocketConfig {
@@ -101,7 +99,6 @@ impl WebSocketConfig {
         deflate_bytes_max: 64 * 1024 * 1024,
         origins: Vec::new(),
         echo: false,
-        ping_s: 0,
     };
 }
 

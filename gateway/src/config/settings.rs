@@ -102,7 +102,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("websocket.deflate_bytes_max", MIB, 65_536 * MIB, "bytes", "67108864"),
     setting("websocket.origins", Kind::List, Some("")),
     setting("websocket.echo", Kind::Boolean, Some("false")),
-    integer("websocket.ping_s", 0, 3_600, "s", "0"),
     integer("mqtt.receive_max", 1, limits::REQUESTS_IN_FLIGHT_MAX as u64, "", "64"),
     integer("mqtt.packet_bytes_max", 1024, limits::MQTT_PACKET_BYTES_MAX, "bytes", "65536"),
     integer("mqtt.topic_alias_max", 0, limits::MQTT_ALIASES_MAX as u64, "", "16"),

@@ -79,7 +79,6 @@ pub(super) fn websocket(layers: &Layers) -> Result<WebSocketConfig, ConfigError>
         deflate_bytes_max: number(layers, "websocket.deflate_bytes_max")?,
         origins,
         echo: layers.boolean("websocket.echo")?,
-        ping_s: number(layers, "websocket.ping_s")?,
     })
 }
 
