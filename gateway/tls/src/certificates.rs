@@ -43,10 +43,10 @@ pub enum Problem {
     NoKey,
     /// Is no PEM file, or holds something that cannot be read.
     Unreadable(String),
-    /// Was valid until then, seconds since 1970.
-    Expired(i64),
-    /// Is valid from then on, seconds since 1970.
-    NotYetValid(i64),
+    /// Was valid until then.
+    Expired(String),
+    /// Is valid from then on.
+    NotYetValid(String),
     /// The key is another certificate's: the chain's file.
     KeyMismatch(String),
     /// A key of a kind that is not supported.
@@ -79,10 +79,8 @@ impl fmt::Display for Refused {
             Problem::NoCertificate => write!(f, "{file} holds no certificate"),
             Problem::NoKey => write!(f, "{file} holds no private key"),
             Problem::Unreadable(what) => write!(f, "{file} cannot be read: {what}"),
-            Problem::Expired(at) => write!(f, "{file} has expired at {at} (seconds since 1970)"),
-            Problem::NotYetValid(at) => {
-                write!(f, "{file} is valid only from {at} on (seconds since 1970)")
-            }
+            Problem::Expired(at) => write!(f, "{file} expired on {at}"),
+            Problem::NotYetValid(at) => write!(f, "{file} is not valid before {at}"),
             Problem::KeyMismatch(chain) => {
                 write!(f, "{file} is not the key of the certificate in {chain}")
             }
@@ -135,8 +133,7 @@ impl Certificates {
         if sources.is_empty() {
             return Err(Refused::new("", Problem::Nothing));
         }
-        let mut all =
-            Self { exact: HashMap::new(), wildcard: HashMap::new(), default: Vec::new() };
+        let mut all = Self { exact: HashMap::new(), wildcard: HashMap::new(), default: Vec::new() };
         let mut names_of_default = Vec::new();
         for (place, source) in sources.iter().enumerate() {
             let chain = chain_of(source.chain)?;
@@ -189,10 +186,10 @@ fn names_of(der: &CertificateDer<'_>, file: &str, now_s: u64) -> Result<Vec<Stri
     let validity = certificate.validity();
     let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
     if validity.not_after.timestamp() < now_s {
-        return Err(refused(Problem::Expired(validity.not_after.timestamp())));
+        return Err(refused(Problem::Expired(validity.not_after.to_string())));
     }
     if validity.not_before.timestamp() > now_s {
-        return Err(refused(Problem::NotYetValid(validity.not_before.timestamp())));
+        return Err(refused(Problem::NotYetValid(validity.not_before.to_string())));
     }
     let names = certificate
         .subject_alternative_name()

@@ -334,4 +334,3 @@ fn half(
     }
     Ok(half)
 }
-

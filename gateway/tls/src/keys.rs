@@ -222,6 +222,11 @@ impl Keys {
         self.expanded
     }
 
+    /// Wipes all keys; they are expanded again on use.
+    pub fn forget(&mut self) {
+        self.places.iter_mut().for_each(|place| *place = None);
+    }
+
     pub(crate) fn of(&mut self, suite: Suite, secret: &Secret) -> &Entry {
         // A secret is uniformly random, so two of its bytes are as good as a hash.
         let index = usize::from(u16::from_le_bytes([secret[0], secret[1]])) % KEYS_CACHED;

@@ -91,8 +91,7 @@ impl Listening {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
-        config.alpn_protocols =
-            alpn.iter().map(|alpn| alpn.name().as_bytes().to_vec()).collect();
+        config.alpn_protocols = alpn.iter().map(|alpn| alpn.name().as_bytes().to_vec()).collect();
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(DeskSecrets);
         config.max_early_data_size = 0;
@@ -143,7 +142,10 @@ fn verifier(
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map(|verifier| Some(verifier as _)).map_err(|error| unreadable(error.to_string()))
+    builder
+        .build()
+        .map(|verifier| Some(verifier as _))
+        .map_err(|error| unreadable(error.to_string()))
 }
 
 /// Tells listeners apart whose tickets must not be mixed: by what they ask of clients.

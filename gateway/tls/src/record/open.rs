@@ -63,7 +63,11 @@ impl Record {
             opened @ (Opened::CloseNotify | Opened::Fatal(_)) => Ok(opened),
             opened @ (Opened::Nothing | Opened::KeyUpdate | Opened::Renegotiation) => {
                 self.idle = self.idle.saturating_add(1);
-                if self.idle > IDLE_RECORDS_MAX { Err(Alert::UNEXPECTED_MESSAGE) } else { Ok(opened) }
+                if self.idle > IDLE_RECORDS_MAX {
+                    Err(Alert::UNEXPECTED_MESSAGE)
+                } else {
+                    Ok(opened)
+                }
             }
         }
     }
@@ -103,7 +107,7 @@ impl Record {
         Ok(kind)
     }
 
-    fn open_old(
+    pub(super) fn open_old(
         &mut self,
         keys: &mut Keys,
         record: &[u8],
@@ -111,8 +115,7 @@ impl Record {
     ) -> Result<u8, Alert> {
         let (header, body) = split(record)?;
         let explicit = self.suite.explicit_nonce_bytes();
-        let sealed =
-            body.len().checked_sub(explicit + TAG_BYTES).ok_or(Alert::BAD_RECORD_MAC)?;
+        let sealed = body.len().checked_sub(explicit + TAG_BYTES).ok_or(Alert::BAD_RECORD_MAC)?;
         let entry = keys.of(self.suite, &self.incoming.secret);
         let nonce = match body.first_chunk().filter(|_| explicit != 0) {
             Some(explicit) => entry.nonce_with(*explicit),
@@ -176,5 +179,9 @@ impl Record {
 
 fn split(record: &[u8]) -> Result<([u8; RECORD_HEADER_BYTES], &[u8]), Alert> {
     let (header, body) = record.split_first_chunk().ok_or(Alert::DECODE_ERROR)?;
-    if body.len() > CIPHERTEXT_BYTES_MAX { Err(Alert::RECORD_OVERFLOW) } else { Ok((*header, body)) }
+    if body.len() > CIPHERTEXT_BYTES_MAX {
+        Err(Alert::RECORD_OVERFLOW)
+    } else {
+        Ok((*header, body))
+    }
 }

@@ -86,7 +86,7 @@ impl Record {
         self.outgoing.update(self.suite);
     }
 
-    fn seal_one(&mut self, keys: &mut Keys, kind: u8, plain: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn seal_one(&mut self, keys: &mut Keys, kind: u8, plain: &[u8], out: &mut Vec<u8>) {
         let entry = keys.of(self.suite, &self.outgoing.secret);
         let nonce = entry.nonce(self.outgoing.count);
         let explicit = &nonce[nonce.len() - self.suite.explicit_nonce_bytes()..];

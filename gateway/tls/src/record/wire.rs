@@ -5,7 +5,7 @@
 //! | secret in u8[48] | count in u64 | secret out u8[48] | count out u64 |      little-endian
 //! ```
 
-use super::{Half, Record, UPDATE_OWED, REFUSAL_OWED};
+use super::{Half, REFUSAL_OWED, Record, UPDATE_OWED};
 use crate::keys::{SECRET_BYTES_MAX, Suite};
 
 const VERSION: u8 = 1;
