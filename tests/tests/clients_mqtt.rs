@@ -80,7 +80,8 @@ fn a_retained_message_outlives_a_kill_and_goes_when_it_is_cleared() {
         let get = ["-t", &filter, "-q", "1", "-C", "1", "-W", "60", "-F", "%r %t %p"];
         let came = mosquitto("mosquitto_sub", &gateway, version, &get).well();
         assert_eq!(came.trim(), format!("1 {topic} on"));
-        mosquitto("mosquitto_pub", &gateway, version, &["-t", &topic, "-q", "1", "-r", "-n"]).well();
+        mosquitto("mosquitto_pub", &gateway, version, &["-t", &topic, "-q", "1", "-r", "-n"])
+            .well();
         let none = mosquitto("mosquitto_sub", &gateway, version, &["-t", &filter, "-W", "1"]);
         assert_eq!((none.code, none.out.as_str()), (Some(27), ""), "MQTT {version}");
     }

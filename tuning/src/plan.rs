@@ -84,13 +84,7 @@ impl Memory {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.sockets
-            + self.user
-            + self.queued
-            + self.slow
-            + self.hash
-            + self.tracking
-            + self.base
+        self.sockets + self.user + self.queued + self.slow + self.hash + self.tracking + self.base
     }
 
     /// What takes most.
@@ -211,7 +205,7 @@ fn figures(load: &Load, ground: &Ground) -> Plan {
             load.fan_out_share,
             cost.queued_pages,
             slow.ceil(),
-            size((SEND_BYTES_MAX + RECEIVE_BYTES_MAX) as u64),
+            size(SEND_BYTES_MAX + RECEIVE_BYTES_MAX),
             TCP_SHARE_MAX
         ),
     );
@@ -274,7 +268,10 @@ fn figures(load: &Load, ground: &Ground) -> Plan {
             "net.netfilter.nf_conntrack_max",
             vec![tracked],
             Unit::Count,
-            format!("{} connections x 2; better: do not track the server's ports", load.connections),
+            format!(
+                "{} connections x 2; better: do not track the server's ports",
+                load.connections
+            ),
         );
         add(
             "net.netfilter.nf_conntrack_buckets",

@@ -8,7 +8,7 @@ mod sources;
 pub use sources::{Setter, Sources};
 
 use std::collections::BTreeMap;
-use std::{fs, io, path::Path, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 /// Longest file that is read: those of /proc that matter are far shorter.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -224,9 +224,9 @@ fn counters(root: &Root) -> BTreeMap<String, u64> {
     }
     let text = root.text("proc/net/softnet_stat").unwrap_or_default();
     for (column, name) in [(1, "softnet.dropped"), (2, "softnet.time_squeeze")] {
-        let values = text.lines().filter_map(|line| {
-            u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok()
-        });
+        let values = text
+            .lines()
+            .filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok());
         if !text.is_empty() {
             table.insert(name.to_owned(), values.sum());
         }

@@ -8,13 +8,8 @@
 use super::Root;
 use std::collections::BTreeMap;
 
-const DIRECTORIES: [&str; 5] = [
-    "etc/sysctl.d",
-    "run/sysctl.d",
-    "usr/local/lib/sysctl.d",
-    "usr/lib/sysctl.d",
-    "lib/sysctl.d",
-];
+const DIRECTORIES: [&str; 5] =
+    ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d", "lib/sysctl.d"];
 
 /// A line that sets a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +98,6 @@ impl Sources {
         words.find_map(|found| found.strip_prefix(word)?.strip_prefix('='))
     }
 }
-
 
 #[cfg(test)]
 mod tests {
