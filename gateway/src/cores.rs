@@ -164,7 +164,27 @@ impl Cores {
         downlink: &Downlink<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
-        self.sessions.on_downlink(connection, handle, downlink, outlet)
+        match connection.protocol {
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                http::on_downlink(&mut self.sessions, connection, handle, downlink, outlet)
+            }
+            _ => self.sessions.on_downlink(connection, handle, downlink, outlet),
+        }
+    }
+
+    /// The time is there that a request under way had asked for ([`Faces::due`]).
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    ///
+    /// [`Faces::due`]: crate::face::Faces::due
+    pub fn on_due(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        http::on_due(&mut self.sessions, connection, handle, outlet)
     }
 
     /// A link frame of `host` that concerns the whole worker: an answer to a route, a message for
@@ -201,7 +221,7 @@ impl Cores {
                 put_close(outlet.pool.open(&mut connection.queued), farewell);
             }
             Protocol::Http | Protocol::Poll | Protocol::Events => {
-                http::put_farewell(connection, farewell, outlet);
+                http::say_farewell(connection, handle, farewell, outlet);
             }
             Protocol::Mqtt | Protocol::Undetermined => {}
         }
@@ -221,6 +241,10 @@ impl Cores {
             Protocol::Native | Protocol::WebSocketNative | Protocol::WebSocketJson
         ) {
             self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
+        if matches!(protocol, Protocol::Http | Protocol::Poll | Protocol::Events) {
+            let farewell = Farewell::of(code::SHUTTING_DOWN).retry_after(retry_after_ms);
+            http::say_farewell(connection, handle, &farewell, outlet);
         }
         if protocol.is_websocket() {
             let farewell = Farewell::of(code::SHUTTING_DOWN);

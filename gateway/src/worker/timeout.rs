@@ -39,6 +39,14 @@ impl<R: Ring> Worker<R> {
             }
             _ => {}
         }
+        if self.faces.due(handle).is_some_and(|due| due <= now) {
+            let mut outlet = lend!(self);
+            if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
+                return self.dismiss(handle, &farewell, CloseReason::Peer);
+            }
+            self.mark_dirty(handle);
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
         let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
         if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
@@ -65,6 +73,9 @@ impl<R: Ring> Worker<R> {
             State::Open => connection.heard + Tick::from(connection.silence),
             _ => connection.since + handshake,
         };
+        if let Some(due) = self.faces.due(handle) {
+            next = next.min(due);
+        }
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
