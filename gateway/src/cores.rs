@@ -12,6 +12,7 @@ use crate::{
     connection::{Connection, Flag, Protocol},
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
+    tls::{Layer, Opened},
     uplinks::Uplinks,
 };
 use hawser_codec::{
@@ -25,12 +26,18 @@ use std::sync::Arc;
 /// See the module.
 pub struct Cores {
     sessions: Sessions,
+    tls: Layer,
 }
 
 impl Cores {
-    /// Cores with these settings; keys of peers take `peer_keys_bytes` at most.
-    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
-        Self { sessions: Sessions::new(settings, peer_keys_bytes) }
+    /// Cores with these settings, over TLS; keys of peers take `peer_keys_bytes` at most.
+    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64, tls: Layer) -> Self {
+        Self { sessions: Sessions::new(settings, peer_keys_bytes), tls }
+    }
+
+    /// TLS below the protocols.
+    pub fn tls(&mut self) -> &mut Layer {
+        &mut self.tls
     }
 
     /// New settings, for logins from now on.
@@ -55,6 +62,19 @@ impl Cores {
         if connection.flags.is_layered() {
             return self.on_layered(connection, handle, bytes, budget, outlet);
         }
+        self.on_spoken(connection, handle, bytes, budget, outlet)
+    }
+
+    /// Bytes of the protocol itself.
+    #[inline]
+    fn on_spoken(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
         match connection.protocol {
             Protocol::Native => self.sessions.on_bytes(connection, handle, bytes, budget, outlet),
             Protocol::Undetermined => self.on_opening(connection, handle, bytes, budget, outlet),
@@ -84,7 +104,21 @@ impl Cores {
             let taken = self.on_bytes(connection, handle, rest, budget, outlet)?;
             return Ok(Taken { bytes: consumed + taken.bytes, stop: taken.stop });
         }
-        Err(Farewell::saying(code::MALFORMED, "not spoken here"))
+        match self.tls.open(connection, handle, bytes, budget, outlet)? {
+            Opened::Plain => {
+                connection.flags.set(Flag::Tls, false);
+                self.on_spoken(connection, handle, bytes, budget, outlet)
+            }
+            Opened::Nothing(taken) => Ok(taken),
+            Opened::Text(text) => {
+                let mut inner = Taken { bytes: 0, stop: Stop::NeedMore };
+                if !text.bytes.is_empty() || connection.flags.has(Flag::Waiting) {
+                    let budget = budget.max(text.opened);
+                    inner = self.on_spoken(connection, handle, &text.bytes, budget, outlet)?;
+                }
+                self.tls.settle(connection, handle, text, inner, outlet)
+            }
+        }
     }
 
     /// The first bytes tell the protocol, which gets all of them.
@@ -108,7 +142,7 @@ impl Cores {
                 return Err(Farewell::saying(code::MALFORMED, "no protocol begins like this"));
             }
         };
-        self.on_bytes(connection, handle, bytes, budget, outlet)
+        self.on_spoken(connection, handle, bytes, budget, outlet)
     }
 
     /// A link frame for one connection.
@@ -140,10 +174,16 @@ impl Cores {
         outlet: &mut Outlet<'_>,
     ) {
         // Below the protocol nobody knows which one the other side would understand.
-        if farewell.ending == Ending::Silent || connection.flags.has(Flag::Proxy) {
+        if farewell.ending == Ending::Silent || !self.can_speak(connection, handle) {
             return;
         }
         self.sessions.say_farewell(connection, handle, farewell, outlet);
+    }
+
+    /// Words of a protocol reach the client.
+    fn can_speak(&mut self, connection: &Connection, handle: Handle) -> bool {
+        !connection.flags.has(Flag::Proxy)
+            && (!connection.flags.has(Flag::Tls) || self.tls.can_speak(handle))
     }
 
     /// Asks the client to leave.
@@ -154,7 +194,9 @@ impl Cores {
         retry_after_ms: u32,
         outlet: &mut Outlet<'_>,
     ) {
-        self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        if self.can_speak(connection, handle) {
+            self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
     }
 
     /// The connection of a client that was logged in, or about to be, ends.

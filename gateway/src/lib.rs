@@ -30,6 +30,7 @@ pub mod shared_keys;
 pub mod slab;
 pub mod start;
 pub mod timers;
+pub mod tls;
 pub mod uplinks;
 pub mod worker;
 
