@@ -192,6 +192,8 @@ impl<R: Ring> Worker<R> {
             doors.push(Door { listener, accepts: 0, asked: 0 });
         }
         let workers = fleet.loads.len() as u32;
+        let mut faces = Faces::default();
+        faces.websockets.take_over(&sessions.websocket);
         Ok(Self {
             connections: Slab::new(settings.slots),
             wheel: Wheel::new(settings.slots),
@@ -206,7 +208,7 @@ impl<R: Ring> Worker<R> {
                 limits::peer_keys_bytes_per_worker(workers),
                 tls::Layer::new(&settings.listeners, limits::tls_keys_per_worker(workers)),
             ),
-            faces: Faces::default(),
+            faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
             settings,

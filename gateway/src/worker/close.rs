@@ -120,7 +120,7 @@ impl<R: Ring> Worker<R> {
         }
         self.levels.closing -= 1;
         self.levels.by_protocol[connection.protocol as usize] -= 1;
-        self.faces.forget(&mut connection, handle);
+        self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
         if connection.flags.has(Flag::Tls) {
             self.cores.tls().forget(handle, &mut self.pool);
