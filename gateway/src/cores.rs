@@ -10,15 +10,20 @@
 
 use crate::{
     connection::{Connection, Flag, Protocol},
+    face::Faces,
+    http,
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
+    timers::Tick,
     uplinks::Uplinks,
+    websocket::{WebSocketSettings, put_close},
 };
 use hawser_codec::{
     code,
     link::{Downlink, Logout},
     opening::{self, Opening},
     proxy,
+    websocket::write,
 };
 use std::sync::Arc;
 
@@ -58,8 +63,47 @@ impl Cores {
         match connection.protocol {
             Protocol::Native => self.sessions.on_bytes(connection, handle, bytes, budget, outlet),
             Protocol::Undetermined => self.on_opening(connection, handle, bytes, budget, outlet),
-            _ => Err(Farewell::saying(code::MALFORMED, "not spoken here")),
+            Protocol::WebSocketNative
+            | Protocol::WebSocketJson
+            | Protocol::WebSocketEcho
+            | Protocol::WebSocketMqtt => {
+                self.on_websocket(connection, handle, bytes, budget, outlet)
+            }
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                self.on_http(connection, handle, bytes, budget, outlet)
+            }
+            Protocol::Mqtt => self.on_inner(connection, handle, bytes, budget, outlet),
         }
+    }
+
+    /// Bytes that came in WebSocket messages, or MQTT.
+    pub(crate) fn on_inner(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
+        if connection.protocol.is_mqtt() {
+            return Err(Farewell::saying(code::MALFORMED, "not spoken here"));
+        }
+        self.sessions.on_bytes(connection, handle, bytes, budget, outlet)
+    }
+
+    /// The native session core.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The native session core.
+    pub(crate) fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    /// Settings of WebSocket connections.
+    pub(crate) fn websocket(&self) -> &WebSocketSettings {
+        &self.sessions.settings().websocket
     }
 
     /// What stands below the protocol, from the wire up. Each layer has the shape of a core: it
@@ -111,6 +155,38 @@ impl Cores {
         self.on_bytes(connection, handle, bytes, budget, outlet)
     }
 
+    /// When an open connection is to be looked at although nothing came of it, if ever.
+    pub fn due(&self, connection: &Connection, _handle: Handle, _faces: &Faces) -> Option<Tick> {
+        match connection.protocol {
+            Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho
+                if !connection.flags.has(Flag::Asked) =>
+            {
+                let grace = self.sessions.grace_ticks();
+                Some(connection.heard + Tick::from(connection.silence).saturating_sub(grace).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// It is that time.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_due(
+        &mut self,
+        connection: &mut Connection,
+        _handle: Handle,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        // A script in a browser cannot ping, and answers pings without knowing of them: whoever
+        // is silent is asked, and has as long as any other client is late to answer.
+        if connection.protocol.is_websocket() {
+            connection.flags.set(Flag::Asked, true);
+            write::ping(outlet.pool.open(&mut connection.queued), &[], None);
+        }
+        Ok(())
+    }
+
     /// A link frame for one connection.
     ///
     /// # Errors
@@ -143,7 +219,27 @@ impl Cores {
         if farewell.ending == Ending::Silent || connection.flags.has(Flag::Proxy) {
             return;
         }
-        self.sessions.say_farewell(connection, handle, farewell, outlet);
+        match connection.protocol {
+            Protocol::Native => self.sessions.say_farewell(connection, handle, farewell, outlet),
+            Protocol::WebSocketNative
+            | Protocol::WebSocketJson
+            | Protocol::WebSocketEcho
+            | Protocol::WebSocketMqtt => {
+                let has_frames = matches!(
+                    connection.protocol,
+                    Protocol::WebSocketNative | Protocol::WebSocketJson
+                );
+                // What is wrong with WebSocket itself the close frame says.
+                if has_frames && farewell.ending == Ending::ByCode {
+                    self.sessions.say_farewell(connection, handle, farewell, outlet);
+                }
+                put_close(outlet.pool.open(&mut connection.queued), farewell);
+            }
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                http::put_farewell(connection, farewell, outlet);
+            }
+            Protocol::Mqtt | Protocol::Undetermined => {}
+        }
     }
 
     /// Asks the client to leave.
@@ -154,7 +250,17 @@ impl Cores {
         retry_after_ms: u32,
         outlet: &mut Outlet<'_>,
     ) {
-        self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        let protocol = connection.protocol;
+        if matches!(
+            protocol,
+            Protocol::Native | Protocol::WebSocketNative | Protocol::WebSocketJson
+        ) {
+            self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
+        if protocol.is_websocket() {
+            let farewell = Farewell::of(code::SHUTTING_DOWN);
+            put_close(outlet.pool.open(&mut connection.queued), &farewell);
+        }
     }
 
     /// The connection of a client that was logged in, or about to be, ends.

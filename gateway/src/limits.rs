@@ -109,6 +109,10 @@ pub const RECEIVE_BYTES_PER_TURN: u32 = 32 * 1024;
 /// completions of a turn bring.
 pub const RECEIVE_BYTES_PER_TURN_IN_ALL: u32 = 384 * 1024;
 
+/// How hard messages are compressed, 1 to 9: chat is short, and the fastest level wins most of what
+/// can be won at a quarter of the price.
+pub const DEFLATE_LEVEL: u8 = 1;
+
 /// Completion queue entries: a whole table turning readable at once fits with its sends cut off
 /// by the turn; an overflow is counted as a sizing fault.
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 16_384;
