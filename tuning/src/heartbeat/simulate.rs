@@ -170,7 +170,7 @@ impl<'a> Client<'a> {
     /// Silence may have outlasted what the path remembers.
     fn look_at_path(&mut self, now_s: f64, sum: &mut Sums) {
         let cut_at_s = self.spoken_s + self.cut_s;
-        if self.dead_since_s.is_none() && now_s > cut_at_s {
+        if self.dead_since_s.is_none() && now_s >= cut_at_s {
             self.dead_since_s = Some(cut_at_s);
             sum.cuts += 1.0;
         }
