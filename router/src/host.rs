@@ -42,6 +42,7 @@ use commit::Commit;
 use entry::Pending;
 use hawser_codec::link::{Announce, Damaged, Downlink, Followed, Key, Peer, Uplink};
 use hawser_codec::time::Now;
+use publish::Topics;
 use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
@@ -107,6 +108,8 @@ pub struct Host {
     scratch: Vec<u8>,
     /// Hosts of other processes, by number.
     remotes: Vec<Option<Box<Remote>>>,
+    topics: Topics,
+    told_follows: bool,
 }
 
 impl Host {
@@ -142,11 +145,14 @@ impl Host {
             counters,
             scratch: Vec::new(),
             remotes: stream::remotes(&settings, now, state.unconfirmed),
+            topics: Topics::new(&settings),
+            told_follows: false,
         };
         host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
+        host.begin_topics();
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();
@@ -176,6 +182,7 @@ impl Host {
             self.counters.hit(Mark::OriginGone);
         }
         self.commit.forget_origin(origin);
+        self.topics.sweep();
     }
 
     fn ask_to_announce(&mut self, number: u16) {
@@ -308,6 +315,7 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
+            || self.topics.is_busy()
             || self.storage && !self.due.is_empty()
     }
 
@@ -317,6 +325,8 @@ impl Host {
             self.flush_cursors(now);
             self.build_blocks();
         }
+        self.turn_topics(now);
+        self.tell_follows();
         self.say_arrived();
         self.counters.recent_bytes = self.recent.bytes() as u64;
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);
