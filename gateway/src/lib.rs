@@ -6,6 +6,7 @@
 //! router core asks; [`router_link`] is the way to a router of another process instead; [`mesh`]
 //! connects workers and whoever holds hosts or links.
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod config;

@@ -77,6 +77,22 @@ pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
 /// of 300 bytes, which is a block of 32 for each of 3,400 mailboxes in use. It fills with traffic,
 /// not with connections; what has left it is read from the log.
 pub const RECENT_BYTES_PER_PROCESS: usize = 32 * MIB as usize;
+/// Lowest setting of the longest frame or message of a WebSocket, bytes: control frames have so many
+/// (RFC 6455, section 5.5).
+pub const WEBSOCKET_BYTES_MIN: u64 = 125;
+/// And the highest: what the largest tests of conformance send.
+pub const WEBSOCKET_BYTES_MAX: u64 = 16 * MIB;
+/// Certificates of one configuration: the names of some hundred customers.
+pub const CERTIFICATES_MAX: usize = 256;
+/// Highest setting of the longest MQTT packet, bytes: a log lane writes 1 MiB at once, and the run
+/// that the message ends may be a quarter of that already.
+pub const MQTT_PACKET_BYTES_MAX: u64 = 256 * KIB;
+/// Highest setting of topic aliases a connection keeps: each costs the topic's bytes.
+pub const MQTT_ALIASES_MAX: u16 = 1024;
+/// Highest setting of filters of one session: its record and its announcement hold all of them.
+pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 1024;
+/// Longest server reference, bytes: half a dozen host names.
+pub const SERVER_REFERENCE_BYTES_MAX: usize = 512;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.

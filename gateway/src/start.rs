@@ -334,7 +334,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         index,
         hosts,
         listeners: config.listeners.clone(),
-        proxies: Arc::new([]),
+        proxies: config.proxies.as_slice().into(),
         slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections
