@@ -20,6 +20,8 @@ mod entry;
 mod find;
 mod origins;
 mod page;
+mod publish;
+mod queue;
 mod reading;
 mod send;
 mod session;
@@ -38,8 +40,9 @@ use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
 use commit::Commit;
 use entry::Pending;
-use hawser_codec::link::{Announce, Damaged, Downlink, Key, Peer, Uplink};
+use hawser_codec::link::{Announce, Damaged, Downlink, Followed, Key, Peer, Uplink};
 use hawser_codec::time::Now;
+use publish::Topics;
 use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
@@ -105,6 +108,8 @@ pub struct Host {
     scratch: Vec<u8>,
     /// Hosts of other processes, by number.
     remotes: Vec<Option<Box<Remote>>>,
+    topics: Topics,
+    told_follows: bool,
 }
 
 impl Host {
@@ -140,11 +145,14 @@ impl Host {
             counters,
             scratch: Vec::new(),
             remotes: stream::remotes(&settings, now, state.unconfirmed),
+            topics: Topics::new(&settings),
+            told_follows: false,
         };
         host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
+        host.begin_topics();
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();
@@ -174,6 +182,7 @@ impl Host {
             self.counters.hit(Mark::OriginGone);
         }
         self.commit.forget_origin(origin);
+        self.topics.sweep();
     }
 
     fn ask_to_announce(&mut self, number: u16) {
@@ -217,11 +226,11 @@ impl Host {
                 | Uplink::Detach(_)
                 | Uplink::Subscribe(_)
                 | Uplink::Unsubscribe(_)
-                | Uplink::Route(_)
+                | Uplink::QueueMark(_) => return Err(Damaged),
+                Uplink::Route(_)
                 | Uplink::Publish(_)
                 | Uplink::Release(_)
-                | Uplink::Retained(_)
-                | Uplink::QueueMark(_) => return Err(Damaged),
+                | Uplink::Retained(_) => self.on_topic_uplink(now, worker, &frame)?,
             }
             self.commit.cut_long_run();
         }
@@ -247,6 +256,16 @@ impl Host {
                 Peer::Opened(opened) => self.on_opened(now, from, opened.opening, opened.ask)?,
                 Peer::Begin(begin) => self.on_begin(from, begin.opening)?,
                 Peer::Arrived(arrived) => self.on_arrived(now, from, &arrived)?,
+                Peer::TopicEntry(entry) => self.on_topic_stream(now, from, &entry)?,
+                Peer::Follow(follow) => {
+                    let code = self.on_follow(from, &follow)?;
+                    if follow.request != 0 {
+                        Followed { request: follow.request, code }.put(self.commit.peer(from));
+                    }
+                }
+                Peer::Followed(followed) => self.on_followed(now, from, &followed),
+                Peer::Following(following) => self.on_following(from, following.done),
+                Peer::Handed(handed) => self.on_handed(now, &handed)?,
                 Peer::Forward(forward) => {
                     self.owned(&forward.peer)?;
                     self.tell_receipt(
@@ -296,6 +315,7 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
+            || self.topics.is_busy()
             || self.storage && !self.due.is_empty()
     }
 
@@ -305,6 +325,8 @@ impl Host {
             self.flush_cursors(now);
             self.build_blocks();
         }
+        self.turn_topics(now);
+        self.tell_follows();
         self.say_arrived();
         self.counters.recent_bytes = self.recent.bytes() as u64;
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);

@@ -10,9 +10,11 @@
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 mod block;
+mod publish;
 
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
+pub(crate) use publish::{payload_of, put_home};
 
 use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
 use std::fmt::Write as _;
@@ -227,6 +229,30 @@ records! {
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
     11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    /// A message for a topic: of quality 1 or 2, or a new retained one.
+    12 => Publish<'a> {
+        /// Key of the topic.
+        topic_key: Key,
+        realm: u32,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        time_ms: u64,
+        /// Packet id that is marked as received; 0: none.
+        request: u16,
+        qos: u8,
+        retain: u8,
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// As in `hawser_codec::link::Publish`.
+        content: &'a [u8],
+        /// Home shards that it goes to: each one byte, then the shared filters that it serves
+        /// there as in `hawser_codec::link::TopicEntry`, behind their length (u16).
+        homes: &'a [u8],
+    }
+    /// A publisher will not repeat a message of quality 2: its packet id (0: each of the device)
+    /// is free.
+    13 => Released { device: Key, request: u16, }
 }
 
 /// One line about a record, for the log dump.
@@ -305,6 +331,20 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
+        Publish::KIND => Publish::take(payload).map(|r| {
+            let (topic, bytes) = (text(r.topic), r.content.len());
+            let (qos, request, homes) = (r.qos, r.request, r.homes().count());
+            let retain = if r.retain == 1 { " retained" } else { "" };
+            format!(
+                "publish {topic} realm {} by {} qos {qos} packet {request}{retain} time {} \
+                 {bytes} bytes for {homes} homes",
+                r.realm,
+                hex(&r.device),
+                r.time_ms
+            )
+        }),
+        Released::KIND => Released::take(payload)
+            .map(|r| format!("released packet {} of {}", r.request, hex(&r.device))),
         Retired::KIND => Retired::take(payload)
             .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
