@@ -10,6 +10,7 @@
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 mod block;
+mod session;
 
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
@@ -227,6 +228,41 @@ records! {
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
     11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    /// A session of publish/subscribe that is kept: a client has attached. All that is said of it
+    /// here replaces what was known.
+    20 => Session<'a> {
+        user: Key,
+        device: Key,
+        /// Names the session among all of its shard: position of the record that made it.
+        session: u64,
+        check: u64,
+        realm: u32,
+        expiry_s: u32,
+        /// 0: no will; else 1 + quality of service.
+        will: u8,
+        will_retain: u8,
+        will_delay_s: u32,
+        will_expiry_s: u32,
+        will_key: Key,
+        user_name: &'a [u8],
+        device_name: &'a [u8],
+        will_topic: &'a [u8],
+        will_content: &'a [u8],
+    }
+    /// The connection of a kept session is gone since `at_ms`.
+    21 => SessionLeft {
+        session: u64,
+        at_ms: u64,
+        expiry_s: u32,
+        /// 1: its will is still to be published.
+        will: u8,
+    }
+    /// A kept session has ended; nothing of it is known any more.
+    22 => SessionEnded { session: u64, }
+    /// A filter of a kept session, new or with other options.
+    23 => Filter<'a> { session: u64, identifier: u32, options: u8, filter: &'a [u8], }
+    /// A filter less.
+    24 => FilterGone<'a> { session: u64, filter: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
@@ -305,6 +341,7 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
+        Session::KIND..=FilterGone::KIND => session::describe(kind, payload, text),
         Retired::KIND => Retired::take(payload)
             .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),
