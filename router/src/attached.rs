@@ -6,8 +6,11 @@
 //! Invariant: a slot is in the table exactly while it is in use; what is kept is found by its name
 //! too.
 
+pub(crate) mod follows;
 pub(crate) mod kept;
+pub(crate) mod replay;
 pub(crate) mod section;
+pub(crate) mod targets;
 
 use crate::origin::Origin;
 use crate::slab::Slab;

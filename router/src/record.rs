@@ -14,6 +14,7 @@ mod session;
 
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
+pub(crate) use session::Content;
 
 use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
 use std::fmt::Write as _;
@@ -263,6 +264,27 @@ records! {
     23 => Filter<'a> { session: u64, identifier: u32, options: u8, filter: &'a [u8], }
     /// A filter less.
     24 => FilterGone<'a> { session: u64, filter: &'a [u8], }
+    /// A message of a topic in the queues of kept sessions; also written if it is in none, for
+    /// what it says of the stream.
+    25 => Queued<'a> {
+        /// Shard of the topic.
+        source: u8,
+        /// As in [`Entry`].
+        streamed: u64,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        /// Wall time from which on it is not delivered, seconds; 0: never.
+        expires_s: u32,
+        topic: &'a [u8],
+        content: &'a [u8],
+        /// Sessions, with the number of the entry in their queue.
+        targets: &'a [u8],
+    }
+    /// A client has received an entry of quality 2 and not finished it.
+    26 => Received { session: u64, number: u64, }
+    /// A session is done with all entries below `first`, and with those above whose bit is set.
+    27 => Marks<'a> { session: u64, first: u64, done: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
@@ -341,7 +363,7 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
-        Session::KIND..=FilterGone::KIND => session::describe(kind, payload, text),
+        Session::KIND..=Marks::KIND => session::describe(kind, payload, text),
         Retired::KIND => Retired::take(payload)
             .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),

@@ -17,7 +17,6 @@ const GROUP_MEMBERS_MAX: usize = 4096;
 pub(crate) struct Member {
     /// Slot of the session.
     pub session: u32,
-    pub identifier: u32,
     pub options: u8,
 }
 
@@ -85,7 +84,7 @@ impl Follows {
 
     /// Takes a filter of a session out. Whether hosts have to be told.
     pub fn remove(&mut self, realm: u32, filter: &[u8], session: u32) -> bool {
-        let member = Member { session, identifier: 0, options: 0 };
+        let member = Member { session, options: 0 };
         if Written::read(filter).is_some_and(|written| written.share.is_none()) {
             let tree = self.tree.as_mut();
             let removed = tree.and_then(|tree| tree.remove(realm, filter, &member));
@@ -128,7 +127,12 @@ impl Follows {
 
     /// The ordinary filter at or behind a place of a walk, in `text`, with its realm, and the next
     /// place; as [`FilterTree::walk`].
-    pub fn walk(&self, place: u64, looked: usize, text: &mut Vec<u8>) -> Option<(Option<u32>, u64)> {
+    pub fn walk(
+        &self,
+        place: u64,
+        looked: usize,
+        text: &mut Vec<u8>,
+    ) -> Option<(Option<u32>, u64)> {
         let tree = self.tree.as_ref()?;
         let (id, next) = tree.walk(place, looked)?;
         text.clear();
@@ -146,7 +150,7 @@ mod tests {
     use super::*;
 
     fn member(session: u32) -> Member {
-        Member { session, identifier: 0, options: 0 }
+        Member { session, options: 0 }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! pushed and not done counts in `under_way`.
 
 use crate::recent::Spot;
+use hawser_codec::time::Now;
 use std::collections::VecDeque;
 
 /// Entries between the first that is not done and the last pushed, at most: packet identifiers are
@@ -39,19 +40,41 @@ pub(crate) enum Done {
 pub(crate) struct Waiting {
     /// Where its record stands; 0 until its run is durable.
     pub location: u64,
-    /// Length of the record, frame included.
+    /// Length of the record up to the end of the content, frame included.
     pub bytes: u32,
     /// Topic and content, bytes.
     pub weight: u32,
     /// Wall time after which it is not delivered, seconds; 0: never.
     pub expires_s: u32,
     pub recent: Spot,
+    /// [`Done`] and flags.
     marks: u8,
 }
 
 impl Waiting {
-    pub fn new(bytes: u32, weight: u32, expires_s: u32) -> Waiting {
-        Waiting { bytes, weight, expires_s, ..Waiting::default() }
+    /// Of quality 2; else of quality 1.
+    pub const TWICE: u8 = 4;
+    /// To be said to the client as retained.
+    pub const RETAIN: u8 = 8;
+    /// Bits below [`Waiting::TWICE`] and [`Waiting::RETAIN`].
+    pub const FLAGS_SHIFT: u32 = 2;
+
+    pub fn new(bytes: u32, weight: u32, expires_s: u32, flags: u8) -> Waiting {
+        let marks = flags & (Waiting::TWICE | Waiting::RETAIN);
+        Waiting { bytes, weight, expires_s, marks, ..Waiting::default() }
+    }
+
+    /// It is not to be delivered any more.
+    pub fn is_expired(&self, now: Now) -> bool {
+        self.expires_s != 0 && now.wall_ms / 1000 >= u64::from(self.expires_s)
+    }
+
+    /// Seconds until it expires, 0: never.
+    pub fn left_s(&self, now: Now) -> u32 {
+        match self.expires_s {
+            0 => 0,
+            at_s => at_s.saturating_sub((now.wall_ms / 1000) as u32).max(1),
+        }
     }
 
     pub fn is(&self, what: Done) -> bool {
@@ -63,7 +86,7 @@ impl Waiting {
     }
 
     pub fn set_marks(&mut self, marks: u8) {
-        self.marks = marks & (Done::Done as u8 | Done::Received as u8);
+        self.marks = marks & 15;
     }
 }
 
@@ -141,8 +164,8 @@ impl Queue {
 
     /// The client has received an entry. `false` if that was known, or there is none.
     pub fn receive(&mut self, number: u64) -> bool {
-        let known = Done::Done as u8 | Done::Received as u8;
-        let Some(entry) = self.get_mut(number).filter(|entry| entry.marks & known == 0) else {
+        let is_open = |entry: &&mut Waiting| !entry.is(Done::Done) && !entry.is(Done::Received);
+        let Some(entry) = self.get_mut(number).filter(is_open) else {
             return false;
         };
         entry.marks |= Done::Received as u8;
@@ -247,7 +270,7 @@ mod tests {
     fn queue(entries: u64) -> Queue {
         let mut queue = Queue::new();
         for _ in 0..entries {
-            queue.push(Waiting::new(100, 10, 0));
+            queue.push(Waiting::new(100, 10, 0, 0));
         }
         queue
     }

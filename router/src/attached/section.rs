@@ -72,7 +72,7 @@ pub(crate) fn restore(rest: &mut &[u8]) -> Result<Attached, Cut> {
         for _ in 0..u32::take(rest)? {
             let location = u64::take(rest)?;
             let (bytes, weight) = (u32::take(rest)?, u32::take(rest)?);
-            let mut entry = Waiting::new(bytes, weight, u32::take(rest)?);
+            let mut entry = Waiting::new(bytes, weight, u32::take(rest)?, 0);
             (entry.location, entry.recent) = (location, Spot::NONE);
             entry.set_marks(u8::take(rest)?);
             queue.push_restored(entry);
@@ -114,7 +114,7 @@ mod tests {
         let kept = attached.keep(index, 5, 6);
         kept.put_filter(b"a/+", 3, 2);
         for weight in 1..=3 {
-            kept.queue.push(Waiting::new(40, weight, 7));
+            kept.queue.push(Waiting::new(40, weight, 7, Waiting::TWICE));
         }
         kept.queue.finish(1);
         kept.queue.finish(3);

@@ -17,6 +17,8 @@ mod filters;
 mod recovered;
 mod will;
 
+pub(super) use filters::Tellings;
+
 use super::counters::Mark;
 use super::settings::{
     LOST_GRACE_US, RETRY_STORAGE_MS, SESSIONS_DUE_PER_TURN_MAX, SWEPT_PER_TURN_MAX,
@@ -351,11 +353,7 @@ impl Host {
         self.counters.queued -= kept.queue.len() as u64;
         if self.storage {
             let position = shard.step();
-            record::SessionEnded { session: kept.name }.put(
-                number,
-                position,
-                &mut self.commit.run,
-            );
+            record::SessionEnded { session: kept.name }.put(number, position, &mut self.commit.run);
         }
     }
 
@@ -466,7 +464,7 @@ impl Host {
     }
 
     /// The session on this very connection.
-    fn attached_on(
+    pub(super) fn attached_on(
         &mut self,
         user: &Key,
         device: &Key,

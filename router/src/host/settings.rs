@@ -208,5 +208,12 @@ pub(crate) const LOST_GRACE_US: u64 = 10_000_000;
 pub(crate) const SWEPT_PER_TURN_MAX: usize = 4096;
 /// Sessions whose time has come, looked at in one turn: each may end with its filters.
 pub(crate) const SESSIONS_DUE_PER_TURN_MAX: usize = 256;
+/// Filters told to other hosts in one turn when all are told again: 4096 take about 1 ms.
+pub(crate) const FOLLOWS_PER_TURN_MAX: usize = 4096;
+/// Filters that some host has not confirmed; one more is refused. As many as come in a second of a
+/// storm of subscriptions.
+pub(crate) const PENDING_FOLLOWS_MAX: usize = 16_384;
+/// Entries of queues being read at one time.
+pub(crate) const QUEUE_READS_MAX: usize = 256;
 /// A will that cannot be handed on is tried again after this long, microseconds.
 pub(crate) const WILL_RETRY_US: u64 = 1_000_000;

@@ -17,8 +17,7 @@ use crate::record;
 use crate::topic::Written;
 use hawser_codec::code;
 use hawser_codec::link::{
-    Connection, Damaged, Follow, Followed, Following, Key, Subscribe, Subscribed, Unsubscribe,
-    Unsubscribed,
+    Connection, Follow, Followed, Following, Key, Subscribe, Subscribed, Unsubscribe, Unsubscribed,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -73,11 +72,17 @@ impl Tellings {
         !self.tellings.is_empty()
     }
 
-    /// A filter of this shard will still be told to the host with the rest.
-    fn comes_later(&self, host: u16, shard: u8) -> bool {
-        self.tellings
-            .iter()
-            .any(|telling| telling.host == host && telling.shard <= usize::from(shard))
+    /// A filter of this shard will still be told to the host with the rest. An ordinary one of the
+    /// shard that is being walked through may be met or not: it is told twice rather than never.
+    fn comes_later(&self, host: u16, shard: u8, filter: &[u8]) -> bool {
+        let shard = usize::from(shard);
+        let is_shared = || Written::read(filter).is_some_and(|written| written.share.is_some());
+        self.tellings.iter().any(|telling| {
+            telling.host == host
+                && (!telling.begun
+                    || telling.shard < shard
+                    || telling.shard == shard && is_shared())
+        })
     }
 }
 
@@ -128,7 +133,7 @@ impl Host {
             return Err((code::OVERLOADED, 0));
         }
         let name = kept.name;
-        let tell = self.follow(number, index, realm, filter, identifier, options);
+        let tell = self.follow(number, index, realm, filter, options);
         let tell = tell.ok_or((code::OVERLOADED, 0))?;
         let shard = own(&mut self.shards, &asked.user);
         let position = shard.step();
@@ -153,11 +158,10 @@ impl Host {
         index: u32,
         realm: u32,
         filter: &[u8],
-        identifier: u32,
         options: u8,
     ) -> Option<bool> {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
-        let member = Member { session: index, identifier, options };
+        let member = Member { session: index, options };
         // Part of a keyed hash: nobody outside can choose texts to suit it.
         let user = &shard.attached.all[index].user;
         let seed = u64::from_le_bytes(*user.last_chunk().expect("a key has 16 bytes"));
@@ -188,7 +192,7 @@ impl Host {
         self.tellings.last_request = request;
         let mut hosts = Vec::new();
         for host in 0..self.settings.hosts {
-            if self.tellings.comes_later(host, home) || !self.is_heard_by(host) {
+            if self.tellings.comes_later(host, home, filter) || !self.reaches(host) {
                 hosts.push(host);
                 continue;
             }
@@ -196,7 +200,13 @@ impl Host {
             match self.say_follow(host, &follow) {
                 Some(0) => {}
                 Some(_) => {
-                    let pending = Pending { home, realm, filter: filter.into(), hosts, waiters: vec![waiter] };
+                    let pending = Pending {
+                        home,
+                        realm,
+                        filter: filter.into(),
+                        hosts,
+                        waiters: vec![waiter],
+                    };
                     self.undo_follow(pending);
                     return None;
                 }
@@ -255,7 +265,7 @@ impl Host {
         }
         let follow = Follow { home, add: false, request: 0, realm, filter };
         for host in 0..self.settings.hosts {
-            if !self.tellings.comes_later(host, home) && self.is_heard_by(host) {
+            if !self.tellings.comes_later(host, home, filter) && self.reaches(host) {
                 self.say_follow(host, &follow);
             }
         }
@@ -278,14 +288,8 @@ impl Host {
     }
 
     /// A host answers a filter.
-    pub(in crate::host) fn on_followed(
-        &mut self,
-        from: u16,
-        followed: &Followed,
-    ) -> Result<(), Damaged> {
-        let Some(pending) = self.tellings.pending.get_mut(&followed.request) else {
-            return Ok(());
-        };
+    pub(in crate::host) fn on_followed(&mut self, from: u16, followed: &Followed) {
+        let Some(pending) = self.tellings.pending.get_mut(&followed.request) else { return };
         pending.hosts.retain(|host| *host != from);
         if followed.code != 0 {
             let pending = self.tellings.pending.remove(&followed.request);
@@ -293,7 +297,6 @@ impl Host {
         } else if pending.hosts.is_empty() {
             self.end_pending(followed.request);
         }
-        Ok(())
     }
 
     /// All hosts follow.
@@ -394,7 +397,7 @@ impl Host {
         for request in requests.collect::<Vec<u32>>() {
             let answer = self.say_follow(host, &Follow { home, add: true, request, realm, filter });
             if let Some(code) = answer.filter(|_| request != 0) {
-                let _own = self.on_followed(host, &Followed { request, code });
+                self.on_followed(host, &Followed { request, code });
             }
         }
     }
