@@ -6,17 +6,58 @@ use hawser_codec::link::{self, Downlink, Key};
 /// A downlink frame as a client's worker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    LoggedIn { connection: u64, head: u64, cursor: u64, floor: u64, announced: bool },
-    LoginRefused { connection: u64, code: u16 },
-    Accepted { connection: u64, client_seq: u64, sequence: u64, time_ms: u64 },
-    Refused { connection: u64, client_seq: u64, code: u16, retry_after_ms: u32 },
+    LoggedIn {
+        connection: u64,
+        head: u64,
+        cursor: u64,
+        floor: u64,
+        announced: bool,
+    },
+    LoginRefused {
+        connection: u64,
+        code: u16,
+    },
+    Accepted {
+        connection: u64,
+        client_seq: u64,
+        sequence: u64,
+        time_ms: u64,
+    },
+    Refused {
+        connection: u64,
+        client_seq: u64,
+        code: u16,
+        retry_after_ms: u32,
+    },
     Deliver(Delivered),
-    Head { connection: u64, head: u64 },
-    PageStart { connection: u64, request: u64 },
-    PageEnd { connection: u64, head: u64, cursor: u64, floor: u64, more: bool, code: u16 },
-    Kick { connection: u64, code: u16 },
-    Receipt { connection: u64, what: u8, sequence: u64 },
+    Head {
+        connection: u64,
+        head: u64,
+    },
+    PageStart {
+        connection: u64,
+        request: u64,
+    },
+    PageEnd {
+        connection: u64,
+        head: u64,
+        cursor: u64,
+        floor: u64,
+        more: bool,
+        code: u16,
+    },
+    Kick {
+        connection: u64,
+        code: u16,
+    },
+    Receipt {
+        connection: u64,
+        what: u8,
+        sequence: u64,
+    },
     Announce,
+    /// Of publish/subscribe.
+    Told(u64, super::sessions::Told),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +75,9 @@ pub struct Delivered {
 }
 
 pub fn owned(frame: Downlink) -> Heard {
+    if let Some((connection, told)) = super::sessions::told(&frame) {
+        return Heard::Told(connection, told);
+    }
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     match frame {
         Downlink::LoggedIn(f) => Heard::LoggedIn {
@@ -111,7 +155,7 @@ pub struct Client {
 }
 
 impl World {
-    fn uplink(&mut self, shard: &Key, worker: u16, put: impl FnOnce(&mut Vec<u8>)) {
+    pub fn uplink(&mut self, shard: &Key, worker: u16, put: impl FnOnce(&mut Vec<u8>)) {
         let mut batch = Vec::new();
         put(&mut batch);
         let host = usize::from(u16::from(shard[0]) % self.settings.hosts);
@@ -282,7 +326,7 @@ impl World {
                     | Heard::PageEnd { connection, .. }
                     | Heard::Kick { connection, .. }
                     | Heard::Receipt { connection, .. } => *connection == client.connection,
-                    Heard::Announce => false,
+                    Heard::Announce | Heard::Told(..) => false,
                 }
         };
         let (heard, rest) = std::mem::take(&mut self.heard).into_iter().partition(mine);
