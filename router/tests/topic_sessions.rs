@@ -5,8 +5,8 @@ mod shard_world;
 use hawser_codec::{code, link};
 use hawser_router::HostSettings;
 use hawser_router::host::Mark;
-use shard_world::sessions::{CLEAN, KEPT, Queued, Told, Way, entries};
-use shard_world::{Client, World, settings};
+use shard_world::sessions::{CLEAN, KEPT, Told, Way, entries};
+use shard_world::{Client, Queued, World, content, settings};
 
 /// A topic's shard of another place, by hand.
 #[derive(Default)]
@@ -17,7 +17,8 @@ struct Source {
 
 impl Source {
     /// Publishes for the home shard of `to`.
-    fn publish(&mut self, world: &mut World, to: &Client, topic: &str, content: &[u8]) {
+    fn publish(&mut self, world: &mut World, to: &Client, topic: &str, payload: &[u8]) {
+        let content = &content(payload)[..];
         self.publish_as(world, to, link::TopicEntry { content, ..entry(topic.as_bytes()) });
     }
 
@@ -46,7 +47,7 @@ fn entry(topic: &[u8]) -> link::TopicEntry<'_> {
         expiry_s: 0,
         topic,
         shares: b"",
-        content: b"content",
+        content: b"\0\0\0\0content",
     }
 }
 
@@ -66,12 +67,16 @@ fn attached(told: &[Told]) -> Option<(bool, u16)> {
     })
 }
 
+fn content_of(byte: u8) -> Vec<u8> {
+    content(&[byte; 700])
+}
+
 /// A kept session with a filter of quality 1.
 fn subscriber(world: &mut World, filter: &str) -> Client {
     let client = world.session("ann", "sensor", KEPT);
     world.subscribe(&client, filter, 1, 0);
     world.settle();
-    world.told(&client);
+    world.listen(&client);
     client
 }
 
@@ -79,11 +84,11 @@ fn subscriber(world: &mut World, filter: &str) -> Client {
 fn a_session_that_is_not_kept_is_taken_over_and_leaves_nothing() {
     let mut world = World::new();
     let old = world.session("ann", "sensor", CLEAN);
-    assert_eq!(world.told(&old), [Told::Attached { present: false, code: 0 }]);
+    assert_eq!(world.listen(&old), [Told::Attached { present: false, code: 0 }]);
     let mut new = old.clone();
     world.reattach(&mut new, CLEAN);
     world.settle();
-    assert_eq!(world.told(&old), [Told::Kick { code: code::REPLACED }]);
+    assert_eq!(world.listen(&old), [Told::Kick { code: code::REPLACED }]);
     // The good-bye of the old one comes late and means nothing.
     world.detach(&old, 0, true);
     assert_eq!(world.hosts[0].counters().attached, 1);
@@ -110,7 +115,7 @@ fn a_kept_session_keeps_filters_and_entries_over_a_crash_at_any_point() {
         let survived = kept.min(3);
         world.reattach(&mut ann, KEPT);
         world.settle();
-        let told = world.told(&ann);
+        let told = world.listen(&ann);
         let restored = Told::Restored { filter: "a/+".into(), options: 1, identifier: 0 };
         assert_eq!(told[..2], [restored, Told::Attached { present: true, code: 0 }]);
         let queued = queued(&told);
@@ -120,7 +125,7 @@ fn a_kept_session_keeps_filters_and_entries_over_a_crash_at_any_point() {
             assert!(!queued.repeated && !queued.retain && queued.identifiers.is_empty());
         }
         assert_eq!(
-            queued.get(2).map(|queued| queued.content.len()),
+            queued.get(2).map(|queued| queued.payload.len()),
             (survived > 2).then_some(2000)
         );
     }
@@ -132,24 +137,24 @@ fn nothing_is_said_before_it_is_durable() {
     let ann = world.client("ann", "sensor");
     world.attach(&ann, KEPT);
     world.turn();
-    assert_eq!(world.told(&ann), []);
+    assert_eq!(world.listen(&ann), []);
     world.settle();
-    assert_eq!(world.told(&ann), [Told::Attached { present: false, code: 0 }]);
+    assert_eq!(world.listen(&ann), [Told::Attached { present: false, code: 0 }]);
     world.subscribe(&ann, "a", 1, 0);
     world.turn();
-    assert_eq!(world.told(&ann), []);
+    assert_eq!(world.listen(&ann), []);
     world.settle();
-    assert_eq!(world.told(&ann), [Told::Subscribed { request: 1, existed: false, code: 0 }]);
+    assert_eq!(world.listen(&ann), [Told::Subscribed { request: 1, existed: false, code: 0 }]);
     Source::default().publish(&mut world, &ann, "a", b"x");
     world.turn();
-    assert_eq!(world.told(&ann), []);
+    assert_eq!(world.listen(&ann), []);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [1]);
+    assert_eq!(entries(&world.listen(&ann)), [1]);
     world.mark(&ann, 1, false);
     world.turn();
-    assert_eq!(world.told(&ann), []);
+    assert_eq!(world.listen(&ann), []);
     world.settle();
-    assert_eq!(world.told(&ann), [Told::Marked { number: 1 }]);
+    assert_eq!(world.listen(&ann), [Told::Marked { number: 1 }]);
 }
 
 #[test]
@@ -161,18 +166,18 @@ fn an_entry_comes_once_with_the_highest_quality_and_all_identifiers() {
     world.subscribe(&ann, "b", 2, 13);
     world.subscribe(&ann, "quiet", 0, 14);
     world.settle();
-    world.told(&ann);
+    world.listen(&ann);
     let mut source = Source::default();
     let twice = link::TopicEntry { qos: 2, retain: true, ..entry(b"a/x") };
     source.publish_as(&mut world, &ann, twice);
     source.publish(&mut world, &ann, "quiet", b"of quality 0 for this session");
     source.publish(&mut world, &ann, "b", b"qos 1");
     world.settle();
-    let queued = queued(&world.told(&ann));
+    let queued = queued(&world.listen(&ann));
     assert_eq!(queued.len(), 2);
-    let mut identifiers = queued[0].identifiers.clone();
-    identifiers.sort_unstable();
-    assert_eq!((queued[0].qos, queued[0].retain, identifiers), (2, true, vec![11, 12]));
+    let identifiers = [11u32, 12].map(u32::to_le_bytes).concat();
+    assert_eq!((queued[0].qos, queued[0].retain), (2, true));
+    assert_eq!(queued[0].identifiers, identifiers);
     assert_eq!((queued[1].qos, queued[1].retain), (1, false));
 }
 
@@ -182,13 +187,13 @@ fn no_local_keeps_a_session_from_its_own_messages() {
     let ann = world.session("ann", "sensor", KEPT);
     world.subscribe(&ann, "a", 1 | 4, 0);
     world.settle();
-    world.told(&ann);
+    world.listen(&ann);
     let mut source = Source::default();
     let (user, device) = (ann.user, ann.device);
     source.publish_as(&mut world, &ann, link::TopicEntry { user, device, ..entry(b"a") });
     source.publish_as(&mut world, &ann, link::TopicEntry { user, ..entry(b"a") });
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [1]);
+    assert_eq!(entries(&world.listen(&ann)), [1]);
 }
 
 #[test]
@@ -197,24 +202,24 @@ fn the_window_holds_back_and_moves_with_marks_in_any_order() {
     let ann = world.session("ann", "sensor", Way { window: 3, ..KEPT });
     world.subscribe(&ann, "a", 2, 0);
     world.settle();
-    world.told(&ann);
+    world.listen(&ann);
     let mut source = Source::default();
     for _ in 0..8 {
         source.publish(&mut world, &ann, "a", b"x");
     }
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [1, 2, 3]);
+    assert_eq!(entries(&world.listen(&ann)), [1, 2, 3]);
     world.mark(&ann, 2, true);
     world.mark(&ann, 2, true);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [4]);
+    assert_eq!(entries(&world.listen(&ann)), [4]);
     world.confirm_queue(&ann, 3);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [5, 6]);
+    assert_eq!(entries(&world.listen(&ann)), [5, 6]);
     world.confirm_queue(&ann, 99);
     world.mark(&ann, 77, true);
     world.settle();
-    assert!(entries(&world.told(&ann)).is_empty());
+    assert!(entries(&world.listen(&ann)).is_empty());
     assert_eq!(world.hosts[0].counters().mark(Mark::ConfirmBeyondHead), 2);
 }
 
@@ -230,19 +235,19 @@ fn what_is_not_done_comes_again_with_its_number_and_what_was_received_does_not()
             source.publish_as(&mut world, &ann, link::TopicEntry { qos: 2, ..entry(b"a") });
         }
         world.settle();
-        world.told(&ann);
+        world.listen(&ann);
         world.mark(&ann, 3, false);
         world.mark(&ann, 2, true);
         world.settle();
         world.after_ms(1000);
         world.settle();
-        assert_eq!(world.told(&ann), [Told::Marked { number: 3 }]);
+        assert_eq!(world.listen(&ann), [Told::Marked { number: 3 }]);
         if crash {
             world.crash(2, |_| 0);
         }
         world.reattach(&mut ann, KEPT);
         world.settle();
-        let told = world.told(&ann);
+        let told = world.listen(&ann);
         assert!(told.contains(&Told::Marked { number: 3 }), "{told:?}");
         assert_eq!(entries(&told), [1, 4]);
         assert!(queued(&told).iter().all(|queued| queued.repeated));
@@ -270,7 +275,7 @@ fn a_full_queue_drops_its_oldest() {
     assert_eq!(world.hosts[0].counters().queued, 3);
     world.reattach(&mut ann, KEPT);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [3, 4, 5]);
+    assert_eq!(entries(&world.listen(&ann)), [3, 4, 5]);
     let heavy = HostSettings { queue_bytes_max: 250, ..settings() };
     let mut world = World::with(heavy, 1);
     let mut ann = subscriber(&mut world, "a");
@@ -282,7 +287,7 @@ fn a_full_queue_drops_its_oldest() {
     source.publish(&mut world, &ann, "a", &[1; 500]);
     world.reattach(&mut ann, KEPT);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [6]);
+    assert_eq!(entries(&world.listen(&ann)), [6]);
     assert_eq!(world.hosts[0].counters().queue_dropped, 5);
 }
 
@@ -307,7 +312,7 @@ fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
         assert_eq!((counters.kept, counters.kept_filters, counters.attached_slots), (0, 0, 0));
         world.reattach(&mut ann, KEPT);
         world.settle();
-        assert_eq!(attached(&world.told(&ann)), Some((false, 0)));
+        assert_eq!(attached(&world.listen(&ann)), Some((false, 0)));
         world.crash(1, |_| 0);
         assert_eq!(world.hosts[0].counters().kept, 1);
     }
@@ -321,12 +326,12 @@ fn a_clean_start_forgets_and_a_resumed_session_may_become_one_that_is_not_kept()
     world.settle();
     world.reattach(&mut ann, Way { clean: true, ..KEPT });
     world.settle();
-    assert_eq!(world.told(&ann), [Told::Attached { present: false, code: 0 }]);
+    assert_eq!(world.listen(&ann), [Told::Attached { present: false, code: 0 }]);
     world.subscribe(&ann, "b", 1, 0);
     world.settle();
     world.reattach(&mut ann, Way { expiry_s: 0, ..KEPT });
     world.settle();
-    assert_eq!(attached(&world.told(&ann)), Some((true, 0)));
+    assert_eq!(attached(&world.listen(&ann)), Some((true, 0)));
     world.detach(&ann, 0, false);
     world.settle();
     world.crash(1, |_| 0);
@@ -348,7 +353,7 @@ fn entries_expire_in_the_queue_and_tell_what_time_is_left() {
     world.crash(1, |_| 0);
     world.reattach(&mut ann, KEPT);
     world.settle();
-    let queued = queued(&world.told(&ann));
+    let queued = queued(&world.listen(&ann));
     let told: Vec<_> = queued.iter().map(|queued| (queued.number, queued.expiry_s)).collect();
     assert_eq!(told, [(2, 0), (3, 40)]);
     assert_eq!(world.hosts[0].counters().queue_expired, 1);
@@ -367,12 +372,12 @@ fn limits_refuse_with_a_code_and_change_nothing() {
     let mut world = World::with(narrow, 1);
     let ann = world.session("ann", "sensor", KEPT);
     let bob = world.session("bob", "sensor", KEPT);
-    assert_eq!(attached(&world.told(&bob)), Some((false, code::OVERLOADED)));
+    assert_eq!(attached(&world.listen(&bob)), Some((false, code::OVERLOADED)));
     let bob = world.session("bob", "sensor", CLEAN);
-    assert_eq!(attached(&world.told(&bob)), Some((false, 0)));
+    assert_eq!(attached(&world.listen(&bob)), Some((false, 0)));
     let eve = world.session("eve", "sensor", CLEAN);
-    assert_eq!(attached(&world.told(&eve)), Some((false, code::OVERLOADED)));
-    world.told(&ann);
+    assert_eq!(attached(&world.listen(&eve)), Some((false, code::OVERLOADED)));
+    world.listen(&ann);
     for filter in ["a", "b", "c"] {
         world.subscribe(&ann, filter, 1, 0);
     }
@@ -382,20 +387,20 @@ fn limits_refuse_with_a_code_and_change_nothing() {
         Told::Subscribed { code, existed, .. } => (*existed, *code),
         _ => (false, 999),
     };
-    let codes: Vec<_> = world.told(&ann).iter().map(code).collect();
+    let codes: Vec<_> = world.listen(&ann).iter().map(code).collect();
     let full = (false, code::OVERLOADED);
     assert_eq!(codes, [(false, 0), (false, 0), full, (true, 0)]);
     world.unsubscribe(&ann, "b");
     world.subscribe(&ann, "a filter that is too long", 1, 0);
     world.subscribe(&ann, "not/#/one", 1, 0);
     world.settle();
-    let told = world.told(&ann);
+    let told = world.listen(&ann);
     assert_eq!(told[0], Told::Unsubscribed { request: 1, existed: true });
     assert_eq!((code(&told[1]).1, code(&told[2]).1), (code::OVERLOADED, code::BAD_REQUEST));
     let mut bob = bob;
     world.reattach(&mut bob, Way { will: Some((1, 0)), ..CLEAN });
     world.settle();
-    assert_eq!(attached(&world.told(&bob)), Some((false, 0)));
+    assert_eq!(attached(&world.listen(&bob)), Some((false, 0)));
     world.reattach(&mut bob, Way { will: Some((1, 0)), ..CLEAN });
     world.settle();
     // The will of the older connection still counts when the newer one is judged.
@@ -407,9 +412,9 @@ fn without_storage_nothing_is_kept_and_what_need_not_be_is_served() {
     let mut world = World::new();
     world.hosts[0].set_storage(false);
     let ann = world.session("ann", "sensor", KEPT);
-    assert_eq!(attached(&world.told(&ann)), Some((false, code::STORAGE_UNAVAILABLE)));
+    assert_eq!(attached(&world.listen(&ann)), Some((false, code::STORAGE_UNAVAILABLE)));
     let ann = world.session("ann", "sensor", CLEAN);
-    assert_eq!(attached(&world.told(&ann)), Some((false, 0)));
+    assert_eq!(attached(&world.listen(&ann)), Some((false, 0)));
 }
 
 #[test]
@@ -421,7 +426,7 @@ fn a_session_whose_worker_was_lost_is_announced_again_or_given_up() {
     world.settle();
     Source::default().publish(&mut world, &ann, "a", b"x");
     world.settle();
-    world.told(&ann);
+    world.listen(&ann);
     for worker in 0..2 {
         world.hosts[0].origin_gone(worker);
         world.hosts[0].origin_came(worker);
@@ -432,7 +437,7 @@ fn a_session_whose_worker_was_lost_is_announced_again_or_given_up() {
     world.reattach(&mut bob, Way { announce: true, ..CLEAN });
     world.reattach(&mut ann, Way { announce: true, ..KEPT });
     world.settle();
-    let told = world.told(&ann);
+    let told = world.listen(&ann);
     assert_eq!(told[0], Told::Attached { present: true, code: 0 });
     assert_eq!(entries(&told), [1]);
     assert!(queued(&told)[0].repeated);
@@ -444,7 +449,7 @@ fn a_session_whose_worker_was_lost_is_announced_again_or_given_up() {
     world.reattach(&mut ann, KEPT);
     world.attach(&late, Way { announce: true, ..KEPT });
     world.settle();
-    assert!(world.told(&late).contains(&Told::Kick { code: code::REPLACED }));
+    assert!(world.listen(&late).contains(&Told::Kick { code: code::REPLACED }));
     // Nobody announces it.
     world.hosts[0].origin_gone(ann.worker);
     world.settle();
@@ -466,7 +471,7 @@ fn a_checkpoint_alone_brings_sessions_back_and_entries_are_read_from_the_log() {
     world.settle();
     let mut source = Source::default();
     for content in 0..30u8 {
-        let content = &[content; 700][..];
+        let content = &content_of(content)[..];
         source.publish_as(&mut world, &ann, link::TopicEntry { qos: 2, content, ..entry(b"a") });
     }
     world.settle();
@@ -480,21 +485,21 @@ fn a_checkpoint_alone_brings_sessions_back_and_entries_are_read_from_the_log() {
     world.crash(3, |_| 0);
     world.reattach(&mut ann, KEPT);
     world.settle();
-    let told = world.told(&ann);
+    let told = world.listen(&ann);
     assert_eq!(told[0], Told::Restored { filter: "a".into(), options: 2, identifier: 5 });
     assert_eq!(told[1], Told::Marked { number: 2 });
     assert_eq!(entries(&told), (4..=22).collect::<Vec<_>>());
     let queued = queued(&told);
-    assert!(queued.iter().all(|queued| queued.content == [queued.number as u8 - 1; 700]));
+    assert!(queued.iter().all(|queued| queued.payload == [queued.number as u8 - 1; 700]));
     world.confirm_queue(&ann, 22);
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), (23..=30).collect::<Vec<_>>());
+    assert_eq!(entries(&world.listen(&ann)), (23..=30).collect::<Vec<_>>());
     // A repeat of the stream brings nothing new.
     source.position = 0;
     source.previous = 0;
     source.publish(&mut world, &ann, "a", b"again");
     world.settle();
-    assert!(entries(&world.told(&ann)).is_empty());
+    assert!(entries(&world.listen(&ann)).is_empty());
 }
 
 #[test]
@@ -513,12 +518,12 @@ fn a_shared_entry_goes_to_one_member_of_those_that_are_there() {
         source.publish_as(&mut world, &ann, link::TopicEntry { shares: &list, ..entry(b"a") });
     }
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [1, 2]);
-    assert_eq!(entries(&world.told(&other)), [1, 2]);
+    assert_eq!(entries(&world.listen(&ann)), [1, 2]);
+    assert_eq!(entries(&world.listen(&other)), [1, 2]);
     world.detach(&other, 60, false);
     for _ in 0..2 {
         source.publish_as(&mut world, &ann, link::TopicEntry { shares: &list, ..entry(b"a") });
     }
     world.settle();
-    assert_eq!(entries(&world.told(&ann)), [3, 4]);
+    assert_eq!(entries(&world.listen(&ann)), [3, 4]);
 }

@@ -9,12 +9,15 @@ mod clients;
 pub mod game;
 mod links;
 pub mod sessions;
+mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;
 
 use clients::owned;
 #[allow(unused_imports)] // likewise
-pub use clients::{Client, Delivered, Heard, deliveries, numbers};
+pub use clients::{Client, Delivered, Heard, Queued, Told, content, deliveries, numbers};
+#[allow(unused_imports)] // likewise
+pub use topics::Message;
 
 use hawser_codec::time::Now;
 use hawser_router::host::{RunOutput, downlink_frames};

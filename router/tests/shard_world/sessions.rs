@@ -1,8 +1,8 @@
 //! Clients of publish/subscribe: what they ask of their home, and what they hear of it.
 
-use super::clients::{Client, Heard};
+use super::clients::{Client, Heard, Queued};
 use super::{WORKERS, World};
-use hawser_codec::link::{self, Downlink, Peer};
+use hawser_codec::link::{self, Peer};
 
 /// What a session's worker hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,52 +16,24 @@ pub enum Told {
     Kick { code: u16 },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queued {
-    pub number: u64,
-    pub qos: u8,
-    pub retain: bool,
-    pub repeated: bool,
-    pub expiry_s: u32,
-    pub topic: String,
-    pub identifiers: Vec<u32>,
-    pub content: Vec<u8>,
-}
-
-/// The frame as told to a session, with its connection.
-pub fn told(frame: &Downlink) -> Option<(u64, Told)> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    Some(match frame {
-        Downlink::Restored(f) => {
-            let (options, identifier) = (f.options, f.identifier);
-            (f.connection, Told::Restored { filter: text(f.filter), options, identifier })
+/// What a session is told, with its connection.
+fn told(heard: &Heard) -> Option<(u64, Told)> {
+    Some(match heard.clone() {
+        Heard::Restored { connection, filter, options, identifier } => {
+            (connection, Told::Restored { filter, options, identifier })
         }
-        Downlink::Marked(f) => (f.connection, Told::Marked { number: f.number }),
-        Downlink::Attached(f) => {
-            (f.connection, Told::Attached { present: f.present, code: f.code })
+        Heard::Marked { connection, number } => (connection, Told::Marked { number }),
+        Heard::Attached { connection, present, code } => {
+            (connection, Told::Attached { present, code })
         }
-        Downlink::Subscribed(f) => {
-            let (request, existed, code) = (f.request, f.existed, f.code);
-            (f.connection, Told::Subscribed { request, existed, code })
+        Heard::Subscribed { connection, request, existed, code } => {
+            (connection, Told::Subscribed { request, existed, code })
         }
-        Downlink::Unsubscribed(f) => {
-            (f.connection, Told::Unsubscribed { request: f.request, existed: f.existed })
+        Heard::Unsubscribed { connection, request, existed } => {
+            (connection, Told::Unsubscribed { request, existed })
         }
-        Downlink::QueueEntry(f) => {
-            let ids = f.identifiers.chunks_exact(4);
-            let identifiers = ids.map(|id| u32::from_le_bytes(id.try_into().unwrap())).collect();
-            let queued = Queued {
-                number: f.number,
-                qos: f.qos,
-                retain: f.retain,
-                repeated: f.repeated,
-                expiry_s: f.expiry_s,
-                topic: text(f.topic),
-                identifiers,
-                content: f.content.to_vec(),
-            };
-            (f.connection, Told::Entry(queued))
-        }
+        Heard::QueueEntry(queued) => (queued.connection, Told::Entry(queued)),
+        Heard::Kick { connection, code } => (connection, Told::Kick { code }),
         _ => return None,
     })
 }
@@ -168,23 +140,18 @@ impl World {
         entry.put(&mut batch);
         assert!(matches!(Peer::take(&mut &batch[..]), Ok(Some(Peer::TopicEntry(_)))));
         let host = usize::from(u16::from(entry.home) % self.settings.hosts);
-        self.hosts[host].on_peer(self.now, host as u16, &batch).unwrap();
+        let from = u16::from(entry.source) % self.settings.hosts;
+        self.hosts[host].on_peer(self.now, from, &batch).unwrap();
     }
 
     /// What a session was told since last asked.
-    pub fn told(&mut self, client: &Client) -> Vec<Told> {
+    pub fn listen(&mut self, client: &Client) -> Vec<Told> {
         let mut found = Vec::new();
-        self.heard.retain(|(worker, heard)| match heard {
-            Heard::Told(connection, told)
-                if *worker == client.worker && *connection == client.connection =>
+        self.heard.retain(|(worker, heard)| match told(heard) {
+            Some((connection, told))
+                if *worker == client.worker && connection == client.connection =>
             {
-                found.push(told.clone());
-                false
-            }
-            Heard::Kick { connection, code }
-                if *worker == client.worker && *connection == client.connection =>
-            {
-                found.push(Told::Kick { code: *code });
+                found.push(told);
                 false
             }
             _ => true,
