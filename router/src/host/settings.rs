@@ -248,6 +248,6 @@ pub(crate) const RETAINED_QUESTIONS_MAX: usize = 16_384;
 pub(crate) const RETAINED_VISITS_PER_TURN_MAX: usize = 4096;
 /// Bytes of retained messages said in one turn; one more message may pass it.
 pub(crate) const RETAINED_BYTES_PER_TURN_MAX: usize = 512 << 10;
-/// Retained messages of a shard looked at for expiry when a new one comes: two for one, so that
-/// what has expired leaves as fast as new ones come.
-pub(crate) const EXPIRY_LOOKS: usize = 2;
+/// Retained messages looked at for expiry when a new one comes: what has expired leaves faster than
+/// new ones come.
+pub(crate) const EXPIRY_LOOKS: usize = 8;

@@ -281,6 +281,12 @@ impl World {
         self.promote();
     }
 
+    /// Framed records that are durable, in order by lane.
+    pub fn records(&self) -> impl Iterator<Item = Framed<'_>> {
+        let records = self.disks.iter().flat_map(|disk| &disk.records);
+        records.map(|(_, record, _)| Framed::take(record).unwrap().0)
+    }
+
     /// Forgets all records, as if the checkpoint were all there is; they can still be read.
     pub fn drop_records(&mut self) {
         for disk in &mut self.disks {
