@@ -54,6 +54,8 @@ pub enum Flow {
     Yielding,
     /// It does not read its answers: nothing more is taken until they have gone.
     Paused,
+    /// What comes next hangs on an answer of a host: nothing more is taken until it is there.
+    Asking,
 }
 
 /// Operations of one connection that the kernel has not finished, a set.

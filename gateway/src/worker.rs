@@ -506,6 +506,7 @@ impl<R: Ring> Worker<R> {
                 } else {
                     self.mark_dirty(handle);
                 }
+                self.resume_if_answered(handle);
             }
             Err(farewell) => {
                 self.settle(handle, before);
