@@ -125,9 +125,6 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How many there are.
-    pub const COUNT: usize = Self::Undetermined as usize + 1;
-
     /// What a core appends goes out as it is: no face stands between.
     #[inline]
     pub const fn is_bare(self) -> bool {
