@@ -14,4 +14,5 @@ mod generated;
 pub mod link;
 pub mod malformed;
 pub mod message;
+pub mod mqtt;
 pub mod time;
