@@ -328,7 +328,8 @@ frames! {
     }
     /// The sender of a publish of quality 2 will not repeat it: its packet id is free again. Shard
     /// of `topic_key`, or with a key of zeros every host, when the worker no longer knows the
-    /// topic. Answered by `Released`.
+    /// topic. A `request` of 0 stands for all packet ids of the device: a session that begins new
+    /// says it to every host before it publishes. Answered by `Released` if `request` is not 0.
     14 => Release {
         connection: Connection,
         user: Key,
@@ -617,6 +618,67 @@ frames! {
         /// `count`th is not where the home thinks, and asks for an opening.
         source: u8,
         position: u64,
+    }
+    /// A message of a topic for the kept sessions of one home shard: like `Stream` a stored entry
+    /// of the stream from `source` to `home`, in log order.
+    7 => TopicEntry<'a> {
+        /// Source shard.
+        source: u8,
+        /// Home shard.
+        home: u8,
+        /// Place in the stream: twice the position of the message's record in the source shard.
+        position: u64,
+        /// As in `Stream`.
+        previous: u64,
+        realm: u32,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        qos: u8,
+        retain: bool,
+        /// Wall time of the publish, milliseconds.
+        time_ms: u64,
+        /// Seconds after `time_ms` at which it expires, 0: never.
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// Shared filters (`$share/…`, each behind its length as u16) of which one kept session of
+        /// this home shard shall have it. Ordinary filters always count.
+        shares: &'a [u8],
+        content: &'a [u8],
+    }
+    /// From a home shard to every host: kept sessions of it have this filter, or have it no longer.
+    /// For an ordinary filter with the first and the last of them; for a shared one with each.
+    /// Answered by `Followed` if `request` is not 0.
+    8 => Follow<'a> {
+        /// Home shard.
+        home: u8,
+        add: bool,
+        request: u32,
+        realm: u32,
+        filter: &'a [u8],
+    }
+    /// Answer to `Follow`: what is published from now on finds the filter.
+    9 => Followed {
+        request: u32,
+        /// 0, or why the filter was not taken.
+        code: u16,
+    }
+    /// With `done` false: all filters of the sender's home shards follow, once more. With `done`
+    /// true: these were all, and of those said before only the ones said again are left. Until a
+    /// host has heard the latter from every host, it takes no publish of quality 1 or 2.
+    10 => Following { done: bool, }
+    /// A message for a topic that no client publishes now, a will, on its way to the topic's shard.
+    /// Fields as in `Publish`.
+    11 => Handed<'a> {
+        topic_key: Key,
+        user: Key,
+        device: Key,
+        realm: u32,
+        qos: u8,
+        retain: bool,
+        expiry_s: u32,
+        topic: &'a [u8],
+        content: &'a [u8],
     }
 }
 

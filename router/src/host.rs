@@ -20,6 +20,8 @@ mod entry;
 mod find;
 mod origins;
 mod page;
+mod publish;
+mod queue;
 mod reading;
 mod send;
 mod session;
@@ -38,7 +40,7 @@ use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
 use commit::Commit;
 use entry::Pending;
-use hawser_codec::link::{Announce, Damaged, Downlink, Key, Peer, Uplink};
+use hawser_codec::link::{Announce, Damaged, Downlink, Followed, Key, Peer, Uplink};
 use hawser_codec::time::Now;
 use reading::Reading;
 use session::Sessions;
@@ -217,11 +219,11 @@ impl Host {
                 | Uplink::Detach(_)
                 | Uplink::Subscribe(_)
                 | Uplink::Unsubscribe(_)
-                | Uplink::Route(_)
+                | Uplink::QueueMark(_) => return Err(Damaged),
+                Uplink::Route(_)
                 | Uplink::Publish(_)
                 | Uplink::Release(_)
-                | Uplink::Retained(_)
-                | Uplink::QueueMark(_) => return Err(Damaged),
+                | Uplink::Retained(_) => self.on_topic_uplink(now, worker, &frame)?,
             }
             self.commit.cut_long_run();
         }
@@ -247,6 +249,16 @@ impl Host {
                 Peer::Opened(opened) => self.on_opened(now, from, opened.opening, opened.ask)?,
                 Peer::Begin(begin) => self.on_begin(from, begin.opening)?,
                 Peer::Arrived(arrived) => self.on_arrived(now, from, &arrived)?,
+                Peer::TopicEntry(entry) => self.on_topic_stream(now, from, &entry)?,
+                Peer::Follow(follow) => {
+                    let code = self.on_follow(from, &follow)?;
+                    if follow.request != 0 {
+                        Followed { request: follow.request, code }.put(self.commit.peer(from));
+                    }
+                }
+                Peer::Followed(followed) => self.on_followed(now, from, &followed),
+                Peer::Following(following) => self.on_following(from, following.done),
+                Peer::Handed(handed) => self.on_handed(now, &handed)?,
                 Peer::Forward(forward) => {
                     self.owned(&forward.peer)?;
                     self.tell_receipt(

@@ -10,12 +10,13 @@ pub struct KeySpace {
     hash_key: [u8; 32],
 }
 
-/// What a name names; separates the three name spaces.
+/// What a name names; separates the name spaces.
 #[derive(Clone, Copy)]
 enum Kind {
     User = 1,
     Device = 2,
     Direct = 3,
+    Topic = 4,
 }
 
 /// Longest input of a hash: kind, a key and a name.
@@ -45,6 +46,18 @@ impl KeySpace {
     pub fn direct(&self, one: &Key, other: &Key) -> Key {
         let (low, high) = if one <= other { (one, other) } else { (other, one) };
         self.key(Kind::Direct, &[low, high])
+    }
+
+    /// Key of a topic, of any length; its first byte is the shard that numbers what is published
+    /// to it.
+    pub fn topic(&self, realm: u32, topic: &[u8]) -> Key {
+        let realm = realm.to_le_bytes();
+        if topic.len() <= NAME_BYTES_MAX {
+            return self.key(Kind::Topic, &[&realm, topic]);
+        }
+        let mut hash = blake3::Hasher::new_keyed(&self.hash_key);
+        hash.update(&[Kind::Topic as u8]).update(&realm).update(topic);
+        *hash.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
     }
 
     /// Value that tells two hash keys apart without giving either away.
@@ -88,6 +101,23 @@ mod tests {
         let (bob, _) = keys.user(0, b"bob");
         assert_eq!(keys.direct(&ann, &bob), keys.direct(&bob, &ann));
         assert_ne!(keys.direct(&ann, &bob), keys.direct(&ann, &ann));
+    }
+
+    #[test]
+    fn a_topic_has_one_key_however_long_it_is() {
+        let keys = KeySpace::new([7; 32]);
+        let long = [b'a'; 65_535];
+        for length in [1, NAME_BYTES_MAX, NAME_BYTES_MAX + 1, long.len()] {
+            let key = keys.topic(1, &long[..length]);
+            assert_eq!(key, keys.topic(1, &long[..length]));
+            assert_ne!(key, keys.topic(2, &long[..length]));
+            assert_ne!(key, keys.topic(1, &long[..length - 1]));
+            let mut whole = vec![Kind::Topic as u8];
+            whole.extend_from_slice(&1u32.to_le_bytes());
+            whole.extend_from_slice(&long[..length]);
+            let hash = blake3::keyed_hash(&[7; 32], &whole);
+            assert_eq!(key, hash.as_bytes()[..16], "both ways give the same");
+        }
     }
 
     #[test]

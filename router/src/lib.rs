@@ -25,6 +25,7 @@ pub mod settings;
 mod shard;
 mod slab;
 pub mod store;
+pub mod topic;
 
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;

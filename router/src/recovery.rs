@@ -407,13 +407,8 @@ impl Recovery {
             }
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
-                let identity = (entry.source, entry.streamed >> 1);
-                if let Some(open) = self.open.get_mut(&identity) {
-                    open.halves &= !(1 << (entry.streamed & 1));
-                    if open.halves == 0 {
-                        self.spare.extend(self.open.remove(&identity).map(|open| open.payload));
-                    }
-                }
+                self.note_arrived(entry.source, entry.streamed);
+                let shard = &mut self.shards[usize::from(framed.shard)].shard;
                 let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
                 let recent = self.recent.put(framed.payload);
                 let place = Place { location: location.0, recent, bytes };
@@ -453,6 +448,17 @@ impl Recovery {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The entry of a stream stands in the log, at its home.
+    fn note_arrived(&mut self, source: u8, streamed: u64) {
+        let identity = (source, streamed >> 1);
+        if let Some(open) = self.open.get_mut(&identity) {
+            open.halves &= !(1 << (streamed & 1));
+            if open.halves == 0 {
+                self.spare.extend(self.open.remove(&identity).map(|open| open.payload));
+            }
+        }
     }
 
     fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
