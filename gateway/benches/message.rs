@@ -25,7 +25,8 @@ use hawser_codec::{
 use hawser_gateway::{
     auth::Authenticator,
     config::{AuthConfig, AuthKind},
-    connection::Connection,
+    connection::{Connection, Protocol},
+    face::Faces,
     limits,
     metrics::WorkerMetrics,
     outbound::Pool,
@@ -78,13 +79,14 @@ struct Edge {
     pressure: Pressure,
     uplinks: Uplinks,
     metrics: WorkerMetrics,
+    faces: Faces,
 }
 
 impl Edge {
     fn lend(&mut self, now: Now, slot: u32) -> (&mut Sessions, &mut Connection, Outlet<'_>) {
-        let Self { sessions, connections, pool, pressure, uplinks, metrics } = self;
+        let Self { sessions, connections, pool, pressure, uplinks, metrics, faces } = self;
         let marks = pressure.marks(pool.held_bytes());
-        let outlet = Outlet { now, tick: 0, pool, uplinks, metrics, marks };
+        let outlet = Outlet { now, tick: 0, pool, uplinks, metrics, marks, faces };
         (sessions, &mut connections[slot as usize], outlet)
     }
 }
@@ -122,11 +124,14 @@ impl Gateway {
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),
-            connections: (0..pairs * 2).map(|_| Connection::new(0, u16::MAX)).collect(),
+            connections: (0..pairs * 2)
+                .map(|_| Connection::new(0, u16::MAX, 0, Protocol::Native))
+                .collect(),
             pool: Pool::new(1 << 20),
             pressure: Pressure::new(1 << 16, 64 << 20),
             uplinks: Uplinks::new(1),
             metrics: WorkerMetrics::default(),
+            faces: Faces::default(),
         };
         Self {
             edge,

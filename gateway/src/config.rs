@@ -18,8 +18,8 @@ pub use hawser_router::settings::ConfigError;
 
 pub use command::{Command, LogCommand};
 pub use parts::{
-    AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, ListenerConfig,
-    ListenerKind, LogConfig, LogFormat, RouterConfig, StoreConfig, WritePolicy,
+    AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, LogConfig,
+    LogFormat, RouterConfig, StoreConfig, WritePolicy,
 };
 pub use validate::LISTENERS_MAX;
 
@@ -32,7 +32,7 @@ use std::{
 
 use clap::Parser as _;
 
-use crate::{admin, auth::Authenticator};
+use crate::{admin, auth::Authenticator, listener::ListenerSettings};
 use command::CommandLine;
 use layers::Layers;
 
@@ -49,7 +49,7 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// At least one.
-    pub listeners: Vec<ListenerConfig>,
+    pub listeners: Vec<ListenerSettings>,
     /// `[limits]`.
     pub limits: LimitsConfig,
     /// `[auth]`.

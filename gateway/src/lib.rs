@@ -1,7 +1,8 @@
 //! The gateway: connections, sessions, and the shell around the router tier.
 //!
 //! From the outside in: [`start`] composes a process from a configuration; [`worker`] is one
-//! thread with its ring; [`session`] is the protocol, pure; [`hosting`] carries out what the pure
+//! thread with its ring; [`cores`] finds the protocol of a connection, [`session`] is the native one,
+//! [`face`] what it looks like in others, all pure; [`hosting`] carries out what the pure
 //! router core asks; [`router_link`] is the way to a router of another process instead; [`mesh`]
 //! connects workers and whoever holds hosts or links.
 
@@ -9,9 +10,12 @@ pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod connection;
+pub mod cores;
 pub mod environment;
+pub mod face;
 pub mod hosting;
 pub mod limits;
+pub mod listener;
 pub mod log;
 pub mod mesh;
 pub mod metrics;

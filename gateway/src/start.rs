@@ -333,7 +333,8 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
     WorkerSettings {
         index,
         hosts,
-        listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+        listeners: config.listeners.clone(),
+        proxies: Arc::new([]),
         slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections

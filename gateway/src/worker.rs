@@ -9,6 +9,21 @@
 //! A turn ends with everything it produced handed on: nothing waits for the next one but what a
 //! bound cut off. The worker runs unchanged on the real and on the simulated ring.
 
+/// What a core writes to, out of the worker's parts that it does not borrow otherwise.
+macro_rules! lend {
+    ($worker:ident) => {
+        Outlet {
+            now: $worker.now,
+            tick: $worker.tick,
+            marks: $worker.pressure.marks($worker.pool.held_bytes()),
+            pool: &mut $worker.pool,
+            uplinks: &mut $worker.uplinks,
+            metrics: &$worker.metrics,
+            faces: &mut $worker.faces,
+        }
+    };
+}
+
 mod accept;
 mod close;
 mod fleet;
@@ -22,14 +37,17 @@ pub use fleet::{Fleet, Phase};
 pub use links::{RouterSetup, RouterTier};
 
 use crate::{
-    connection::{Connection, Flow, Receiving, State},
+    connection::{Connection, Flag, Flow, Protocol, Receiving, State},
+    cores::Cores,
+    face::Faces,
     hosting::{Hosting, RingFiles, file_event},
     limits,
+    listener::{ListenerSettings, Network},
     mesh::{MeshPort, Parcel},
     metrics::{CloseReason, WorkerMetrics},
     outbound::{Pool, Queue},
     pressure::Pressure,
-    session::{Farewell, Outlet, SessionSettings, Sessions},
+    session::{Farewell, Outlet, SessionSettings},
     slab::{Handle, Slab},
     timers::{TICK_US, Tick, Wheel},
     uplinks::Uplinks,
@@ -58,8 +76,10 @@ pub struct WorkerSettings {
     pub index: usize,
     /// Shard hosts there are; they live on the first workers.
     pub hosts: u16,
-    /// Addresses to listen on.
-    pub listeners: Vec<SocketAddr>,
+    /// Where to listen, and for what; the same list at every worker.
+    pub listeners: Vec<ListenerSettings>,
+    /// Who may send PROXY headers.
+    pub proxies: Arc<[Network]>,
     /// Slots of the descriptor table.
     pub slots: u32,
     /// Connections this worker should hold at most; above it passes new ones on.
@@ -89,6 +109,8 @@ struct Levels {
     greeting: u32,
     /// Connections whose bytes are not taken until they read.
     paused: u32,
+    /// Connections held, by [`Protocol`].
+    by_protocol: [u32; Protocol::COUNT],
 }
 
 struct Door {
@@ -109,7 +131,8 @@ pub struct Worker<R: Ring> {
     connections: Slab<Connection>,
     wheel: Wheel,
     pool: Pool,
-    sessions: Sessions,
+    cores: Cores,
+    faces: Faces,
     uplinks: Uplinks,
     mesh: MeshPort,
     hosting: Option<Hosting>,
@@ -161,7 +184,7 @@ impl<R: Ring> Worker<R> {
         mesh.announce(ring.address());
         fleet.addresses[settings.index].get_or_init(|| ring.address());
         let mut doors = Vec::new();
-        for address in &settings.listeners {
+        for ListenerSettings { address, .. } in &settings.listeners {
             let listener = ring
                 .listen(*address, limits::LISTEN_BACKLOG, settings.options)
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
@@ -177,7 +200,8 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             edition: 0,
-            sessions: Sessions::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
+            cores: Cores::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
+            faces: Faces::default(),
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
             settings,
@@ -271,7 +295,7 @@ impl<R: Ring> Worker<R> {
 
     fn take_over_settings(&mut self) {
         if let Some(settings) = self.fleet.newer_than(&mut self.edition) {
-            self.sessions.take_over(settings);
+            self.cores.take_over(settings);
         }
     }
 
@@ -361,7 +385,7 @@ impl<R: Ring> Worker<R> {
         }
         match event {
             Event::Accepted(result) => self.on_accepted(token, result),
-            Event::Arrived(result) => self.on_arrived(result),
+            Event::Arrived(result) => self.on_arrived(token, result),
             Event::Woken => {}
             event @ (Event::Written(..) | Event::Synced(_) | Event::Read(_)) => {
                 if let Some(hosting) = &mut self.hosting
@@ -451,33 +475,16 @@ impl<R: Ring> Worker<R> {
 
     fn on_downlink(&mut self, downlink: &Downlink<'_>, host: u16) {
         let Some(connection) = downlink.connection() else {
-            if let Some(from) = self.announcing.get_mut(usize::from(host)) {
-                *from = Some(0);
-            }
-            return;
+            return self.on_broadcast(downlink, host);
         };
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let was_logging_in = connection.state == State::LoggingIn;
+        let before = (connection.state, connection.protocol);
         let may_wait = connection.lazy || self.pool.queued_bytes(connection.queued) == 0;
-        let marks = self.pressure.marks(self.pool.held_bytes());
-        let mut outlet = Outlet {
-            marks,
-            now: self.now,
-            tick: self.tick,
-            pool: &mut self.pool,
-            uplinks: &mut self.uplinks,
-            metrics: &self.metrics,
-        };
-        match self.sessions.on_downlink(connection, handle, downlink, &mut outlet) {
+        let mut outlet = lend!(self);
+        match self.cores.on_downlink(connection, handle, downlink, &mut outlet) {
             Ok(()) => {
-                if was_logging_in && connection.state == State::Open {
-                    self.levels.sessions += 1;
-                    self.levels.greeting -= 1;
-                    // The heartbeat or the token may end before the handshake would have.
-                    let next = self.next_timer(handle);
-                    self.wheel.file(handle.slot, next);
-                }
+                self.settle(handle, before);
                 // The sender knows its own message from the acknowledgement; the entry only keeps
                 // its cursor without a hole.
                 if may_wait && matches!(downlink, Downlink::Deliver(deliver) if deliver.own) {
@@ -486,7 +493,36 @@ impl<R: Ring> Worker<R> {
                     self.mark_dirty(handle);
                 }
             }
-            Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
+            Err(farewell) => {
+                self.settle(handle, before);
+                self.dismiss(handle, &farewell, CloseReason::Denied);
+            }
+        }
+    }
+
+    /// What a host says to the worker itself.
+    fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
+        if !matches!(downlink, Downlink::Announce(_)) {
+            return self.cores.on_broadcast(downlink, host, &mut lend!(self));
+        }
+        if let Some(from) = self.announcing.get_mut(usize::from(host)) {
+            *from = Some(0);
+        }
+    }
+
+    /// Takes note of what a core has made of a connection that was like this before.
+    fn settle(&mut self, handle: Handle, (state, protocol): (State, Protocol)) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.protocol != protocol {
+            self.levels.by_protocol[protocol as usize] -= 1;
+            self.levels.by_protocol[connection.protocol as usize] += 1;
+        }
+        if connection.state == State::Open && state != State::Open {
+            self.levels.sessions += u32::from(connection.protocol.has_session());
+            self.levels.greeting -= 1;
+            // The heartbeat or the token may end before the handshake would have.
+            let next = self.next_timer(handle);
+            self.wheel.file(handle.slot, next);
         }
     }
 

@@ -22,6 +22,7 @@ use hawser_gateway::{
     auth::Authenticator,
     config::{AuthConfig, AuthKind},
     limits,
+    listener::ListenerSettings,
     mesh::{MeshPort, Parcel, mesh},
     metrics::{CloseReason, FrameKind, ProcessMetrics, WorkerMetrics},
     resume::ResumeKeys,
@@ -104,7 +105,8 @@ impl Gateway {
         let settings = WorkerSettings {
             index: 1,
             hosts: 1,
-            listeners: vec![SocketAddr::from(LISTEN)],
+            listeners: vec![ListenerSettings::native(SocketAddr::from(LISTEN))],
+            proxies: Arc::new([]),
             slots: 2_000,
             share: 1_900,
             handshake_ms: 10_000,

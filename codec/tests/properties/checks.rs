@@ -4,6 +4,8 @@
 use hawser_codec::frame::{self, Frame, FrameLimits, HEADER_BYTES, Step};
 use hawser_codec::link::{Downlink, Peer, Uplink};
 use hawser_codec::message::{self, Encoder};
+use hawser_codec::opening::{self, Opening};
+use hawser_codec::proxy;
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 4096 };
 
@@ -67,4 +69,35 @@ pub fn link_batch(batch: &[u8]) {
     while let Ok(Some(_)) = Downlink::take(&mut rest) {}
     let mut rest = batch;
     while let Ok(Some(_)) = Peer::take(&mut rest) {}
+}
+
+/// The first bytes of a connection: a PROXY header is taken, refused or asked for within its limit,
+/// and what its parts said is what the whole says; a protocol once told stays told.
+pub fn first_bytes(bytes: &[u8]) {
+    let whole = proxy::step(bytes);
+    match whole {
+        Ok(proxy::Step::Header { consumed, .. }) => assert!(consumed <= bytes.len()),
+        Ok(proxy::Step::NeedMore { at_least }) => {
+            assert!(at_least > bytes.len() && at_least <= proxy::V2_BYTES_MAX);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let opening = opening::detect(bytes);
+    for cut in 0..bytes.len().min(proxy::V2_BYTES_MAX) {
+        match proxy::step(&bytes[..cut]) {
+            Ok(proxy::Step::NeedMore { at_least }) => assert!(at_least > cut),
+            decided => assert_eq!(decided, whole),
+        }
+        match opening::detect(&bytes[..cut]) {
+            Opening::Undecided { at_least } => assert!(at_least > cut),
+            decided => assert_eq!(decided, opening),
+        }
+    }
+    if let Ok(proxy::Step::NeedMore { at_least }) = whole
+        && let Some(more) = at_least.checked_sub(bytes.len() + 1)
+    {
+        // One byte fewer than asked for never is enough.
+        let short = [bytes, &vec![b'x'; more]].concat();
+        assert!(!matches!(proxy::step(&short), Ok(proxy::Step::Header { .. })));
+    }
 }

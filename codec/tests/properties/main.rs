@@ -7,6 +7,7 @@ use hawser_codec::message::{
     self, Acknowledge, Beat, Class, Encoder, Error, GoAway, Head, Hello, Level, Message, Notify,
     NotifyAcknowledge, Page, Receipt, Request, SYNC_LIMIT_MAX, Sync, Welcome,
 };
+use hawser_codec::proxy;
 use proptest::prelude::*;
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 65_536 };
@@ -128,6 +129,21 @@ fn messages(p: &Parts) -> [Message<'_>; 14] {
     ]
 }
 
+/// Arbitrary bytes, and such that begin like a PROXY header and go on as they like.
+fn first_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let tail = prop::collection::vec(any::<u8>(), 0..300);
+    let line = "(PROXY )?(TCP4|TCP6|UNKNOWN|TCP)( [0-9a-f:.]{0,9}){0,5}(\r|\n|\r\n)?";
+    let binary = (0u8..4, 0u8..0x40, 0u16..300, prop::collection::vec(any::<u8>(), 0..300))
+        .prop_map(|(command, family, length, tail)| {
+            let mut bytes = proxy::SIGNATURE.to_vec();
+            bytes.extend([0x20 | command, family]);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(tail);
+            bytes
+        });
+    prop_oneof![tail, line.prop_map(String::into_bytes), binary]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -194,6 +210,13 @@ proptest! {
             }
             checks::frame_stream(&out);
         }
+    }
+
+    #[test]
+    fn arbitrary_first_bytes_are_told_apart_the_same_way_at_every_split(
+        bytes in first_bytes(),
+    ) {
+        checks::first_bytes(&bytes);
     }
 
     #[test]

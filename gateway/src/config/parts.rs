@@ -5,22 +5,6 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{auth::TokenTable, limits};
 
-/// Protocol of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// Hawser's own protocol.
-    Native,
-}
-
-/// An address to accept on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerConfig {
-    /// Protocol spoken there.
-    pub kind: ListenerKind,
-    /// Where.
-    pub address: SocketAddr,
-}
-
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     AdminConfig, AuthConfig, AuthKind, Config, ConfigError, HeartbeatConfig, JwtConfig,
-    LimitsConfig, ListenerConfig, ListenerKind, LogConfig, LogFormat, Machine, ReadFile,
-    RouterConfig, StoreConfig, WritePolicy, layers,
+    LimitsConfig, LogConfig, LogFormat, Machine, ReadFile, RouterConfig, StoreConfig, WritePolicy,
+    layers,
     layers::{Given, GivenListener, Layers},
     settings,
 };
-use crate::{auth::TokenTable, limits};
+use crate::{auth::TokenTable, limits, listener::ListenerSettings};
 use hawser_router::link::{self, LinkSecret};
 
 /// Listeners of one configuration; each takes a descriptor per worker.
@@ -201,7 +201,7 @@ fn meant(text: &str) -> Option<String> {
     Some(format!("127.0.0.1:{port}"))
 }
 
-fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {
+fn listeners(layers: &Layers) -> Result<Vec<ListenerSettings>, ConfigError> {
     for kind in ["websocket", "mqtt"] {
         if let Some(given) = layers.addresses.get(kind).filter(|given| given.text != "off") {
             return Err(ConfigError::not_built(kind, &given.text).at(&given.from));
@@ -218,7 +218,7 @@ fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {
         (None, Some(given)) => given.clone(),
         (None, None) => vec![native_at(settings::NATIVE_ADDRESS.to_owned(), "default")],
     };
-    let mut listeners: Vec<ListenerConfig> = Vec::with_capacity(given.len());
+    let mut listeners: Vec<ListenerSettings> = Vec::with_capacity(given.len());
     for GivenListener { kind, address: text, from } in given {
         match kind.as_str() {
             "native" => {}
@@ -234,7 +234,7 @@ fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {
             let reason = "named by two listeners; allowed: each address once";
             return Err(ConfigError::refused("listener.address", at.to_string(), reason).at(&from));
         }
-        listeners.push(ListenerConfig { kind: ListenerKind::Native, address: at });
+        listeners.push(ListenerSettings::native(at));
     }
     if listeners.is_empty() || listeners.len() > LISTENERS_MAX {
         let allowed = format!("1 to {LISTENERS_MAX} listeners that are not off");

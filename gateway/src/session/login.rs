@@ -12,23 +12,16 @@ impl Sessions {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
         if !(hello.version_min..=hello.version_max).contains(&limits::PROTOCOL_VERSION) {
-            return Err(Farewell {
-                code: code::VERSION_UNSUPPORTED,
-                text: format!(
-                    "client speaks versions {} to {}, this server {}",
-                    hello.version_min,
-                    hello.version_max,
-                    limits::PROTOCOL_VERSION
-                ),
-                retry_after_ms: 0,
-            });
+            let text = format!(
+                "client speaks versions {} to {}, this server {}",
+                hello.version_min,
+                hello.version_max,
+                limits::PROTOCOL_VERSION
+            );
+            return Err(Farewell::saying(code::VERSION_UNSUPPORTED, text));
         }
         if hello.incarnation == 0 {
-            return Err(Farewell {
-                code: code::BAD_REQUEST,
-                text: "incarnation must not be 0".into(),
-                retry_after_ms: 0,
-            });
+            return Err(Farewell::saying(code::BAD_REQUEST, "incarnation must not be 0"));
         }
         let (identity, epoch) = self.identify(hello, outlet.now)?;
         if !hello.resume_token.is_empty() {
@@ -37,11 +30,8 @@ impl Sessions {
         check_name("user", identity.user.as_bytes())?;
         check_name("device", identity.device.as_bytes())?;
         if outlet.marks.crowded || !outlet.uplinks.has_room() {
-            return Err(Farewell {
-                code: code::OVERLOADED,
-                text: "too many logins at once".into(),
-                retry_after_ms: limits::OVERLOADED_RETRY_MS,
-            });
+            return Err(Farewell::saying(code::OVERLOADED, "too many logins at once")
+                .retry_after(limits::OVERLOADED_RETRY_MS));
         }
         let Some(keys) = self.settings.keys.space() else {
             return Err(later((code::RECOVERING, limits::ROUTER_RETRY_MS)));
@@ -156,9 +146,6 @@ fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
     if (1..=NAME_BYTES_MAX).contains(&name.len()) {
         return Ok(());
     }
-    Err(Farewell {
-        code: code::BAD_NAME,
-        text: format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len()),
-        retry_after_ms: 0,
-    })
+    let text = format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len());
+    Err(Farewell::saying(code::BAD_NAME, text))
 }

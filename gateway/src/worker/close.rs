@@ -10,7 +10,8 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
-        self.sessions.say_farewell(connection, farewell, &mut self.pool);
+        let mut outlet = lend!(self);
+        self.cores.say_farewell(connection, handle, farewell, &mut outlet);
         self.leave(handle, reason);
     }
 
@@ -32,7 +33,7 @@ impl<R: Ring> Worker<R> {
         if !matches!(connection.state, State::Leaving | State::Closing) {
             self.metrics.closed.at(reason).add(1);
         }
-        connection.abort |= abort;
+        connection.flags.set(Flag::Abort, abort || connection.flags.has(Flag::Abort));
         if connection.state != State::Leaving && connection.state != State::Closing {
             self.levels.closing += 1;
         }
@@ -58,13 +59,8 @@ impl<R: Ring> Worker<R> {
         }
         connection.flow = Flow::Open;
         if matches!(connection.state, State::LoggingIn | State::Open) {
-            let logout = hawser_codec::link::Logout {
-                connection: handle.to_u64(),
-                user: connection.user,
-                device: connection.device,
-            };
-            logout.put(self.uplinks.to(&connection.user));
-            if connection.state == State::Open {
+            self.cores.logout(connection, handle, &mut self.uplinks);
+            if connection.state == State::Open && connection.protocol.has_session() {
                 self.levels.sessions -= 1;
             }
         }
@@ -106,7 +102,7 @@ impl<R: Ring> Worker<R> {
             connection.in_flight.set(Operation::Close);
             self.levels.armed += 1;
             let token = Token::new(Operation::Close, handle.slot, handle.generation);
-            self.ring.close(Socket(handle.slot), connection.abort, token);
+            self.ring.close(Socket(handle.slot), connection.flags.has(Flag::Abort), token);
         }
     }
 
@@ -119,7 +115,9 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.levels.closing -= 1;
-        self.sessions.forget(&mut connection);
+        self.levels.by_protocol[connection.protocol as usize] -= 1;
+        self.faces.forget(&mut connection, handle);
+        self.cores.forget(&mut connection);
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }
@@ -141,7 +139,7 @@ impl<R: Ring> Worker<R> {
                 connection.requests = 0;
                 let home = usize::from(connection.user[0]) % self.announcing.len();
                 if home == host && connection.state == State::Open {
-                    self.sessions.announce(connection, handle, &mut self.uplinks);
+                    self.cores.announce(connection, handle, &mut self.uplinks);
                 }
             }
             self.announcing[host] = (to < self.connections.end()).then_some(to);
@@ -159,7 +157,8 @@ impl<R: Ring> Worker<R> {
                 continue;
             }
             let retry_after_ms = limits::DRAIN_RETRY_MS;
-            self.sessions.say_go_away(connection, retry_after_ms, &mut self.pool);
+            let mut outlet = lend!(self);
+            self.cores.say_go_away(connection, handle, retry_after_ms, &mut outlet);
             self.leave(handle, CloseReason::Shutdown);
         }
         // Those accepted meanwhile are met on the next round.

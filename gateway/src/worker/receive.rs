@@ -193,9 +193,9 @@ impl<R: Ring> Worker<R> {
         Ok(())
     }
 
-    /// Whole frames go to the session, of what was left over and of what has come; the rest waits
-    /// in a buffer of its own, so the ring's buffer can be given back in this turn whatever the
-    /// sender's pace.
+    /// Whole frames go to the protocol's core, of what was left over and of what has come; the rest
+    /// waits in a buffer of its own, so the ring's buffer can be given back in this turn whatever
+    /// the sender's pace.
     pub(super) fn take_bytes(
         &mut self,
         handle: Handle,
@@ -203,6 +203,7 @@ impl<R: Ring> Worker<R> {
     ) -> Result<(), Farewell> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         let bytes = lease.map_or(&[][..], |lease| self.ring.bytes(lease));
+        let before = (connection.state, connection.protocol);
         let marks = self.pressure.marks(self.pool.held_bytes());
         let collected = (connection.partial != Queue::NONE).then(|| {
             let mut collected = self.pool.take(&mut connection.partial);
@@ -210,26 +211,28 @@ impl<R: Ring> Worker<R> {
             collected
         });
         let bytes = collected.as_deref().unwrap_or(bytes);
-        if bytes.is_empty() {
+        let is_waiting = connection.flags.has(Flag::Waiting);
+        if bytes.is_empty() && !is_waiting {
             return Ok(());
         }
         let spent = usize::from(connection.spent);
         let share = (limits::RECEIVE_BYTES_PER_TURN as usize).saturating_sub(spent);
         let budget = share.min(self.budget);
-        let mut outlet = Outlet {
-            now: self.now,
-            tick: self.tick,
-            pool: &mut self.pool,
-            uplinks: &mut self.uplinks,
-            metrics: &self.metrics,
-            marks,
+        let mut outlet = Outlet { marks, ..lend!(self) };
+        let taken = match self.cores.on_bytes(connection, handle, bytes, budget, &mut outlet) {
+            Ok(taken) => taken,
+            Err(farewell) => {
+                self.settle(handle, before);
+                return Err(farewell);
+            }
         };
-        let taken = self.sessions.on_bytes(connection, handle, bytes, budget, &mut outlet)?;
-        if connection.spent == 0 && taken.bytes > 0 {
+        // What waited was counted when it came, yet its work is done only now.
+        let charged = if is_waiting { budget } else { taken.bytes };
+        if connection.spent == 0 && charged > 0 {
             self.spenders.push(handle);
         }
-        connection.spent = connection.spent.saturating_add(taken.bytes.min(0xffff) as u16);
-        self.budget = self.budget.saturating_sub(taken.bytes);
+        connection.spent = connection.spent.saturating_add(charged.min(0xffff) as u16);
+        self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
             if collected.is_none() || taken.bytes > 0 {
@@ -241,11 +244,8 @@ impl<R: Ring> Worker<R> {
                 && taken.stop == Stop::NeedMore
                 && rest > limits::RECEIVE_BUFFER_BYTES as usize
             {
-                return Err(Farewell {
-                    code: code::OVERLOADED,
-                    text: "no room for an unfinished frame".into(),
-                    retry_after_ms: limits::OVERLOADED_RETRY_MS,
-                });
+                return Err(Farewell::saying(code::OVERLOADED, "no room for an unfinished frame")
+                    .retry_after(limits::OVERLOADED_RETRY_MS));
             }
         }
         match collected {
@@ -268,6 +268,7 @@ impl<R: Ring> Worker<R> {
             }
             Stop::Pressure => self.pause(handle),
         }
+        self.settle(handle, before);
         Ok(())
     }
 
@@ -294,6 +295,7 @@ impl<R: Ring> Worker<R> {
 /// Under which reason a connection that said something wrong is counted.
 pub(super) fn reason_of(farewell: &Farewell) -> CloseReason {
     match farewell.code {
+        0 => CloseReason::Peer,
         200..=299 => CloseReason::Denied,
         400..=499 => CloseReason::Full,
         _ => CloseReason::Protocol,

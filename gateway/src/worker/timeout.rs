@@ -45,11 +45,8 @@ impl<R: Ring> Worker<R> {
             return self.expire(handle, text, CloseReason::Protocol);
         }
         if u64::from(connection.expires_s) * 1000 <= self.now.wall_ms {
-            return self.dismiss(
-                handle,
-                &Farewell { code: code::TOKEN_EXPIRED, text: String::new(), retry_after_ms: 0 },
-                CloseReason::Denied,
-            );
+            let farewell = Farewell::of(code::TOKEN_EXPIRED);
+            return self.dismiss(handle, &farewell, CloseReason::Denied);
         }
         let quiet = connection.busy < limits::HOT_RECEIVES;
         connection.busy = 0;
@@ -83,10 +80,6 @@ impl<R: Ring> Worker<R> {
     }
 
     fn expire(&mut self, handle: Handle, text: &str, reason: CloseReason) {
-        self.dismiss(
-            handle,
-            &Farewell { code: code::TIMEOUT, text: text.into(), retry_after_ms: 0 },
-            reason,
-        );
+        self.dismiss(handle, &Farewell::saying(code::TIMEOUT, text), reason);
     }
 }

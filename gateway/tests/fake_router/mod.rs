@@ -12,6 +12,7 @@ use hawser_gateway::{
     auth::Authenticator,
     config::{AuthConfig, AuthKind},
     limits,
+    listener::ListenerSettings,
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
@@ -452,7 +453,8 @@ fn worker_settings(index: usize, hosts: u16) -> WorkerSettings {
     WorkerSettings {
         index,
         hosts,
-        listeners: vec![listen_address(index)],
+        listeners: vec![ListenerSettings::native(listen_address(index))],
+        proxies: Arc::new([]),
         slots: 2_000,
         share: 1_900,
         handshake_ms: 60_000,

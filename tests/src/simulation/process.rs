@@ -13,6 +13,7 @@ use hawser_gateway::{
     disk_work::DiskWorkSettings,
     hosting::{Hosting, rests_on_one_lane},
     limits,
+    listener::ListenerSettings,
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
@@ -384,7 +385,8 @@ fn worker_settings(
     WorkerSettings {
         index,
         hosts,
-        listeners: vec![listener],
+        listeners: vec![ListenerSettings::native(listener)],
+        proxies: Arc::new([]),
         slots: SLOTS,
         share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,

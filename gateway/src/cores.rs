@@ -1,0 +1,183 @@
+//! The protocol cores of one worker: which of them takes a connection's bytes, hears what the hosts
+//! say to it, and ends it.
+//!
+//! ```text
+//!  bytes ─▶ [PROXY header] ─▶ [TLS] ─▶ protocol ─▶ native session core ─▶ link frames
+//!                                         └──────▶ MQTT core ───────────▶ link frames
+//! ```
+//!
+//! A dispatch and nothing else; what a protocol means stands in its own module.
+
+use crate::{
+    connection::{Connection, Flag, Protocol},
+    session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
+    slab::Handle,
+    uplinks::Uplinks,
+};
+use hawser_codec::{
+    code,
+    link::{Downlink, Logout},
+    opening::{self, Opening},
+    proxy,
+};
+use std::sync::Arc;
+
+/// See the module.
+pub struct Cores {
+    sessions: Sessions,
+}
+
+impl Cores {
+    /// Cores with these settings; keys of peers take `peer_keys_bytes` at most.
+    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
+        Self { sessions: Sessions::new(settings, peer_keys_bytes) }
+    }
+
+    /// New settings, for logins from now on.
+    pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
+        self.sessions.take_over(settings);
+    }
+
+    /// Takes what is whole off `bytes`, until nothing whole is left, `budget` bytes are used or too
+    /// much waits for the client. What remains the caller keeps and gives again with what follows.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    #[inline]
+    pub fn on_bytes(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
+        if connection.flags.is_layered() {
+            return self.on_layered(connection, handle, bytes, budget, outlet);
+        }
+        match connection.protocol {
+            Protocol::Native => self.sessions.on_bytes(connection, handle, bytes, budget, outlet),
+            Protocol::Undetermined => self.on_opening(connection, handle, bytes, budget, outlet),
+            _ => Err(Farewell::saying(code::MALFORMED, "not spoken here")),
+        }
+    }
+
+    /// What stands below the protocol, from the wire up. Each layer has the shape of a core: it
+    /// takes bytes, gives what they hold to what stands above it, and says how many it took.
+    #[cold]
+    fn on_layered(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
+        if connection.flags.has(Flag::Proxy) {
+            let step = proxy::step(bytes)
+                .map_err(|error| Farewell::saying(code::MALFORMED, error.to_string()))?;
+            let proxy::Step::Header { consumed, .. } = step else {
+                return Ok(Taken { bytes: 0, stop: Stop::NeedMore });
+            };
+            connection.flags.set(Flag::Proxy, false);
+            let (rest, budget) = (&bytes[consumed..], budget.saturating_sub(consumed));
+            let taken = self.on_bytes(connection, handle, rest, budget, outlet)?;
+            return Ok(Taken { bytes: consumed + taken.bytes, stop: taken.stop });
+        }
+        Err(Farewell::saying(code::MALFORMED, "not spoken here"))
+    }
+
+    /// The first bytes tell the protocol, which gets all of them.
+    #[cold]
+    fn on_opening(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
+        connection.protocol = match opening::detect(bytes) {
+            Opening::Undecided { .. } => {
+                return Ok(Taken { bytes: 0, stop: Stop::NeedMore });
+            }
+            Opening::Native => Protocol::Native,
+            Opening::Http => Protocol::Http,
+            Opening::Mqtt => Protocol::Mqtt,
+            Opening::Tls | Opening::ProxyV1 | Opening::ProxyV2 | Opening::Unknown => {
+                return Err(Farewell::saying(code::MALFORMED, "no protocol begins like this"));
+            }
+        };
+        self.on_bytes(connection, handle, bytes, budget, outlet)
+    }
+
+    /// A link frame for one connection.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    #[inline]
+    pub fn on_downlink(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        downlink: &Downlink<'_>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        self.sessions.on_downlink(connection, handle, downlink, outlet)
+    }
+
+    /// A link frame of `host` that concerns the whole worker: an answer to a route, a message for
+    /// all whose filters match. `Announce` is the worker's affair and never comes here.
+    pub fn on_broadcast(&mut self, _downlink: &Downlink<'_>, _host: u16, _outlet: &mut Outlet<'_>) {
+    }
+
+    /// Says why the connection ends, in the words of its protocol.
+    pub fn say_farewell(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        farewell: &Farewell,
+        outlet: &mut Outlet<'_>,
+    ) {
+        // Below the protocol nobody knows which one the other side would understand.
+        if farewell.ending == Ending::Silent || connection.flags.has(Flag::Proxy) {
+            return;
+        }
+        self.sessions.say_farewell(connection, handle, farewell, outlet);
+    }
+
+    /// Asks the client to leave.
+    pub fn say_go_away(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        retry_after_ms: u32,
+        outlet: &mut Outlet<'_>,
+    ) {
+        self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+    }
+
+    /// The connection of a client that was logged in, or about to be, ends.
+    pub fn logout(&mut self, connection: &mut Connection, handle: Handle, uplinks: &mut Uplinks) {
+        if connection.protocol.has_session() {
+            let logout = Logout {
+                connection: handle.to_u64(),
+                user: connection.user,
+                device: connection.device,
+            };
+            logout.put(uplinks.to(&connection.user));
+        }
+    }
+
+    /// Announces a session again to its home, which lost its directory.
+    pub fn announce(&mut self, connection: &mut Connection, handle: Handle, uplinks: &mut Uplinks) {
+        if connection.protocol.has_session() {
+            self.sessions.announce(connection, handle, uplinks);
+        }
+    }
+
+    /// The connection is gone: nothing of it stays here.
+    pub fn forget(&mut self, connection: &mut Connection) {
+        self.sessions.forget(connection);
+    }
+}
