@@ -1,5 +1,7 @@
 //! All that one logical shard owns.
 
+use crate::attached::Attached;
+use crate::attached::follows::Follows;
 use crate::conversation::Conversations;
 use crate::directory::Directory;
 
@@ -12,6 +14,10 @@ pub(crate) struct Shard {
     pub position: u64,
     pub users: Directory,
     pub conversations: Conversations,
+    /// Sessions of publish/subscribe.
+    pub attached: Attached,
+    /// Filters of those that are kept.
+    pub follows: Follows,
     /// Last streamed entry applied here, by source shard.
     pub applied: Box<[u64; SHARDS]>,
     /// Last entry streamed from here, by home shard.
@@ -27,6 +33,8 @@ impl Shard {
             position: 0,
             users: Directory::new(),
             conversations: Conversations::new(),
+            attached: Attached::new(),
+            follows: Follows::default(),
             applied: Box::new([0; SHARDS]),
             streamed: Box::new([0; SHARDS]),
             confirmed: Box::new([0; SHARDS]),
