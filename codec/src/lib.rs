@@ -9,11 +9,14 @@
 //!
 //! Below any client's protocol: [`proxy`] is the header of a load balancer, [`opening`] tells
 //! protocols apart by their first bytes.
+//! Doors of other protocols: [`websocket`].
 
 pub mod code;
 pub mod field;
 pub mod frame;
 mod generated;
+pub mod http;
+pub mod json;
 pub mod link;
 pub mod malformed;
 pub mod message;
@@ -21,3 +24,4 @@ pub mod mqtt;
 pub mod opening;
 pub mod proxy;
 pub mod time;
+pub mod websocket;

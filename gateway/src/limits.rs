@@ -77,6 +77,21 @@ pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
 /// of 300 bytes, which is a block of 32 for each of 3,400 mailboxes in use. It fills with traffic,
 /// not with connections; what has left it is read from the log.
 pub const RECENT_BYTES_PER_PROCESS: usize = 32 * MIB as usize;
+/// Lowest setting of the longest frame or message of a WebSocket, bytes: control frames have so many
+/// (RFC 6455, section 5.5).
+pub const WEBSOCKET_BYTES_MIN: u64 = 125;
+/// And the highest: what the largest tests of conformance send.
+pub const WEBSOCKET_BYTES_MAX: u64 = 16 * MIB;
+/// Certificates of one configuration: the names of some hundred customers.
+pub const CERTIFICATES_MAX: usize = 256;
+/// Highest setting of the longest MQTT packet, bytes: as [`FRAME_BODY_BYTES_MAX`].
+pub const MQTT_PACKET_BYTES_MAX: u64 = FRAME_BODY_BYTES_MAX as u64;
+/// Highest setting of topic aliases a connection keeps: each costs the topic's bytes.
+pub const MQTT_ALIASES_MAX: u16 = 1024;
+/// Highest setting of messages waiting for one session.
+pub const MQTT_QUEUE_ENTRIES_MAX: u32 = 1_000_000;
+/// Highest setting of filters of one session: its record and its announcement hold all of them.
+pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 16 * 1024;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
@@ -92,6 +107,14 @@ pub const RECEIVE_BYTES_PER_TURN: u32 = 32 * 1024;
 /// smallest frames these are some 16,000, which is 2 ms; of chat messages it is more than the
 /// completions of a turn bring.
 pub const RECEIVE_BYTES_PER_TURN_IN_ALL: u32 = 384 * 1024;
+
+/// Default longest WebSocket frame and message, bytes: what a native frame may hold, written as JSON
+/// with every byte escaped, and room to spare; an MQTT packet of the usual size, too.
+pub const WEBSOCKET_FRAME_BYTES: u32 = 256 * 1024;
+/// See [`WEBSOCKET_FRAME_BYTES`]: fragments together are no more than one frame.
+pub const WEBSOCKET_MESSAGE_BYTES: u32 = WEBSOCKET_FRAME_BYTES;
+/// Highest setting for both.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: u32 = hawser_codec::websocket::MESSAGE_BYTES_MAX;
 
 /// Completion queue entries: a whole table turning readable at once fits with its sends cut off
 /// by the turn; an overflow is counted as a sizing fault.

@@ -334,7 +334,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         index,
         hosts,
         listeners: config.listeners.clone(),
-        proxies: Arc::new([]),
+        proxies: config.proxies.as_slice().into(),
         slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections
@@ -374,5 +374,6 @@ fn session_settings(
         grace_ms: u32::from(heartbeat.grace_s) * 1000,
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
+        websocket: crate::websocket::WebSocketSettings::STANDARD,
     }
 }

@@ -6,6 +6,7 @@
 //! speaks to it byte by byte, `company` chats through the real client library, `ledger` judges
 //! what was acknowledged and delivered, `torture` does all of it under kills.
 
+pub mod clients;
 pub mod company;
 pub mod confine;
 pub mod ledger;

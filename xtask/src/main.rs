@@ -1,6 +1,7 @@
 //! The commands of the project itself: `cargo xtask COMMAND`.
 
 mod bench;
+mod clients;
 mod codegen;
 mod documents;
 mod licences;
@@ -30,6 +31,8 @@ enum Command {
     Torture(torture::Arguments),
     /// Measures the gateway against a bare relay, interleaved.
     Bench(bench::Arguments),
+    /// Installs the clients of other people that the tests use (`test` does it, too).
+    Clients,
     /// Makes codec/src/generated from codec/schema (builds flatc at first: cmake, C++, minutes).
     Codegen(codegen::Arguments),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => simulation::run(&arguments),
         Command::Torture(arguments) => torture::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Clients => clients::install(),
         Command::Codegen(arguments) => codegen::run(&arguments),
     };
     match result {
