@@ -121,6 +121,7 @@ impl Gateway {
             grace_ms: 15_000,
             outbound_bytes_high: 1 << 16,
             requests_max: 64,
+            mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
             websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
         };
         let edge = Edge {

@@ -12,6 +12,7 @@ use crate::{
     face::Faces,
     limits,
     metrics::{FrameKind, WorkerMetrics},
+    mqtt::MqttSettings,
     names::Names,
     outbound::Pool,
     peers::Peers,
@@ -137,6 +138,8 @@ pub struct SessionSettings {
     pub outbound_bytes_high: usize,
     /// Requests a client may have unanswered.
     pub requests_max: u16,
+    /// What holds for MQTT clients alone.
+    pub mqtt: MqttSettings,
     /// Settings of WebSocket connections.
     pub websocket: WebSocketSettings,
 }
@@ -180,6 +183,9 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// A host has to answer first: the rest is given again once something was heard from one for
+    /// this connection.
+    Answer,
 }
 
 /// What the session logic writes to, lent by the worker for one call.

@@ -266,7 +266,7 @@ impl<R: Ring> Worker<R> {
                 connection.flow = Flow::Yielding;
                 self.yielding.push_back(handle);
             }
-            Stop::Pressure => self.pause(handle),
+            Stop::Pressure | Stop::Answer => self.pause(handle),
         }
         self.settle(handle, before);
         Ok(())
