@@ -6,13 +6,14 @@
 //!
 //! [`request::step`] cuts a head off a stream and judges it; [`Answer`] appends one answer to the
 //! caller's buffer, whole or as an event stream; [`OriginRule`] says which pages of the web may
-//! read it. What the paths mean is not here. Nothing
+//! read it. What the paths of long-poll and events take and give is in [`poll`]. Nothing
 //! is kept between calls. Invariant: a head that is given out has one meaning only, what could be
 //! read in two ways (RFC 9112 section 11.2, request smuggling) is refused with its status.
 
 pub mod answer;
 pub mod date;
 pub mod origin;
+pub mod poll;
 pub mod query;
 pub mod request;
 

@@ -13,7 +13,7 @@
 
 pub(crate) mod object;
 pub(crate) mod read;
-mod terms;
+pub(crate) mod terms;
 pub(crate) mod write;
 
 pub use read::Parsed;

@@ -5,6 +5,9 @@
 
 mod downlink;
 mod login;
+mod stateless;
+
+pub use stateless::NOBODY;
 
 use crate::{
     auth::{Authenticator, Denied, Identity},
@@ -30,8 +33,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
-        Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Class, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX,
+        Page, Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };
@@ -183,6 +186,8 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// What follows hangs on a host's answer: it is given again with the next link frame that the
+    /// connection hears.
     /// A host has to answer first: the rest is given again once something was heard from one for
     /// this connection.
     Answer,

@@ -46,6 +46,7 @@ use hawser_codec::link::{
     Announce, CONFIRMS_QUEUE, Damaged, Downlink, Followed, Key, Peer, Uplink,
 };
 use hawser_codec::time::Now;
+use publish::Topics;
 use queue::Queues;
 use reading::Reading;
 use session::Sessions;
@@ -115,6 +116,7 @@ pub struct Host {
     attachments: Attachments,
     tellings: Tellings,
     queues: Queues,
+    topics: Topics,
 }
 
 impl Host {
@@ -153,12 +155,14 @@ impl Host {
             attachments: Attachments::new(),
             tellings: Tellings::default(),
             queues: Queues::default(),
+            topics: Topics::new(&settings),
         };
         host.take_over_sessions(now);
         host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
+        host.begin_topics();
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();
@@ -191,6 +195,7 @@ impl Host {
             self.counters.hit(Mark::OriginGone);
         }
         self.commit.forget_origin(origin);
+        self.topics.sweep();
     }
 
     fn ask_to_announce(&mut self, number: u16) {
@@ -346,6 +351,7 @@ impl Host {
             || self.has_arrived()
             || self.attachments.is_ready()
             || self.tellings.is_ready()
+            || self.topics.is_busy()
             || self.storage && !self.due.is_empty()
     }
 
@@ -357,6 +363,7 @@ impl Host {
             self.build_blocks();
         }
         self.sweep_sessions(now);
+        self.turn_topics(now);
         self.tell_follows();
         self.say_arrived();
         self.counters.recent_bytes = self.recent.bytes() as u64;

@@ -10,10 +10,12 @@
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 mod block;
+mod publish;
 mod session;
 
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
+pub(crate) use publish::{payload_of, put_home};
 pub(crate) use session::Content;
 
 use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
@@ -229,6 +231,30 @@ records! {
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
     11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    /// A message for a topic: of quality 1 or 2, or a new retained one.
+    12 => Publish<'a> {
+        /// Key of the topic.
+        topic_key: Key,
+        realm: u32,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        time_ms: u64,
+        /// Packet id that is marked as received; 0: none.
+        request: u16,
+        qos: u8,
+        retain: u8,
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// As in `hawser_codec::link::Publish`.
+        content: &'a [u8],
+        /// Home shards that it goes to: each one byte, then the shared filters that it serves
+        /// there as in `hawser_codec::link::TopicEntry`, behind their length (u16).
+        homes: &'a [u8],
+    }
+    /// A publisher will not repeat a message of quality 2: its packet id (0: each of the device)
+    /// is free.
+    13 => Released { device: Key, request: u16, }
     /// A session of publish/subscribe that is kept: a client has attached. All that is said of it
     /// here replaces what was known.
     20 => Session<'a> {
@@ -364,6 +390,20 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
         Session::KIND..=Marks::KIND => session::describe(kind, payload, text),
+        Publish::KIND => Publish::take(payload).map(|r| {
+            let (topic, bytes) = (text(r.topic), r.content.len());
+            let (qos, request, homes) = (r.qos, r.request, r.homes().count());
+            let retain = if r.retain == 1 { " retained" } else { "" };
+            format!(
+                "publish {topic} realm {} by {} qos {qos} packet {request}{retain} time {} \
+                 {bytes} bytes for {homes} homes",
+                r.realm,
+                hex(&r.device),
+                r.time_ms
+            )
+        }),
+        Released::KIND => Released::take(payload)
+            .map(|r| format!("released packet {} of {}", r.request, hex(&r.device))),
         Retired::KIND => Retired::take(payload)
             .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),

@@ -4,6 +4,9 @@
 //! durable and who is told.
 
 pub mod filter;
+pub(crate) mod kept;
+pub(crate) mod marks;
+pub(crate) mod names;
 mod parts;
 pub mod tree;
 mod values;

@@ -92,6 +92,15 @@ impl<'a> Parsed<'a> {
             return Err(Wrong { code: code::UNKNOWN_KIND, text });
         };
         object.what = what;
+        Self::of(object, kind)
+    }
+
+    /// Reads the text of a hello, whose type need not be named.
+    pub(crate) fn untyped_hello(text: &'a str) -> Result<Self, Wrong> {
+        Self::of(Object::read(text)?, Kind::Hello)
+    }
+
+    fn of(object: Object<'a>, kind: Kind) -> Result<Self, Wrong> {
         let bytes = match kind {
             Kind::Hello | Kind::Welcome => bytes_of(&object, "resume_token")?,
             Kind::Request | Kind::Notify => bytes_of(&object, "body")?,

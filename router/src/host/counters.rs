@@ -114,6 +114,22 @@ marks! {
     QueueFull,
     /// An entry of a queue was read from the log.
     QueueRead,
+    /// A publish of quality 2 came again and was answered.
+    PublishRepeated,
+    /// A publish came before every host had said what its home shards follow.
+    PublishBeforeFollowing,
+    /// A message went to one member of a shared filter at a worker.
+    ShareToWorker,
+    /// A message went to one member of a shared filter at a home shard.
+    ShareToHome,
+    /// A retained message had expired.
+    RetainedExpired,
+    /// A search for retained messages was cut into portions.
+    RetainedSearchCut,
+    /// Filters of a worker that has gone, or that a home shard no longer has, were swept out.
+    RoutesSwept,
+    /// A message of a topic was streamed again after recovery.
+    TopicStreamedAgain,
 }
 
 /// Figures of a host, all since its start unless said otherwise.
@@ -190,6 +206,28 @@ pub struct HostCounters {
     pub wills: u64,
     /// Bytes of wills now.
     pub will_bytes: u64,
+    /// Messages published to topics.
+    pub published: u64,
+    /// Of these, messages that some filter matched.
+    pub matched: u64,
+    /// Copies said to workers, one for all their connections.
+    pub topic_copies: u64,
+    /// Entries for kept sessions, one for each home shard.
+    pub topic_entries: u64,
+    /// Messages of quality 0 that were dropped because too much was held.
+    pub topic_dropped: u64,
+    /// Publishes, retained messages, filters and questions refused for one of this host's limits.
+    pub topic_limits: u64,
+    /// Filters of workers and home shards now.
+    pub routes: u64,
+    /// Memory of these filters now, bytes.
+    pub route_bytes: u64,
+    /// Retained messages now.
+    pub retained: u64,
+    /// Memory of the retained messages now, bytes.
+    pub retained_bytes: u64,
+    /// Packet ids of quality 2 received and not released now.
+    pub packet_ids: u64,
     marks: [u64; Mark::ALL.len()],
 }
 
@@ -231,6 +269,17 @@ impl HostCounters {
             queue_expired: 0,
             wills: 0,
             will_bytes: 0,
+            published: 0,
+            matched: 0,
+            topic_copies: 0,
+            topic_entries: 0,
+            topic_dropped: 0,
+            topic_limits: 0,
+            routes: 0,
+            route_bytes: 0,
+            retained: 0,
+            retained_bytes: 0,
+            packet_ids: 0,
             marks: [0; Mark::ALL.len()],
         }
     }

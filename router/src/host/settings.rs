@@ -45,6 +45,18 @@ pub struct HostSettings {
     pub body_bytes_max: usize,
     /// Output held back until records are durable, bytes; beyond it messages are refused.
     pub held_bytes_max: usize,
+    /// Filters that workers and home shards have told this host; one more is refused.
+    pub routes_max: usize,
+    /// Memory of these filters, bytes.
+    pub route_bytes_max: usize,
+    /// Retained messages of this host; one more is refused.
+    pub retained_max: usize,
+    /// Memory of the retained messages of this host, bytes; what would pass it is refused.
+    pub retained_bytes_max: usize,
+    /// Longest content of a publish (properties and payload), bytes.
+    pub content_bytes_max: usize,
+    /// Secret that keeps strangers from choosing topics that fall into one place of a table.
+    pub text_seed: u64,
     /// Entries that one remote host has not confirmed; beyond it messages for users homed there
     /// are refused.
     pub unconfirmed_max: usize,
@@ -99,6 +111,14 @@ impl HostSettings {
             body_bytes_max: 64 << 10,
             // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
             held_bytes_max: 64 << 20,
+            // 100 to 200 bytes each. A filter that several workers have counts for each.
+            routes_max: 4 << 20,
+            route_bytes_max: 1 << 30,
+            retained_max: 1 << 20,
+            retained_bytes_max: 256 << 20,
+            // With what is in a run already and the topic it stays below what a lane writes.
+            content_bytes_max: 256 << 10,
+            text_seed: 0,
             // 10 s of 50,000 entries/s, 16 MiB: a router that restarts is back by then. A queue of
             // twice the length could not be looked through within 2 ms when it is.
             unconfirmed_max: 1 << 19,
@@ -217,3 +237,17 @@ pub(crate) const PENDING_FOLLOWS_MAX: usize = 16_384;
 pub(crate) const QUEUE_READS_MAX: usize = 256;
 /// A will that cannot be handed on is tried again after this long, microseconds.
 pub(crate) const WILL_RETRY_US: u64 = 1_000_000;
+/// A message for nobody yet (recovering, backed up) is tried again after this long, milliseconds.
+pub(crate) const RETRY_FOLLOWING_MS: u32 = 200;
+/// Places of the tree of filters looked at in one turn for what has gone: 4096 take 0.2 ms.
+pub(crate) const SWEEP_PER_TURN_MAX: usize = 4096;
+/// Questions for retained messages waiting at one time; beyond it they get none, and are counted.
+/// A thousand clients that come back with sixteen filters each.
+pub(crate) const RETAINED_QUESTIONS_MAX: usize = 16_384;
+/// Topics looked at in one turn to answer them: 4096 take about 0.5 ms.
+pub(crate) const RETAINED_VISITS_PER_TURN_MAX: usize = 4096;
+/// Bytes of retained messages said in one turn; one more message may pass it.
+pub(crate) const RETAINED_BYTES_PER_TURN_MAX: usize = 512 << 10;
+/// Retained messages looked at for expiry when a new one comes: what has expired leaves faster than
+/// new ones come.
+pub(crate) const EXPIRY_LOOKS: usize = 8;
