@@ -517,7 +517,6 @@ impl<R: Ring> Worker<R> {
         match self.cores.on_downlink(connection, handle, downlink, &mut outlet) {
             Ok(()) => {
                 self.settle(handle, before);
-                self.resume_if_read(handle);
                 // The sender knows its own message from the acknowledgement; the entry only keeps
                 // its cursor without a hole.
                 if may_wait && matches!(downlink, Downlink::Deliver(deliver) if deliver.own) {
