@@ -50,7 +50,7 @@ impl<R: Ring> Worker<R> {
             self.mark_dirty(handle);
         }
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
+        let unfinished = connection.has_unfinished() && connection.flow == Flow::Open;
         if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
             return self.expire(handle, text, CloseReason::Protocol);
@@ -84,7 +84,7 @@ impl<R: Ring> Worker<R> {
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
-        if connection.partial != Queue::NONE && connection.flow == Flow::Open {
+        if connection.has_unfinished() && connection.flow == Flow::Open {
             next = next.min(connection.since + handshake);
         }
         if connection.expires_s != u32::MAX {
