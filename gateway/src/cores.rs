@@ -9,7 +9,7 @@
 //! A dispatch and nothing else; what a protocol means stands in its own module.
 
 use crate::{
-    connection::{Connection, Flag, Protocol},
+    connection::{Connection, Flag, Protocol, State},
     face::Faces,
     http,
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
@@ -188,15 +188,16 @@ impl Cores {
         self.on_spoken(connection, handle, bytes, budget, outlet)
     }
 
-    /// When an open connection is to be looked at although nothing came of it, if ever.
-    pub fn due(&self, connection: &Connection, _handle: Handle, _faces: &Faces) -> Option<Tick> {
+    /// When a connection is to be looked at although nothing came of it, if ever.
+    pub fn due(&self, connection: &Connection, handle: Handle, faces: &Faces) -> Option<Tick> {
         match connection.protocol {
             Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho
-                if !connection.flags.has(Flag::Asked) =>
+                if connection.state == State::Open && !connection.flags.has(Flag::Asked) =>
             {
                 let grace = self.sessions.grace_ticks();
                 Some(connection.heard + Tick::from(connection.silence).saturating_sub(grace).max(1))
             }
+            Protocol::Http | Protocol::Poll | Protocol::Events => faces.due(handle),
             _ => None,
         }
     }
@@ -208,7 +209,7 @@ impl Cores {
     pub fn on_due(
         &mut self,
         connection: &mut Connection,
-        _handle: Handle,
+        handle: Handle,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
         // A script in a browser cannot ping, and answers pings without knowing of them: whoever
@@ -216,8 +217,9 @@ impl Cores {
         if connection.protocol.is_websocket() {
             connection.flags.set(Flag::Asked, true);
             write::ping(outlet.pool.open(&mut connection.queued), &[], None);
+            return Ok(());
         }
-        Ok(())
+        http::on_due(&mut self.sessions, connection, handle, outlet)
     }
 
     /// A link frame for one connection.
@@ -232,7 +234,12 @@ impl Cores {
         downlink: &Downlink<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
-        self.sessions.on_downlink(connection, handle, downlink, outlet)
+        match connection.protocol {
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                http::on_downlink(&mut self.sessions, connection, handle, downlink, outlet)
+            }
+            _ => self.sessions.on_downlink(connection, handle, downlink, outlet),
+        }
     }
 
     /// A link frame of `host` that concerns the whole worker: an answer to a route, a message for
@@ -269,7 +276,7 @@ impl Cores {
                 put_close(outlet.pool.open(&mut connection.queued), farewell);
             }
             Protocol::Http | Protocol::Poll | Protocol::Events => {
-                http::put_farewell(connection, farewell, outlet);
+                http::say_farewell(connection, handle, farewell, outlet);
             }
             Protocol::Mqtt | Protocol::Undetermined => {}
         }
@@ -298,6 +305,10 @@ impl Cores {
             Protocol::Native | Protocol::WebSocketNative | Protocol::WebSocketJson
         ) {
             self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
+        if matches!(protocol, Protocol::Http | Protocol::Poll | Protocol::Events) {
+            let farewell = Farewell::of(code::SHUTTING_DOWN).retry_after(retry_after_ms);
+            http::say_farewell(connection, handle, &farewell, outlet);
         }
         if protocol.is_websocket() {
             let farewell = Farewell::of(code::SHUTTING_DOWN);

@@ -534,7 +534,15 @@ impl<R: Ring> Worker<R> {
         if connection.state == State::Open && state != State::Open {
             self.levels.sessions += u32::from(connection.protocol.has_session());
             self.levels.greeting -= 1;
-            // The heartbeat or the token may end before the handshake would have.
+        }
+        if connection.state == State::LoggingIn && state == State::Open {
+            self.levels.sessions -= u32::from(connection.protocol.has_session());
+            self.levels.greeting += 1;
+        }
+        let is_open = connection.state == State::Open && state != State::Open;
+        if is_open || self.faces.due(handle).is_some() {
+            // The heartbeat or the token may end before the handshake would have, and a request
+            // under way before both.
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
         }

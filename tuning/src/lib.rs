@@ -7,6 +7,7 @@
 //! Plan and check are pure: they see what was read, never the machine. Nothing here writes.
 
 pub mod check;
+pub mod heartbeat;
 pub mod load;
 pub mod memory;
 pub mod plan;

@@ -3,6 +3,12 @@
 use clap::{Args, Parser, Subcommand};
 use hawser_tune::{
     check::{self, Finding, Verdict},
+    heartbeat::{
+        network::CLASSES,
+        picture,
+        recommend::{self, Report, Tried, Wishes, configuration},
+        simulate::{Settings, storm_peak_per_s},
+    },
     load::Load,
     memory::KernelCost,
     plan::{self, Ground, Plan, Unit},
@@ -51,6 +57,30 @@ enum Command {
         /// Root directory to read from.
         #[arg(long, default_value = "/", value_name = "DIR")]
         root: PathBuf,
+    },
+    /// Simulates heartbeats on networks that forget quiet connections, and recommends intervals.
+    Heartbeat {
+        /// Clients of each class that are simulated.
+        #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        clients: u32,
+        /// Days of each.
+        #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: u32,
+        /// Same seed, same result.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Share of the day in which a push may not arrive.
+        #[arg(long, default_value_t = 0.001, value_name = "SHARE")]
+        missed: f64,
+        /// Energy a client may spend on it, joules a day.
+        #[arg(long, default_value_t = 5500.0, value_name = "JOULES")]
+        joules: f64,
+        /// Results as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The front as a picture.
+        #[arg(long, value_name = "FILE.svg")]
+        picture: Option<PathBuf>,
     },
 }
 
@@ -181,7 +211,76 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Heartbeat { clients, days, seed, missed, joules, json, picture } => {
+            if !(0.0..=1.0).contains(&missed) {
+                let text = format!("--missed is {missed}: a share is between 0 and 1");
+                return Err(Failure::Arguments(text));
+            }
+            let settings = Settings { clients, days: f64::from(days), seed };
+            let wishes = Wishes { missed_share_max: missed, joules_max: joules };
+            let reports = recommend::report(settings, wishes);
+            if let Some(path) = picture {
+                std::fs::write(&path, picture::svg(&reports)).map_err(|error| {
+                    Failure::Environment(format!("{}: {error}", path.display()))
+                })?;
+            }
+            if json {
+                print_json(&serde_json::json!({ "version": 1, "seed": seed, "classes": reports }));
+            } else {
+                print(&heartbeat_text(&reports));
+            }
+            Ok(())
+        }
     }
+}
+
+fn heartbeat_text(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        let _ = writeln!(
+            text,
+            "{}\n  {:<14}{:>12}{:>12}{:>9}{:>12}{:>12}{:>12}",
+            report.class,
+            "schedule",
+            "missed s/d",
+            "noticed s",
+            "cuts/d",
+            "packets/s",
+            "J/d",
+            "interval s"
+        );
+        for Tried { schedule, outcome, on_front, .. } in &report.tried {
+            let _ = writeln!(
+                text,
+                "{} {schedule:<14}{:>12.1}{:>12.1}{:>9.2}{:>12.0}{:>12.0}{:>12.0}",
+                if *on_front { '*' } else { ' ' },
+                outcome.missed_s_per_day,
+                outcome.detection_s,
+                outcome.cuts_per_day,
+                outcome.packets_per_second,
+                outcome.joules_per_day,
+                outcome.interval_s
+            );
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "* nothing else is better in missed time, packets (for a million clients) or energy\n",
+    );
+    text.push_str("  without being worse in another. Time-outs assumed:\n");
+    let mut shown = Vec::new();
+    for (network, _) in CLASSES.iter().flat_map(|class| class.networks) {
+        if !shown.contains(&network.name) {
+            shown.push(network.name);
+            let _ = writeln!(text, "  {}: {}", network.name, network.source);
+        }
+    }
+    for spread_s in [10.0, 50.0, 100.0] {
+        let peak = storm_peak_per_s(1_000_000, spread_s, 1);
+        let _ = writeln!(text, "a million that return within {spread_s} s: {peak}/s at the peak");
+    }
+    let _ = write!(text, "\nFor hawser-gateway's configuration:\n\n{}", configuration(reports));
+    text
 }
 
 fn planned(load: &Load, machine: &Machine, ram: Option<u64>) -> Result<Plan, Failure> {

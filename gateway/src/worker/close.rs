@@ -28,6 +28,8 @@ impl<R: Ring> Worker<R> {
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
+        // There may be nothing to be said.
+        self.advance_close(handle);
     }
 
     /// The peer is gone or must go: nothing more is sent.

@@ -39,9 +39,7 @@ impl<R: Ring> Worker<R> {
             }
             _ => {}
         }
-        if connection.state == State::Open
-            && self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now)
-        {
+        if self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now) {
             let mut outlet = lend!(self);
             if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
                 let reason = receive::reason_of(&farewell);
@@ -76,9 +74,7 @@ impl<R: Ring> Worker<R> {
             State::Open => connection.heard + Tick::from(connection.silence),
             _ => connection.since + handshake,
         };
-        if connection.state == State::Open
-            && let Some(due) = self.cores.due(connection, handle, &self.faces)
-        {
+        if let Some(due) = self.cores.due(connection, handle, &self.faces) {
             next = next.min(due);
         }
         if connection.receiving == Receiving::Hot {
