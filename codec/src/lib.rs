@@ -9,6 +9,8 @@
 //!
 //! Below any client's protocol: [`proxy`] is the header of a load balancer, [`opening`] tells
 //! protocols apart by their first bytes.
+//!
+//! Doors of other protocols: [`websocket`].
 
 pub mod code;
 pub mod field;
