@@ -11,6 +11,7 @@
 mod command;
 mod layers;
 mod parts;
+mod protocols;
 mod settings;
 mod validate;
 
@@ -20,6 +21,10 @@ pub use command::{Command, LogCommand};
 pub use parts::{
     AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, LogConfig,
     LogFormat, RouterConfig, StoreConfig, WritePolicy,
+};
+pub use protocols::{
+    CertificateFiles, CertificateSource, ClientAuth, KeyExchange, MqttConfig, TlsConfig,
+    TlsVersion, WebSocketConfig,
 };
 pub use validate::LISTENERS_MAX;
 
@@ -32,7 +37,11 @@ use std::{
 
 use clap::Parser as _;
 
-use crate::{admin, auth::Authenticator, listener::ListenerSettings};
+use crate::{
+    admin,
+    auth::Authenticator,
+    listener::{ListenerSettings, Network},
+};
 use command::CommandLine;
 use layers::Layers;
 
@@ -62,6 +71,14 @@ pub struct Config {
     pub router: RouterConfig,
     /// Keys of resume tokens, if not those of the data directory.
     pub resume_key_file: Option<PathBuf>,
+    /// `[tls]`.
+    pub tls: TlsConfig,
+    /// `[proxy] from`: who may send PROXY headers.
+    pub proxies: Vec<Network>,
+    /// `[websocket]`.
+    pub websocket: WebSocketConfig,
+    /// `[mqtt]`.
+    pub mqtt: MqttConfig,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[log]`.
@@ -109,7 +126,7 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
-/// Keys of all settings outside `[[listener]]` and `[auth.tokens]`, as `section.name`.
+/// Keys of all settings outside `[[listener]]`, `[auth.tokens]` and `[[mqtt.rule]]`, as `section.name`.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     settings::SETTINGS.iter().map(|setting| setting.key)
 }

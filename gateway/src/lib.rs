@@ -6,6 +6,7 @@
 //! router core asks; [`router_link`] is the way to a router of another process instead; [`mesh`]
 //! connects workers and whoever holds hosts or links.
 
+pub mod access;
 pub mod admin;
 pub mod auth;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod cores;
 pub mod environment;
 pub mod face;
 pub mod hosting;
+pub mod http;
 pub mod limits;
 pub mod listener;
 pub mod log;
@@ -30,7 +32,9 @@ pub mod shared_keys;
 pub mod slab;
 pub mod start;
 pub mod timers;
+pub mod tls;
 pub mod uplinks;
+pub mod websocket;
 pub mod worker;
 
 pub use hawser_router::{

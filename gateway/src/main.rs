@@ -149,7 +149,9 @@ fn introduce(config: &Config) {
         }
     }
     for listener in &config.listeners {
-        tracing::info!(protocol = "native", address = %listener.address, "listening");
+        let (protocol, address) = (listener.kind.name(), listener.address);
+        let (tls, proxy) = (listener.tls, listener.proxy);
+        tracing::info!(protocol, %address, tls, proxy, "listening");
     }
     if let Some(address) = config.admin.address {
         tracing::info!(protocol = "admin", %address, "listening");

@@ -17,6 +17,7 @@ use crate::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
 use hawser_codec::frame::FrameLimits;
@@ -334,7 +335,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         index,
         hosts,
         listeners: config.listeners.clone(),
-        proxies: Arc::new([]),
+        proxies: config.proxies.as_slice().into(),
         slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections
@@ -374,5 +375,6 @@ fn session_settings(
         grace_ms: u32::from(heartbeat.grace_s) * 1000,
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
+        websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
     }
 }

@@ -46,6 +46,7 @@ pub struct Setup {
     shell: Option<String>,
     workers: u32,
     names_data_dir: bool,
+    names_listeners: bool,
 }
 
 impl Default for Setup {
@@ -64,6 +65,7 @@ impl Setup {
             shell: None,
             workers: 2,
             names_data_dir: true,
+            names_listeners: true,
         }
         // Segments are filled beforehand; the shipped size would write 256 MiB for every start.
         .setting("store.segment_bytes", 4 << 20)
@@ -104,6 +106,13 @@ impl Setup {
     #[must_use]
     pub fn without_data_dir(mut self) -> Self {
         self.names_data_dir = false;
+        self
+    }
+
+    /// Leaves the listeners, all but the admin address, to a configuration file.
+    #[must_use]
+    pub fn without_listeners(mut self) -> Self {
+        self.names_listeners = false;
         self
     }
 
@@ -174,9 +183,14 @@ impl Setup {
         if self.names_data_dir {
             command.arg("--data-dir").arg(home.data_dir());
         }
+        if self.names_listeners {
+            let listeners =
+                [("native", home.native), ("websocket", home.websocket), ("mqtt", home.mqtt)];
+            for (kind, address) in listeners {
+                command.arg(format!("--{kind}")).arg(address.to_string());
+            }
+        }
         command
-            .arg("--native")
-            .arg(home.native.to_string())
             .arg("--admin")
             .arg(home.admin.to_string())
             .arg("--workers")

@@ -30,6 +30,8 @@ pub struct LimitsConfig {
     pub close_timeout_ms: u32,
     /// SIGTERM to exit, s.
     pub drain_timeout_s: u32,
+    /// A crash may write memory, with keys and messages, to a file.
+    pub core_dumps: bool,
 }
 
 impl LimitsConfig {

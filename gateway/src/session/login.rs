@@ -72,11 +72,10 @@ impl Sessions {
     }
 
     /// Who it is: by resume token if it has one, else by what the configuration asks for.
-    pub(super) fn identify(
-        &self,
-        hello: &Hello<'_>,
-        now: Now,
-    ) -> Result<(Identity, u32), Farewell> {
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn identify(&self, hello: &Hello<'_>, now: Now) -> Result<(Identity, u32), Farewell> {
         if !hello.resume_token.is_empty() {
             let claims = self.settings.resume.open(now.wall_ms, hello.resume_token)?;
             let identity = Identity {
@@ -88,18 +87,22 @@ impl Sessions {
             return Ok((identity, claims.epoch));
         }
         let authenticator = &self.settings.authenticator;
+        let token = match (hello.token, &self.lent_token) {
+            ("", Some(token)) => token,
+            (token, _) => token,
+        };
         let identity = authenticator.authenticate(
             now.wall_ms,
             hello.realm,
             hello.user,
             hello.device,
-            hello.token,
+            token,
         )?;
         Ok((identity, 0))
     }
 
     /// Sets how long silence is allowed after an announced interval; 0: the class's.
-    pub(super) fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
+    pub fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
         let (min, max) = self.settings.heartbeat_range_ms;
         let interval_ms = match next_ms {
             0 => u32::from(self.heartbeat_s(connection.class)) * 1000,
@@ -107,6 +110,11 @@ impl Sessions {
         };
         let ticks = u64::from(interval_ms.saturating_add(self.settings.grace_ms)) * 1000 / TICK_US;
         connection.silence = u16::try_from(ticks).unwrap_or(u16::MAX);
+    }
+
+    /// So long a client may be late with its sign of life.
+    pub fn grace_ticks(&self) -> Tick {
+        (u64::from(self.settings.grace_ms) * 1000 / TICK_US) as Tick
     }
 
     /// The interval behind the silence allowed, seconds.

@@ -1,0 +1,147 @@
+//! The sections of a configuration that belong to one protocol or layer, checked.
+
+use std::path::PathBuf;
+
+use crate::access::Rules;
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// There is no TLS.
+    None,
+    /// Every `NAME.pem` or `NAME.crt` of a directory, with `NAME.key`.
+    Directory(PathBuf),
+    /// These, the first for clients that name no server or one that nobody has.
+    Files(Vec<CertificateFiles>),
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Certificate and those that signed it, leaf first, PEM.
+    pub chain: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// Oldest version of TLS spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), with the cipher suites that are still good.
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    V13,
+}
+
+/// How keys are agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// X25519MLKEM768 first, which a quantum computer does not break, then the curves.
+    Hybrid,
+    /// The curves alone: a sixth cheaper.
+    Classical,
+}
+
+/// Whether clients show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// None is asked for.
+    None,
+    /// One that is shown must be good.
+    Optional,
+    /// A handshake without a good one fails.
+    Required,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// What the servers show.
+    pub certificates: CertificateSource,
+    /// Keys of session tickets, shared by gateways; `None`: of the data directory.
+    pub ticket_key_file: Option<PathBuf>,
+    /// Oldest version.
+    pub min_version: TlsVersion,
+    /// How keys are agreed on.
+    pub key_exchange: KeyExchange,
+    /// Whether clients show a certificate.
+    pub client_auth: ClientAuth,
+    /// Who signs those of clients, PEM; there is one unless `client_auth` is none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[websocket]`: of WebSocket and HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSocketConfig {
+    /// Longest frame taken, bytes of its payload.
+    pub frame_bytes_max: u32,
+    /// Longest message taken, bytes, inflated.
+    pub message_bytes_max: u32,
+    /// permessage-deflate is agreed to.
+    pub deflate: bool,
+    /// It keeps its window between messages.
+    pub deflate_takeover: bool,
+    /// Memory of the windows kept, bytes, of the process; beyond it none is agreed to.
+    pub deflate_bytes_max: u64,
+    /// Origins that browsers may come from besides the host itself; `*`: any.
+    pub origins: Vec<String>,
+    /// `/echo` returns each message as it came.
+    pub echo: bool,
+}
+
+impl WebSocketConfig {
+    /// The shipped values.
+    pub const SHIPPED: Self = Self {
+        frame_bytes_max: 1024 * 1024,
+        message_bytes_max: 1024 * 1024,
+        deflate: true,
+        deflate_takeover: false,
+        deflate_bytes_max: 64 * 1024 * 1024,
+        origins: Vec::new(),
+        echo: false,
+    };
+}
+
+/// `[mqtt]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// QoS 1 and 2 packets a client may have unanswered, and is sent at most.
+    pub receive_max: u16,
+    /// Longest packet taken, bytes.
+    pub packet_bytes_max: u32,
+    /// Topic aliases a connection may keep, each way.
+    pub topic_alias_max: u16,
+    /// Longest keep-alive, s; of clients that want none, too.
+    pub keep_alive_max_s: u16,
+    /// Longest life of a session without a connection, s.
+    pub session_expiry_max_s: u32,
+    /// Messages that wait for one session; beyond it the oldest go.
+    pub queue_entries_max: u32,
+    /// Filters of one session.
+    pub subscriptions_max: u32,
+    /// Topics with a retained message, of the process.
+    pub retained_max: u32,
+    /// Their bytes, topics included.
+    pub retained_bytes_max: u64,
+    /// Highest QoS: 0, 1 or 2.
+    pub qos_max: u8,
+    /// Who may publish and subscribe where.
+    pub rules: Rules,
+}
+
+impl MqttConfig {
+    /// The shipped values.
+    pub const SHIPPED: Self = Self {
+        receive_max: 64,
+        packet_bytes_max: 64 * 1024,
+        topic_alias_max: 16,
+        keep_alive_max_s: 3_600,
+        session_expiry_max_s: 7 * 86_400,
+        queue_entries_max: 1_000,
+        subscriptions_max: 256,
+        retained_max: 100_000,
+        retained_bytes_max: 64 * 1024 * 1024,
+        qos_max: 2,
+        rules: Rules::NONE,
+    };
+}
