@@ -307,7 +307,9 @@ impl Host {
     /// When [`Host::on_deadline`] and [`Host::seal`] want to be called, monotonic microseconds.
     pub fn next_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.next_deadline(self.storage);
-        sessions.into_iter().chain(self.stream_deadline()).min()
+        // What is cut into portions goes on at once, in the next turn.
+        let topics = self.topics_are_busy().then_some(0);
+        sessions.into_iter().chain(self.stream_deadline()).chain(topics).min()
     }
 
     /// Something waits for [`Host::seal`].
@@ -315,7 +317,7 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
-            || self.topics.is_busy()
+            || self.topics_are_busy()
             || self.storage && !self.due.is_empty()
     }
 
