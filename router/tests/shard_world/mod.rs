@@ -8,6 +8,7 @@
 mod clients;
 pub mod game;
 mod links;
+pub mod sessions;
 mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;
