@@ -36,6 +36,10 @@ impl From<Cut> for Damaged {
 /// A connection as its worker names it: slot in the low 32 bits, generation above.
 pub type Connection = u64;
 
+/// Set in `connection` of a [`Confirm`]: it is of a session's queue, not of the mailbox. (The
+/// generation of a connection has 24 bits.)
+pub const CONFIRMS_QUEUE: Connection = 1 << 63;
+
 /// Bytes before the fields: length and kind.
 const HEAD_BYTES: usize = 5;
 
@@ -202,7 +206,8 @@ frames! {
         peer_name: &'a [u8],
         body: &'a [u8],
     }
-    /// Cumulative acknowledgement of mailbox entries.
+    /// Cumulative acknowledgement of mailbox entries; of entries of the queue of the session
+    /// (user, device), if bit 63 of `connection` is set ([`CONFIRMS_QUEUE`]).
     4 => Confirm { connection: Connection, user: Key, device: Key, number: u64, }
     /// A page of the mailbox is wanted.
     5 => Read {
@@ -252,7 +257,9 @@ frames! {
         /// Entries of the queue that may be pushed without being confirmed.
         receive_max: u16,
         /// The session is still connected after the host or the link to it was lost; `clean` is
-        /// false then, and nothing is answered but `Attached`.
+        /// false then, and no `Restored` frames are answered. What is not confirmed is pushed
+        /// again: of what the connection has had already the worker makes nothing new, and says
+        /// again that it is done where it is.
         announce: bool,
         /// 0: no will; else 1 + quality of service.
         will: u8,
@@ -261,6 +268,8 @@ frames! {
         will_delay_s: u32,
         /// The will's message expires so long after it was published, seconds; 0: never.
         will_expiry_s: u32,
+        /// Key of the will's topic, as `topic_key` of `Publish`.
+        will_key: Key,
         user_name: &'a [u8],
         device_name: &'a [u8],
         will_topic: &'a [u8],
@@ -347,6 +356,8 @@ frames! {
     }
     /// The client has received (quality 2) this entry of the session's queue, or, with `done`, is
     /// done with it. In any order; the home keeps the marks above the lowest unconfirmed entry.
+    /// That it was received is answered by `Marked` once it is durable: only then the client may be
+    /// told to release it, else a crash could bring it the entry twice.
     16 => QueueMark {
         connection: Connection,
         user: Key,
@@ -450,7 +461,8 @@ frames! {
         options: u8,
         filter: &'a [u8],
     }
-    /// An entry of the queue which the client has received (quality 2) and not finished.
+    /// An entry of the queue which the client has received (quality 2) and not finished: at an
+    /// attach, and as the answer to `QueueMark` without `done`.
     14 => Marked { connection: Connection, number: u64, }
     /// Answer to `Attach`.
     15 => Attached {

@@ -12,6 +12,7 @@
 //! A failed write is not an event here: the lane stops, the host is thrown away and rebuilt from
 //! the log by [`crate::Recovery`], and the workers announce their sessions again.
 
+mod attach;
 mod block;
 mod checkpoint;
 mod commit;
@@ -38,11 +39,15 @@ use crate::recent::Recent;
 use crate::recovery::Recovered;
 use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
+use attach::{Attachments, Tellings};
 use commit::Commit;
 use entry::Pending;
-use hawser_codec::link::{Announce, Damaged, Downlink, Followed, Key, Peer, Uplink};
+use hawser_codec::link::{
+    Announce, CONFIRMS_QUEUE, Damaged, Downlink, Followed, Key, Peer, Uplink,
+};
 use hawser_codec::time::Now;
 use publish::Topics;
+use queue::Queues;
 use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
@@ -108,8 +113,10 @@ pub struct Host {
     scratch: Vec<u8>,
     /// Hosts of other processes, by number.
     remotes: Vec<Option<Box<Remote>>>,
+    attachments: Attachments,
+    tellings: Tellings,
+    queues: Queues,
     topics: Topics,
-    told_follows: bool,
 }
 
 impl Host {
@@ -145,9 +152,12 @@ impl Host {
             counters,
             scratch: Vec::new(),
             remotes: stream::remotes(&settings, now, state.unconfirmed),
+            attachments: Attachments::new(),
+            tellings: Tellings::default(),
+            queues: Queues::default(),
             topics: Topics::new(&settings),
-            told_follows: false,
         };
+        host.take_over_sessions(now);
         host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
@@ -176,6 +186,9 @@ impl Host {
     /// The worker cannot be reached any more: its sessions have ended, and what was still to be
     /// said to it is dropped. The number is free; give it again as late as may be.
     pub fn origin_gone(&mut self, origin: u16) {
+        if let Some(gone) = self.commit.origins.current(origin) {
+            self.attachments.lose(gone);
+        }
         let sessions = self.commit.origins.go(origin);
         self.counters.sessions -= sessions;
         if sessions > 0 {
@@ -203,7 +216,11 @@ impl Host {
                 }
                 Uplink::Confirm(confirm) => {
                     self.owned(&confirm.user)?;
-                    self.on_confirm(now, worker, &confirm);
+                    if confirm.connection & CONFIRMS_QUEUE == 0 {
+                        self.on_confirm(now, worker, &confirm);
+                    } else {
+                        self.on_queue_confirm(now, worker, &confirm);
+                    }
                 }
                 Uplink::Login(login) => {
                     self.owned(&login.user)?;
@@ -222,11 +239,26 @@ impl Host {
                     self.owned(&stall.user)?;
                     self.on_stall(worker, &stall);
                 }
-                Uplink::Attach(_)
-                | Uplink::Detach(_)
-                | Uplink::Subscribe(_)
-                | Uplink::Unsubscribe(_)
-                | Uplink::QueueMark(_) => return Err(Damaged),
+                Uplink::Attach(attach) => {
+                    self.owned(&attach.user)?;
+                    self.on_attach(now, worker, &attach);
+                }
+                Uplink::Detach(detach) => {
+                    self.owned(&detach.user)?;
+                    self.on_detach(now, worker, &detach);
+                }
+                Uplink::Subscribe(subscribe) => {
+                    self.owned(&subscribe.user)?;
+                    self.on_subscribe(worker, &subscribe);
+                }
+                Uplink::Unsubscribe(unsubscribe) => {
+                    self.owned(&unsubscribe.user)?;
+                    self.on_unsubscribe(worker, &unsubscribe);
+                }
+                Uplink::QueueMark(mark) => {
+                    self.owned(&mark.user)?;
+                    self.on_queue_mark(now, worker, &mark);
+                }
                 Uplink::Route(_)
                 | Uplink::Publish(_)
                 | Uplink::Release(_)
@@ -263,7 +295,7 @@ impl Host {
                         Followed { request: follow.request, code }.put(self.commit.peer(from));
                     }
                 }
-                Peer::Followed(followed) => self.on_followed(now, from, &followed),
+                Peer::Followed(followed) => self.on_followed(from, &followed),
                 Peer::Following(following) => self.on_following(from, following.done),
                 Peer::Handed(handed) => self.on_handed(now, &handed)?,
                 Peer::Forward(forward) => {
@@ -301,13 +333,15 @@ impl Host {
     /// Time has come to [`Host::next_deadline`], or past it.
     pub fn on_deadline(&mut self, now: Now) {
         self.expire_timers(now);
+        self.expire_sessions(now);
         self.expire_streams(now);
     }
 
     /// When [`Host::on_deadline`] and [`Host::seal`] want to be called, monotonic microseconds.
     pub fn next_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.next_deadline(self.storage);
-        sessions.into_iter().chain(self.stream_deadline()).min()
+        let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
+        sessions.into_iter().chain(self.stream_deadline()).chain(kept.into_iter().flatten()).min()
     }
 
     /// Something waits for [`Host::seal`].
@@ -315,6 +349,8 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
+            || self.attachments.is_ready()
+            || self.tellings.is_ready()
             || self.topics.is_busy()
             || self.storage && !self.due.is_empty()
     }
@@ -323,8 +359,10 @@ impl Host {
     pub fn seal(&mut self, now: Now, out: &mut Outputs) {
         if self.storage {
             self.flush_cursors(now);
+            self.flush_marks(now);
             self.build_blocks();
         }
+        self.sweep_sessions(now);
         self.turn_topics(now);
         self.tell_follows();
         self.say_arrived();

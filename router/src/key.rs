@@ -66,6 +66,12 @@ impl KeySpace {
         u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     }
 
+    /// Secret for tables of texts that strangers choose (`text_seed` of `HostSettings`).
+    pub fn text_seed(&self) -> u64 {
+        let hash = blake3::keyed_hash(&self.hash_key, b"hawser tables of texts");
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
     fn key(&self, kind: Kind, parts: &[&[u8]]) -> Key {
         *self.hash(kind, parts).first_chunk().expect("a hash has 32 bytes")
     }
@@ -130,5 +136,7 @@ mod tests {
         assert_ne!(check, keys.user(1, b"ann").1);
         assert_ne!(keys.device(&ann, b"phone"), keys.device(&ann, b"desk"));
         assert_ne!(keys.check(), other.check());
+        assert_ne!(keys.text_seed(), other.text_seed());
+        assert_ne!(keys.text_seed(), keys.check());
     }
 }

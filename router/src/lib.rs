@@ -6,6 +6,7 @@
 //! [`process`] is the tier as a process of its own.
 
 pub mod admin;
+mod attached;
 mod conversation;
 mod directory;
 pub mod host;

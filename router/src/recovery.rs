@@ -9,6 +9,7 @@
 //! What comes out is split for any number of hosts of one process; or it is what one router of a
 //! list begins with, which knows only its own shards.
 
+use crate::attached;
 use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
 use crate::directory::Device;
 use crate::host::{SectionDamaged, Unconfirmed, restore};
@@ -405,8 +406,23 @@ impl Recovery {
                 });
             }
             record::Block::KIND | record::Index::KIND => self.find_again(framed, location)?,
+            record::Session::KIND..=record::Marks::KIND => {
+                attached::replay::replay(&mut shard.attached, framed, location)?;
+                self.note_queued(framed)?;
+            }
             // A later version's optional record.
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// An entry for queues has arrived, if this is one.
+    fn note_queued(&mut self, framed: &Framed) -> Result<(), Unreadable> {
+        if framed.kind == record::Queued::KIND {
+            let record::Queued { source, streamed, .. } = record::Queued::take(framed.payload)?;
+            let applied = &mut self.shards[usize::from(framed.shard)].shard.applied;
+            applied[usize::from(source)] = streamed.max(applied[usize::from(source)]);
+            self.note_arrived(framed.shard, source, streamed);
         }
         Ok(())
     }
@@ -449,6 +465,10 @@ impl Recovery {
                 if !add_index(shard, &index.user, index.level, index.number, site) {
                     self.late_indexes.insert((index.level, index.user, index.number), site);
                 }
+            }
+            record::Queued::KIND => {
+                attached::replay::find_again(&mut shard.attached, framed, location)?;
+                self.note_queued(framed)?;
             }
             record::Window::KIND => {
                 let window = record::Window::take(framed.payload)?;

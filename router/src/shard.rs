@@ -1,5 +1,7 @@
 //! All that one logical shard owns.
 
+use crate::attached::Attached;
+use crate::attached::follows::Follows;
 use crate::conversation::Conversations;
 use crate::directory::Directory;
 use crate::topic::kept::Retained;
@@ -14,6 +16,10 @@ pub(crate) struct Shard {
     pub position: u64,
     pub users: Directory,
     pub conversations: Conversations,
+    /// Sessions of publish/subscribe.
+    pub attached: Attached,
+    /// Filters of those that are kept.
+    pub follows: Follows,
     /// Retained messages of topics.
     pub retained: Retained,
     /// Packet ids of quality 2 that are not released.
@@ -33,6 +39,8 @@ impl Shard {
             position: 0,
             users: Directory::new(),
             conversations: Conversations::new(),
+            attached: Attached::new(),
+            follows: Follows::default(),
             retained: Retained::default(),
             marks: Marks::default(),
             applied: Box::new([0; SHARDS]),

@@ -6,6 +6,7 @@
 //! records that were under way, and entries under way between shards, are found again there.
 
 use super::Host;
+use crate::attached;
 use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, User};
 use crate::mailbox::{Level, Place};
@@ -19,6 +20,9 @@ use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written, and the only one read. (1 knew of no blocks.)
 const VERSION: u8 = 2;
+
+/// Name of the part with kept sessions of publish/subscribe.
+const PART_SESSIONS: u8 = 1;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,10 @@ fn encode(shard: &Shard, out: &mut Vec<u8>) {
         streamed.put(out);
     }
     encode_topics(shard, out);
+    let mut part = Vec::new();
+    attached::section::encode(&shard.attached, &mut part);
+    PART_SESSIONS.put(out);
+    part.as_slice().put(out);
 }
 
 fn encode_topics(shard: &Shard, out: &mut Vec<u8>) {
@@ -227,6 +235,13 @@ pub(crate) fn restore(
         return Ok(shard);
     }
     restore_topics(&mut shard, rest)?;
+    // Parts that came later, each with its length: one that is not known here is passed over.
+    while !rest.is_empty() {
+        let (part, mut bytes) = (u8::take(rest)?, <&[u8]>::take(rest)?);
+        if part == PART_SESSIONS {
+            shard.attached = attached::section::restore(&mut bytes)?;
+        }
+    }
     Ok(shard)
 }
 

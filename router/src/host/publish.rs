@@ -60,6 +60,8 @@ pub(super) struct Topics {
     /// Topics with a retained message.
     names: Names,
     questions: Questions,
+    /// Shard in which the next look for expired ones is made.
+    expiry_shard: u8,
     /// Shared messages so far: draws their members.
     drawn: u64,
     /// Buffers of the match under way.
@@ -79,6 +81,7 @@ impl Topics {
             sweep_again: false,
             names: Names::new(settings.text_seed),
             questions: Questions::default(),
+            expiry_shard: 0,
             drawn: 0,
             found: Found::default(),
             homes: Vec::new(),
@@ -202,12 +205,20 @@ impl Host {
         {
             return Err(Refusal(code::BAD_REQUEST, 0));
         }
-        let stored = publish.qos > 0 || publish.retain;
+        let mut stored = publish.qos > 0 || publish.retain;
         if stored {
-            if let Some(matched) = self.judge(now, publish)? {
-                return Ok(matched);
+            match self.judge(now, publish) {
+                Ok(Some(matched)) => return Ok(matched),
+                Ok(None) => {}
+                Err(refusal) if publish.qos > 0 => return Err(refusal),
+                // Nobody hears that it cannot be kept: who listens now has it at least.
+                Err(Refusal(code, _)) => {
+                    self.counters.refuse(code);
+                    stored = false;
+                }
             }
-        } else if self.commit.held_bytes() > self.settings.held_bytes_max {
+        }
+        if publish.qos == 0 && self.commit.held_bytes() > self.settings.held_bytes_max {
             self.counters.topic_dropped += 1;
             return Err(Refusal(code::OVERLOADED, RETRY_SOON_MS));
         }
@@ -271,7 +282,7 @@ impl Host {
         if levels(publish.topic).count() > LEVELS_MAX {
             return Err(Refusal(code::BAD_REQUEST, 0));
         }
-        self.drop_expired(now, shard_of(&publish.topic_key));
+        self.drop_expired(now);
         let shard = own(&mut self.shards, &publish.topic_key);
         let before = shard.retained.get(&publish.topic_key).map_or(0, |kept| kept.bytes());
         let count = self.counters.retained + u64::from(before == 0);

@@ -70,6 +70,11 @@ impl Retained {
         self.table.len()
     }
 
+    /// Places that [`Retained::next_expired`] looks at one after another.
+    pub fn places(&self) -> usize {
+        self.all.as_ref().map_or(0, |all| all.ends() as usize)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Kept> {
         self.table.iter().filter_map(|index| self.all.as_ref().map(|all| &all[*index]))
     }

@@ -7,6 +7,7 @@ use super::super::settings::{
 use super::super::{Host, own};
 use crate::origin::Origin;
 use crate::record;
+use crate::shard::SHARDS;
 use crate::topic::Written;
 use crate::topic::filter::has_wildcard;
 use crate::topic::kept::kept_of;
@@ -61,13 +62,24 @@ impl Host {
         self.counters.retained_bytes -= kept.bytes() as u64;
     }
 
-    /// Looks for retained messages of a shard that have expired. No record says that they are
-    /// gone: wherever they come up again, they have expired still.
-    pub(super) fn drop_expired(&mut self, now: Now, shard: u8) {
-        let shard = self.shards[usize::from(shard)].as_mut().expect("the shard is ours");
-        if let Some(key) = shard.retained.next_expired(now.wall_ms, EXPIRY_LOOKS) {
-            self.counters.hit(Mark::RetainedExpired);
-            self.forget_retained(&key);
+    /// Looks for retained messages that have expired, in the shards one after another. No record
+    /// says that they are gone: wherever they come up again, they have expired still.
+    pub(super) fn drop_expired(&mut self, now: Now) {
+        let mut looks = EXPIRY_LOOKS;
+        for _ in 0..SHARDS {
+            let at = usize::from(self.topics.expiry_shard);
+            self.topics.expiry_shard = self.topics.expiry_shard.wrapping_add(1);
+            let Some(shard) = &mut self.shards[at] else { continue };
+            let places = shard.retained.places().min(looks);
+            let expired = shard.retained.next_expired(now.wall_ms, places);
+            if let Some(key) = expired {
+                self.counters.hit(Mark::RetainedExpired);
+                self.forget_retained(&key);
+            }
+            looks -= places;
+            if looks == 0 {
+                return;
+            }
         }
     }
 
