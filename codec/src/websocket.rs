@@ -6,7 +6,7 @@
 //!
 //! Server and client role. Up: [`handshake::Upgrade`] reads the request and writes the 101, then
 //! [`Reader::step`] takes bytes and collects a message's payload, unmasked and checked, in the
-//! caller's buffer. Down: [`write`] appends frames to the caller's buffer. [`deflate`] agrees on
+//! caller's buffer. Down: [`mod@write`] appends frames to the caller's buffer. [`deflate`] agrees on
 //! and does compression. What is *not* here: HTTP itself (the caller has parsed the head), who may
 //! log in, which Origin is allowed, time-outs, and the order of the closing handshake, which needs
 //! a clock.

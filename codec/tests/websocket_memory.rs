@@ -10,9 +10,11 @@ const CONNECTIONS: usize = 64;
 
 /// Resident memory of this process, bytes.
 fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<usize>().unwrap() * 1024
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmRSS:")).expect("it is in there");
+    let kilobytes = line.trim().trim_end_matches(" kB");
+    kilobytes.parse::<usize>().expect("it is a number") * 1024
 }
 
 #[test]

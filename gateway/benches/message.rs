@@ -121,6 +121,7 @@ impl Gateway {
             grace_ms: 15_000,
             outbound_bytes_high: 1 << 16,
             requests_max: 64,
+            websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),

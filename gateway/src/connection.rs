@@ -255,6 +255,8 @@ pub struct Connection {
     pub device_bytes: u8,
     /// Index of the listener it came through.
     pub door: u8,
+    /// permessage-deflate as agreed, in the words of [`crate::websocket::Compression`]; 0: none.
+    pub compression: u8,
     /// Incarnation of the client's outbox, in two halves: a field of 8 bytes would align the whole
     /// to 8 and cost as much again.
     incarnation: [u32; 2],
@@ -295,6 +297,7 @@ impl Connection {
             user_bytes: 0,
             device_bytes: 0,
             door,
+            compression: 0,
             incarnation: [0; 2],
             user: [0; 16],
             device: [0; 16],

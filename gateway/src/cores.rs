@@ -10,9 +10,11 @@
 
 use crate::{
     connection::{Connection, Flag, Protocol},
+    http,
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
     uplinks::Uplinks,
+    websocket::{WebSocketSettings, put_close},
 };
 use hawser_codec::{
     code,
@@ -58,8 +60,47 @@ impl Cores {
         match connection.protocol {
             Protocol::Native => self.sessions.on_bytes(connection, handle, bytes, budget, outlet),
             Protocol::Undetermined => self.on_opening(connection, handle, bytes, budget, outlet),
-            _ => Err(Farewell::saying(code::MALFORMED, "not spoken here")),
+            Protocol::WebSocketNative
+            | Protocol::WebSocketJson
+            | Protocol::WebSocketEcho
+            | Protocol::WebSocketMqtt => {
+                self.on_websocket(connection, handle, bytes, budget, outlet)
+            }
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                self.on_http(connection, handle, bytes, budget, outlet)
+            }
+            Protocol::Mqtt => self.on_inner(connection, handle, bytes, budget, outlet),
         }
+    }
+
+    /// Bytes that came in WebSocket messages, or MQTT.
+    pub(crate) fn on_inner(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
+        if connection.protocol.is_mqtt() {
+            return Err(Farewell::saying(code::MALFORMED, "not spoken here"));
+        }
+        self.sessions.on_bytes(connection, handle, bytes, budget, outlet)
+    }
+
+    /// The native session core.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The native session core.
+    pub(crate) fn sessions_mut(&mut self) -> &mut Sessions {
+        &mut self.sessions
+    }
+
+    /// Settings of WebSocket connections.
+    pub(crate) fn websocket(&self) -> &WebSocketSettings {
+        &self.sessions.settings().websocket
     }
 
     /// What stands below the protocol, from the wire up. Each layer has the shape of a core: it
@@ -143,7 +184,27 @@ impl Cores {
         if farewell.ending == Ending::Silent || connection.flags.has(Flag::Proxy) {
             return;
         }
-        self.sessions.say_farewell(connection, handle, farewell, outlet);
+        match connection.protocol {
+            Protocol::Native => self.sessions.say_farewell(connection, handle, farewell, outlet),
+            Protocol::WebSocketNative
+            | Protocol::WebSocketJson
+            | Protocol::WebSocketEcho
+            | Protocol::WebSocketMqtt => {
+                let has_frames = matches!(
+                    connection.protocol,
+                    Protocol::WebSocketNative | Protocol::WebSocketJson
+                );
+                // What is wrong with WebSocket itself the close frame says.
+                if has_frames && farewell.ending == Ending::ByCode {
+                    self.sessions.say_farewell(connection, handle, farewell, outlet);
+                }
+                put_close(outlet.pool.open(&mut connection.queued), farewell);
+            }
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                http::put_farewell(connection, farewell, outlet);
+            }
+            Protocol::Mqtt | Protocol::Undetermined => {}
+        }
     }
 
     /// Asks the client to leave.
@@ -154,7 +215,17 @@ impl Cores {
         retry_after_ms: u32,
         outlet: &mut Outlet<'_>,
     ) {
-        self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        let protocol = connection.protocol;
+        if matches!(
+            protocol,
+            Protocol::Native | Protocol::WebSocketNative | Protocol::WebSocketJson
+        ) {
+            self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
+        if protocol.is_websocket() {
+            let farewell = Farewell::of(code::SHUTTING_DOWN);
+            put_close(outlet.pool.open(&mut connection.queued), &farewell);
+        }
     }
 
     /// The connection of a client that was logged in, or about to be, ends.

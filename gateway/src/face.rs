@@ -9,30 +9,47 @@ use crate::{
     connection::{Connection, Protocol},
     outbound::Pool,
     slab::Handle,
+    websocket::WebSockets,
 };
 
 /// The faces of one worker, with what they keep of connections that are not idle.
 #[derive(Default)]
-pub struct Faces {}
+pub struct Faces {
+    /// WebSocket connections.
+    pub websockets: WebSockets,
+}
 
 impl Faces {
     /// Rewrites what stands from `at` on in the connection's queue.
     pub fn wrap(
         &mut self,
         connection: &mut Connection,
-        _handle: Handle,
+        handle: Handle,
         pool: &mut Pool,
         at: usize,
     ) {
-        let queue = pool.open(&mut connection.queued);
         match connection.protocol {
             Protocol::Native | Protocol::Mqtt => {}
-            // To somebody whose protocol is not known nothing can be said.
-            _ => queue.truncate(at),
+            Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketMqtt => {
+                self.websockets.wrap(connection, handle, pool, at);
+            }
+            // No core speaks to these.
+            Protocol::WebSocketEcho
+            | Protocol::Http
+            | Protocol::Poll
+            | Protocol::Events
+            | Protocol::Undetermined => pool.open(&mut connection.queued).truncate(at),
         }
         pool.release_if_empty(&mut connection.queued);
     }
 
     /// The connection is gone: nothing of it stays here.
-    pub fn forget(&mut self, _connection: &mut Connection, _handle: Handle) {}
+    pub fn forget(&mut self, connection: &Connection, handle: Handle, pool: &mut Pool) {
+        if connection.protocol.is_websocket() {
+            for mut queue in self.websockets.forget(connection, handle) {
+                let bytes = pool.take(&mut queue);
+                pool.recycle(bytes);
+            }
+        }
+    }
 }

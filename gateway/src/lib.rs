@@ -15,6 +15,7 @@ pub mod cores;
 pub mod environment;
 pub mod face;
 pub mod hosting;
+pub mod http;
 pub mod limits;
 pub mod listener;
 pub mod log;
@@ -32,6 +33,7 @@ pub mod slab;
 pub mod start;
 pub mod timers;
 pub mod uplinks;
+pub mod websocket;
 pub mod worker;
 
 pub use hawser_router::{

@@ -11,6 +11,12 @@ use crate::limits::SPARE_BUFFER_BYTES_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue(u32);
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Queue {
     /// No buffer.
     pub const NONE: Self = Self(u32::MAX);

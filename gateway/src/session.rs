@@ -21,6 +21,7 @@ use crate::{
     slab::Handle,
     timers::{TICK_US, Tick},
     uplinks::Uplinks,
+    websocket::WebSocketSettings,
 };
 use hawser_codec::{
     code::{self, text as code_text},
@@ -136,6 +137,8 @@ pub struct SessionSettings {
     pub outbound_bytes_high: usize,
     /// Requests a client may have unanswered.
     pub requests_max: u16,
+    /// Settings of WebSocket connections.
+    pub websocket: WebSocketSettings,
 }
 
 /// A page under way to one connection: its entries come between start and end, and nothing else
@@ -155,6 +158,8 @@ pub struct Sessions {
     pages: Vec<PageUnderWay>,
     names: Names,
     peers: Peers,
+    /// Token for a hello that brings none.
+    lent_token: Option<Box<str>>,
 }
 
 /// How far the bytes given were taken.
@@ -224,12 +229,23 @@ impl Sessions {
     /// Session logic with these settings; it keeps keys of peers in `peer_keys_bytes` at most.
     pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
         let (encoder, names) = (Encoder::new(), Names::default());
-        Self { settings, encoder, pages: Vec::new(), names, peers: Peers::new(peer_keys_bytes) }
+        let peers = Peers::new(peer_keys_bytes);
+        Self { settings, encoder, pages: Vec::new(), names, peers, lent_token: None }
     }
 
     /// New settings, for logins from now on.
     pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
         self.settings = settings;
+    }
+
+    /// Lends a token that came before the hello, for the messages until it is returned.
+    pub fn lend_token(&mut self, token: Option<Box<str>>) {
+        self.lent_token = token;
+    }
+
+    /// Gives it back.
+    pub fn return_token(&mut self) -> Option<Box<str>> {
+        self.lent_token.take()
     }
 
     /// Settings in force.
@@ -299,7 +315,11 @@ impl Sessions {
         }
     }
 
-    fn on_message(
+    /// Takes one message, however it was written.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_message(
         &mut self,
         connection: &mut Connection,
         handle: Handle,

@@ -374,5 +374,6 @@ fn session_settings(
         grace_ms: u32::from(heartbeat.grace_s) * 1000,
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
+        websocket: crate::websocket::WebSocketSettings::STANDARD,
     }
 }

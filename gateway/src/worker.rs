@@ -191,6 +191,8 @@ impl<R: Ring> Worker<R> {
             doors.push(Door { listener, accepts: 0, asked: 0 });
         }
         let workers = fleet.loads.len() as u32;
+        let mut faces = Faces::default();
+        faces.websockets.take_over(&sessions.websocket);
         Ok(Self {
             connections: Slab::new(settings.slots),
             wheel: Wheel::new(settings.slots),
@@ -201,7 +203,7 @@ impl<R: Ring> Worker<R> {
             ),
             edition: 0,
             cores: Cores::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
-            faces: Faces::default(),
+            faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
             settings,
@@ -295,6 +297,7 @@ impl<R: Ring> Worker<R> {
 
     fn take_over_settings(&mut self) {
         if let Some(settings) = self.fleet.newer_than(&mut self.edition) {
+            self.faces.websockets.take_over(&settings.websocket);
             self.cores.take_over(settings);
         }
     }

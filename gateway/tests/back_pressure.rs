@@ -101,6 +101,7 @@ impl Gateway {
             grace_ms: 10_000,
             outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
             requests_max: limits::REQUESTS_IN_FLIGHT,
+            websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
         };
         let settings = WorkerSettings {
             index: 1,

@@ -111,6 +111,11 @@ impl<'a> Head<'a> {
         self.field(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
+    /// All fields as they came, in order: name, and value without blanks around it.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.fields[..self.fields_count].iter().map(|field| (field.name, field.value.trim_ascii()))
+    }
+
     /// Values of all fields of this name, in order.
     pub fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'a [u8]> + 'h {
         self.fields[..self.fields_count]

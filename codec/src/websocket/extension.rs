@@ -119,6 +119,7 @@ mod tests {
         );
     }
 
+    // norm: RFC6455-9.1-1
     #[test]
     fn what_is_no_list_is_refused() {
         for value in [

@@ -32,7 +32,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        // norm: RFC6455-5.3-2
+        // norm: RFC6455-5.3-5
         #[test]
         fn bytes_are_masked_as_the_norm_writes_it(
             bytes in prop::collection::vec(any::<u8>(), 0..300),

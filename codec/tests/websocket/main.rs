@@ -54,6 +54,9 @@ impl Fragments {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
+    // norm: RFC6455-5.4-2
+    // norm: RFC6455-5.4-4
+    // norm: RFC6455-5.4-5
     #[test]
     fn messages_in_fragments_arrive_whole_whatever_the_cuts(
         messages in prop::collection::vec(fragments(), 1..4),

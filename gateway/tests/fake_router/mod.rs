@@ -521,6 +521,7 @@ fn session_settings(keys: SharedKeys) -> SessionSettings {
         grace_ms: 10_000,
         outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
         requests_max: limits::REQUESTS_IN_FLIGHT,
+        websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
     }
 }
 

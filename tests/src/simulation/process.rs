@@ -437,5 +437,6 @@ fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
         grace_ms: 1_000,
         outbound_bytes_high: plan.outbound_bytes_high,
         requests_max: 16,
+        websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
     }
 }

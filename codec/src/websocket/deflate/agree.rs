@@ -65,6 +65,16 @@ impl Agreement {
         Self { server: pack(server), client: pack(client) }
     }
 
+    /// Without context take-over, and with this window for what the server sends: all that a server
+    /// must remember of such a connection is that one number.
+    ///
+    /// # Panics
+    /// If the window has 0 bits.
+    pub fn without_take_over(server_window_bits: u8) -> Self {
+        let of = |window_bits| Direction { take_over: false, window_bits };
+        Self::new(of(server_window_bits), of(WINDOW_BITS_MAX))
+    }
+
     /// What the server sends.
     pub fn server(self) -> Direction {
         unpack(self.server)

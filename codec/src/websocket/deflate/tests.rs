@@ -83,6 +83,13 @@ fn inflate(compressed: &[u8], text: bool, bytes_max: u32) -> Result<Vec<u8>, Vio
     codec.inflate(compressed, text, bytes_max, &mut out).map(|()| out)
 }
 
+// norm: RFC7692-5-2
+// norm: RFC7692-7.1.1.1-1
+// norm: RFC7692-7.1.1.2-1
+// norm: RFC7692-7.1.2.1-2
+// norm: RFC7692-7.1.2.2-2
+// norm: RFC6455-9-1
+// norm: RFC6455-9-2
 #[test]
 fn offers_are_answered_with_what_was_asked_and_no_more() {
     let none = "server_no_context_takeover; client_no_context_takeover";
@@ -103,6 +110,14 @@ fn offers_are_answered_with_what_was_asked_and_no_more() {
     );
 }
 
+// norm: RFC7692-5-3
+// norm: RFC7692-7.1-1
+// norm: RFC7692-7.1-2
+// norm: RFC7692-7.1-3
+// norm: RFC7692-7.1-4
+// norm: RFC7692-7.1.2.1-1
+// norm: RFC7692-7.1.2.2-1
+// norm: RFC6455-9-2
 #[test]
 fn offers_that_are_wrong_are_declined_and_the_next_is_looked_at() {
     for parameters in [
@@ -126,6 +141,9 @@ fn offers_that_are_wrong_are_declined_and_the_next_is_looked_at() {
     assert_eq!(answer("x-webkit-deflate-frame, permessage-bzip2", true), "");
 }
 
+// norm: RFC7692-7.2.2-1
+// norm: RFC7692-7.2.2-2
+// norm: RFC7692-7.2.2-3
 #[test]
 fn the_examples_of_the_norm_are_inflated() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
@@ -146,6 +164,9 @@ fn the_examples_of_the_norm_are_inflated() {
     }
 }
 
+// norm: RFC7692-6.1-1
+// norm: RFC7692-6.2-1
+// norm: RFC7692-7.2.2-3
 #[test]
 fn messages_arrive_as_they_were_sent_whatever_was_agreed() {
     for offers in [
@@ -168,6 +189,8 @@ fn messages_arrive_as_they_were_sent_whatever_was_agreed() {
     }
 }
 
+// norm: RFC7692-7.1.1.1-2
+// norm: RFC7692-7.1.1.2-2
 #[test]
 fn a_message_refers_to_the_one_before_only_with_context_take_over() {
     for (take_over, smaller) in [(true, true), (false, false)] {
@@ -198,6 +221,7 @@ fn nothing_is_kept_without_context_take_over_and_what_is_kept_is_counted() {
     assert_eq!(one_way.shared[0].bytes(), DEFLATER_BYTES);
 }
 
+// norm: RFC6455-10.4-1
 #[test]
 fn inflating_ends_at_the_limit_however_little_was_sent() {
     let (agreement, _) = accept("permessage-deflate", false).unwrap();
@@ -240,6 +264,8 @@ fn what_is_no_deflate_data_is_refused() {
     assert_eq!(inflate(&many[2..], false, 1000), Ok(Vec::new()));
 }
 
+// norm: RFC7692-6.1-3
+// norm: RFC6455-8.1-1
 #[test]
 fn a_text_is_checked_after_it_is_inflated() {
     let mut compressed = Vec::new();
@@ -248,6 +274,7 @@ fn a_text_is_checked_after_it_is_inflated() {
     assert_eq!(inflate(&compressed, false, 1000).unwrap(), b"ab\xc3");
 }
 
+// norm: RFC7692-6.1-2
 #[test]
 fn what_grows_by_compression_is_sent_as_it_is_unless_the_peers_window_must_hear_of_it() {
     let mut ends = Ends::new("permessage-deflate", false);
@@ -257,6 +284,7 @@ fn what_grows_by_compression_is_sent_as_it_is_unless_the_peers_window_must_hear_
     assert!(ends.send(Role::Server, &noise(1000)).1 < 100);
 }
 
+// norm: RFC7692-7.1.2.1-3
 #[test]
 fn nothing_farther_back_than_the_agreed_window_is_referred_to() {
     // Repeats itself after 2000 bytes only, which a window of 11 bits does not reach.
@@ -270,4 +298,59 @@ fn nothing_farther_back_than_the_agreed_window_is_referred_to() {
             assert_eq!(sent < 3000, reaches, "{window_bits} {take_over}");
         }
     }
+}
+
+// norm: RFC7692-7.2.1-1
+// norm: RFC7692-6.1-1
+#[test]
+fn a_compressed_frame_leaves_out_the_end_of_its_last_block() {
+    let mut ends = Ends::new("permessage-deflate", false);
+    let mut out = Vec::new();
+    let payload = [b'a'; 100];
+    ends.codec(Role::Server).frame(&mut out, Opcode::Text, &payload, None);
+    assert_eq!(out[0], 0xc1, "FIN, RSV1, text");
+    assert_eq!(usize::from(out[1]), out.len() - 2);
+    let compressed = &out[2..];
+    assert!(!compressed.ends_with(&TAIL));
+    // Another decoder, which knows nothing of messages: with the four bytes it is a whole block.
+    let mut inflated = vec![0; 200];
+    let mut decoder = Decompress::new(false);
+    let whole = [compressed, &TAIL].concat();
+    decoder.decompress(&whole, &mut inflated, FlushDecompress::Sync).unwrap();
+    assert_eq!(decoder.total_in() as usize, whole.len());
+    assert_eq!(inflated[..decoder.total_out() as usize], payload);
+}
+
+// norm: RFC7692-7.2.3-1
+#[test]
+fn an_empty_message_is_one_byte_if_it_is_compressed() {
+    let mut out = Vec::new();
+    let mut deflater = Deflater::new(6, 15);
+    for _ in 0..2 {
+        out.clear();
+        deflater.message(b"", &mut out);
+        assert_eq!(out, [0]);
+        assert_eq!(inflate(&out, true, 0).unwrap(), b"");
+        deflater.message(b"something between", &mut out);
+    }
+}
+
+// norm: RFC7692-6-1
+// norm: RFC7692-6-2
+#[test]
+fn only_whole_messages_are_written_as_compressed() {
+    let mut out = Vec::new();
+    write::ping(&mut out, b"p", None);
+    write::pong(&mut out, b"p", None);
+    write::close(&mut out, Some(1000), "", None);
+    for opcode in [Opcode::Ping, Opcode::Pong, Opcode::Close] {
+        let header = header::Header::parse(Role::Client, &out).unwrap().unwrap();
+        assert_eq!((header.opcode, header.reserved), (opcode, 0));
+        out.drain(..header.header_bytes + header.payload_bytes as usize);
+    }
+    let mut ends = Ends::new("permessage-deflate", false);
+    ends.codec(Role::Server).frame(&mut out, Opcode::Binary, &words(60_000), None);
+    let header = header::Header::parse(Role::Client, &out).unwrap().unwrap();
+    assert_eq!((header.reserved, header.fin), (4, true));
+    assert_eq!(out.len(), header.header_bytes + header.payload_bytes as usize);
 }

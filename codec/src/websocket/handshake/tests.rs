@@ -27,6 +27,8 @@ fn answer(upgrade: &Upgrade<'_>, protocol: Option<&str>, agreement: Option<Agree
     String::from_utf8(out).unwrap()
 }
 
+// norm: RFC6455-4.2.2-3
+// norm: RFC6455-5.8-1
 #[test]
 fn the_request_of_the_norm_gets_the_answer_of_the_norm() {
     let upgrade = with("Sec-WebSocket-Protocol", Some("chat, superchat")).unwrap();
@@ -38,6 +40,7 @@ fn the_request_of_the_norm_gets_the_answer_of_the_norm() {
     );
 }
 
+// norm: RFC6455-4.2.1-1
 #[test]
 fn a_request_that_lacks_something_is_refused_with_what() {
     assert_eq!(Upgrade::read("POST", 1, REQUEST).unwrap_err(), Refusal::Method);
@@ -84,6 +87,8 @@ fn names_and_words_are_taken_in_any_case_and_among_others() {
     assert_eq!(upgrade.origin, Some(&b"https://example.com"[..]));
 }
 
+// norm: RFC6455-4.2.2-1
+// norm: RFC6455-4.2.1-1
 #[test]
 fn refusals_answer_with_status_and_the_fields_it_needs() {
     let text = |refusal: Refusal| {
@@ -102,6 +107,7 @@ fn refusals_answer_with_status_and_the_fields_it_needs() {
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
 }
 
+// norm: RFC6455-4.2.2-2
 #[test]
 fn the_first_known_sub_protocol_is_chosen_and_the_token_is_none() {
     let name = "Sec-WebSocket-Protocol";
@@ -120,6 +126,9 @@ fn the_first_known_sub_protocol_is_chosen_and_the_token_is_none() {
     }
 }
 
+// norm: RFC6455-5.8-1
+// norm: RFC6455-9-1
+// norm: RFC7692-5-2
 #[test]
 fn our_client_and_our_server_open_a_connection() {
     for deflate in [None, Some(false), Some(true)] {
@@ -156,6 +165,8 @@ fn our_client_and_our_server_open_a_connection() {
     }
 }
 
+// norm: RFC7692-5-4
+// norm: RFC7692-7.1-5
 #[test]
 fn a_client_refuses_an_answer_that_is_not_to_its_request() {
     let request = Request {
