@@ -24,7 +24,7 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     connection::{Connection, Protocol},
     face::Faces,
     limits,
@@ -36,6 +36,7 @@ use hawser_gateway::{
     shared_keys::SharedKeys,
     slab::Handle,
     uplinks::Uplinks,
+    websocket::WebSocketSettings,
 };
 use hawser_router::{
     Host, HostSettings, Outputs, Recovery,
@@ -121,7 +122,7 @@ impl Gateway {
             grace_ms: 15_000,
             outbound_bytes_high: 1 << 16,
             requests_max: 64,
-            websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
+            websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),

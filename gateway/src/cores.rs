@@ -10,9 +10,11 @@
 
 use crate::{
     connection::{Connection, Flag, Protocol},
+    face::Faces,
     http,
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
+    timers::Tick,
     uplinks::Uplinks,
     websocket::{WebSocketSettings, put_close},
 };
@@ -21,6 +23,7 @@ use hawser_codec::{
     link::{Downlink, Logout},
     opening::{self, Opening},
     proxy,
+    websocket::write,
 };
 use std::sync::Arc;
 
@@ -150,6 +153,38 @@ impl Cores {
             }
         };
         self.on_bytes(connection, handle, bytes, budget, outlet)
+    }
+
+    /// When an open connection is to be looked at although nothing came of it, if ever.
+    pub fn due(&self, connection: &Connection, _handle: Handle, _faces: &Faces) -> Option<Tick> {
+        match connection.protocol {
+            Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho
+                if !connection.flags.has(Flag::Asked) =>
+            {
+                let grace = self.sessions.grace_ticks();
+                Some(connection.heard + Tick::from(connection.silence).saturating_sub(grace).max(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// It is that time.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_due(
+        &mut self,
+        connection: &mut Connection,
+        _handle: Handle,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        // A script in a browser cannot ping, and answers pings without knowing of them: whoever
+        // is silent is asked, and has as long as any other client is late to answer.
+        if connection.protocol.is_websocket() {
+            connection.flags.set(Flag::Asked, true);
+            write::ping(outlet.pool.open(&mut connection.queued), &[], None);
+        }
+        Ok(())
     }
 
     /// A link frame for one connection.

@@ -109,13 +109,9 @@ pub const RECEIVE_BYTES_PER_TURN: u32 = 32 * 1024;
 /// completions of a turn bring.
 pub const RECEIVE_BYTES_PER_TURN_IN_ALL: u32 = 384 * 1024;
 
-/// Default longest WebSocket frame and message, bytes: what a native frame may hold, written as JSON
-/// with every byte escaped, and room to spare; an MQTT packet of the usual size, too.
-pub const WEBSOCKET_FRAME_BYTES: u32 = 256 * 1024;
-/// See [`WEBSOCKET_FRAME_BYTES`]: fragments together are no more than one frame.
-pub const WEBSOCKET_MESSAGE_BYTES: u32 = WEBSOCKET_FRAME_BYTES;
-/// Highest setting for both.
-pub const WEBSOCKET_MESSAGE_BYTES_MAX: u32 = hawser_codec::websocket::MESSAGE_BYTES_MAX;
+/// How hard messages are compressed, 1 to 9: chat is short, and the fastest level wins most of what
+/// can be won at a quarter of the price.
+pub const DEFLATE_LEVEL: u8 = 1;
 
 /// Completion queue entries: a whole table turning readable at once fits with its sends cut off
 /// by the turn; an overflow is counted as a sizing fault.

@@ -17,6 +17,7 @@ use crate::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
 use hawser_codec::frame::FrameLimits;
@@ -374,6 +375,6 @@ fn session_settings(
         grace_ms: u32::from(heartbeat.grace_s) * 1000,
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
-        websocket: crate::websocket::WebSocketSettings::STANDARD,
+        websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
     }
 }

@@ -18,7 +18,9 @@ mod upgrade;
 pub use outgoing::put_close;
 pub use upgrade::PATHS;
 
-use crate::{connection::Connection, limits, outbound::Queue, slab::Handle};
+use crate::{
+    config::WebSocketConfig, connection::Connection, limits, outbound::Queue, slab::Handle,
+};
 use hawser_codec::{
     http::OriginRule,
     websocket::{
@@ -52,16 +54,26 @@ pub struct DeflateSettings {
 }
 
 impl WebSocketSettings {
-    /// What holds unless an operator says otherwise.
-    pub const STANDARD: Self = Self {
-        limits: Limits {
-            frame_bytes_max: limits::WEBSOCKET_FRAME_BYTES,
-            message_bytes_max: limits::WEBSOCKET_MESSAGE_BYTES,
-        },
-        deflate: Some(DeflateSettings { level: 1, take_over_bytes_max: 0 }),
-        origins: OriginRule::Same,
-        echo: false,
-    };
+    /// As configured, for each of so many workers.
+    pub fn of(config: &WebSocketConfig, workers: u32) -> Self {
+        let kept_bytes_max = config.deflate_bytes_max / u64::from(workers.max(1));
+        let deflate = DeflateSettings {
+            level: limits::DEFLATE_LEVEL,
+            take_over_bytes_max: if config.deflate_takeover { kept_bytes_max } else { 0 },
+        };
+        Self {
+            limits: Limits {
+                frame_bytes_max: config.frame_bytes_max,
+                message_bytes_max: config.message_bytes_max,
+            },
+            deflate: config.deflate.then_some(deflate),
+            origins: match config.origins.as_slice() {
+                [] => OriginRule::Same,
+                origins => OriginRule::Listed(origins.to_vec()),
+            },
+            echo: config.echo,
+        }
+    }
 }
 
 /// What is known of a connection's compression in one byte of it: the bits of the server's window,
@@ -128,7 +140,7 @@ impl Default for WebSockets {
             unfinished: HashMap::new(),
             contexts: HashMap::new(),
             contexts_bytes: 0,
-            shared: Shared::new(1),
+            shared: Shared::new(limits::DEFLATE_LEVEL),
         }
     }
 }

@@ -20,7 +20,7 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     limits,
     listener::ListenerSettings,
     mesh::{MeshPort, Parcel, mesh},
@@ -28,6 +28,7 @@ use hawser_gateway::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -101,7 +102,7 @@ impl Gateway {
             grace_ms: 10_000,
             outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
             requests_max: limits::REQUESTS_IN_FLIGHT,
-            websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
+            websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
         };
         let settings = WorkerSettings {
             index: 1,

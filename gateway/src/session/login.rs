@@ -113,6 +113,11 @@ impl Sessions {
         connection.silence = u16::try_from(ticks).unwrap_or(u16::MAX);
     }
 
+    /// So long a client may be late with its sign of life.
+    pub fn grace_ticks(&self) -> Tick {
+        (u64::from(self.settings.grace_ms) * 1000 / TICK_US) as Tick
+    }
+
     /// The interval behind the silence allowed, seconds.
     pub(super) fn heartbeat_of(&self, connection: &Connection) -> u16 {
         let silence_ms = u64::from(connection.silence) * TICK_US / 1000;

@@ -184,6 +184,7 @@ impl<R: Ring> Worker<R> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         self.metrics.bytes_in.add(u64::from(lease.length));
         connection.heard = self.tick;
+        connection.flags.set(Flag::Asked, false);
         connection.busy = connection.busy.saturating_add(1);
         if connection.flow == Flow::Open {
             return self.take_bytes(handle, Some(lease));

@@ -39,6 +39,17 @@ impl<R: Ring> Worker<R> {
             }
             _ => {}
         }
+        if connection.state == State::Open
+            && self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now)
+        {
+            let mut outlet = lend!(self);
+            if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
+                let reason = receive::reason_of(&farewell);
+                return self.dismiss(handle, &farewell, reason);
+            }
+            self.mark_dirty(handle);
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
         let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
         if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
@@ -65,6 +76,11 @@ impl<R: Ring> Worker<R> {
             State::Open => connection.heard + Tick::from(connection.silence),
             _ => connection.since + handshake,
         };
+        if connection.state == State::Open
+            && let Some(due) = self.cores.due(connection, handle, &self.faces)
+        {
+            next = next.min(due);
+        }
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }

@@ -10,7 +10,7 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     limits,
     listener::ListenerSettings,
     mesh::mesh,
@@ -18,6 +18,7 @@ use hawser_gateway::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, RouterSetup, RouterTier, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -521,7 +522,7 @@ fn session_settings(keys: SharedKeys) -> SessionSettings {
         grace_ms: 10_000,
         outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
         requests_max: limits::REQUESTS_IN_FLIGHT,
-        websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
+        websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use hawser_codec::frame::FrameLimits;
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     disk_work::DiskWorkSettings,
     hosting::{Hosting, rests_on_one_lane},
     limits,
@@ -20,6 +20,7 @@ use hawser_gateway::{
     session::SessionSettings,
     shared_keys::SharedKeys,
     storage::{self, StorageSettings},
+    websocket::WebSocketSettings,
     worker::{Fleet, Phase, RouterSetup, RouterTier, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -437,6 +438,6 @@ fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
         grace_ms: 1_000,
         outbound_bytes_high: plan.outbound_bytes_high,
         requests_max: 16,
-        websocket: hawser_gateway::websocket::WebSocketSettings::STANDARD,
+        websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
     }
 }

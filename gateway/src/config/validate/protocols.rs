@@ -75,8 +75,8 @@ pub(super) fn websocket(layers: &Layers) -> Result<WebSocketConfig, ConfigError>
         frame_bytes_max: number::<u32>(layers, "websocket.frame_bytes_max")?.min(message_bytes_max),
         message_bytes_max,
         deflate: layers.boolean("websocket.deflate")?,
-        deflate_level: number(layers, "websocket.deflate_level")?,
-        deflate_takeover_bytes_max: number(layers, "websocket.deflate_takeover_bytes_max")?,
+        deflate_takeover: layers.boolean("websocket.deflate_takeover")?,
+        deflate_bytes_max: number(layers, "websocket.deflate_bytes_max")?,
         origins,
         echo: layers.boolean("websocket.echo")?,
     })
