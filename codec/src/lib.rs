@@ -9,6 +9,7 @@
 //!
 //! Below any client's protocol: [`proxy`] is the header of a load balancer, [`opening`] tells
 //! protocols apart by their first bytes.
+//!
 //! Doors of other protocols: [`websocket`].
 
 pub mod code;

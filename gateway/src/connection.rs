@@ -168,6 +168,9 @@ pub enum Flag {
     /// Bytes were taken off the wire whose turn has not come: its core is called again without new
     /// ones.
     Waiting = 64,
+    /// A layer below its protocol has something of it that has to be finished in time: a handshake,
+    /// or plaintext that is no whole frame.
+    Unfinished = 128,
     /// It has been silent for its heartbeat, was asked for a sign, and has not answered.
     Asked = 32,
 }
@@ -306,7 +309,12 @@ impl Connection {
 
     /// Nothing has come from it yet.
     pub fn is_silent(&self) -> bool {
-        self.state == State::Opening && self.partial == Queue::NONE
+        self.state == State::Opening && !self.has_unfinished()
+    }
+
+    /// The beginning of something waits for its end: of a frame, a record, a handshake.
+    pub fn has_unfinished(&self) -> bool {
+        self.partial != Queue::NONE || self.flags.has(Flag::Unfinished)
     }
 
     /// Incarnation of the client's outbox.

@@ -9,12 +9,13 @@
 //! A dispatch and nothing else; what a protocol means stands in its own module.
 
 use crate::{
-    connection::{Connection, Flag, Protocol},
+    connection::{Connection, Flag, Protocol, State},
     face::Faces,
     http,
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
     timers::Tick,
+    tls::{Layer, Opened},
     uplinks::Uplinks,
     websocket::{WebSocketSettings, put_close},
 };
@@ -30,12 +31,18 @@ use std::sync::Arc;
 /// See the module.
 pub struct Cores {
     sessions: Sessions,
+    tls: Layer,
 }
 
 impl Cores {
-    /// Cores with these settings; keys of peers take `peer_keys_bytes` at most.
-    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
-        Self { sessions: Sessions::new(settings, peer_keys_bytes) }
+    /// Cores with these settings, over TLS; keys of peers take `peer_keys_bytes` at most.
+    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64, tls: Layer) -> Self {
+        Self { sessions: Sessions::new(settings, peer_keys_bytes), tls }
+    }
+
+    /// TLS below the protocols.
+    pub fn tls(&mut self) -> &mut Layer {
+        &mut self.tls
     }
 
     /// New settings, for logins from now on.
@@ -60,6 +67,19 @@ impl Cores {
         if connection.flags.is_layered() {
             return self.on_layered(connection, handle, bytes, budget, outlet);
         }
+        self.on_spoken(connection, handle, bytes, budget, outlet)
+    }
+
+    /// Bytes of the protocol itself.
+    #[inline]
+    fn on_spoken(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        bytes: &[u8],
+        budget: usize,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<Taken, Farewell> {
         match connection.protocol {
             Protocol::Native => self.sessions.on_bytes(connection, handle, bytes, budget, outlet),
             Protocol::Undetermined => self.on_opening(connection, handle, bytes, budget, outlet),
@@ -108,7 +128,6 @@ impl Cores {
 
     /// What stands below the protocol, from the wire up. Each layer has the shape of a core: it
     /// takes bytes, gives what they hold to what stands above it, and says how many it took.
-    #[cold]
     fn on_layered(
         &mut self,
         connection: &mut Connection,
@@ -128,7 +147,21 @@ impl Cores {
             let taken = self.on_bytes(connection, handle, rest, budget, outlet)?;
             return Ok(Taken { bytes: consumed + taken.bytes, stop: taken.stop });
         }
-        Err(Farewell::saying(code::MALFORMED, "not spoken here"))
+        match self.tls.open(connection, handle, bytes, budget, outlet)? {
+            Opened::Plain => {
+                connection.flags.set(Flag::Tls, false);
+                self.on_spoken(connection, handle, bytes, budget, outlet)
+            }
+            Opened::Nothing(taken) => Ok(taken),
+            Opened::Text(text) => {
+                let mut inner = Taken { bytes: 0, stop: Stop::NeedMore };
+                if !text.bytes.is_empty() || connection.flags.has(Flag::Waiting) {
+                    let budget = budget.max(text.opened);
+                    inner = self.on_spoken(connection, handle, &text.bytes, budget, outlet)?;
+                }
+                self.tls.settle(connection, handle, text, inner, outlet)
+            }
+        }
     }
 
     /// The first bytes tell the protocol, which gets all of them.
@@ -152,18 +185,19 @@ impl Cores {
                 return Err(Farewell::saying(code::MALFORMED, "no protocol begins like this"));
             }
         };
-        self.on_bytes(connection, handle, bytes, budget, outlet)
+        self.on_spoken(connection, handle, bytes, budget, outlet)
     }
 
-    /// When an open connection is to be looked at although nothing came of it, if ever.
-    pub fn due(&self, connection: &Connection, _handle: Handle, _faces: &Faces) -> Option<Tick> {
+    /// When a connection is to be looked at although nothing came of it, if ever.
+    pub fn due(&self, connection: &Connection, handle: Handle, faces: &Faces) -> Option<Tick> {
         match connection.protocol {
             Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho
-                if !connection.flags.has(Flag::Asked) =>
+                if connection.state == State::Open && !connection.flags.has(Flag::Asked) =>
             {
                 let grace = self.sessions.grace_ticks();
                 Some(connection.heard + Tick::from(connection.silence).saturating_sub(grace).max(1))
             }
+            Protocol::Http | Protocol::Poll | Protocol::Events => faces.due(handle),
             _ => None,
         }
     }
@@ -175,7 +209,7 @@ impl Cores {
     pub fn on_due(
         &mut self,
         connection: &mut Connection,
-        _handle: Handle,
+        handle: Handle,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
         // A script in a browser cannot ping, and answers pings without knowing of them: whoever
@@ -183,8 +217,9 @@ impl Cores {
         if connection.protocol.is_websocket() {
             connection.flags.set(Flag::Asked, true);
             write::ping(outlet.pool.open(&mut connection.queued), &[], None);
+            return Ok(());
         }
-        Ok(())
+        http::on_due(&mut self.sessions, connection, handle, outlet)
     }
 
     /// A link frame for one connection.
@@ -199,7 +234,12 @@ impl Cores {
         downlink: &Downlink<'_>,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
-        self.sessions.on_downlink(connection, handle, downlink, outlet)
+        match connection.protocol {
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                http::on_downlink(&mut self.sessions, connection, handle, downlink, outlet)
+            }
+            _ => self.sessions.on_downlink(connection, handle, downlink, outlet),
+        }
     }
 
     /// A link frame of `host` that concerns the whole worker: an answer to a route, a message for
@@ -216,7 +256,7 @@ impl Cores {
         outlet: &mut Outlet<'_>,
     ) {
         // Below the protocol nobody knows which one the other side would understand.
-        if farewell.ending == Ending::Silent || connection.flags.has(Flag::Proxy) {
+        if farewell.ending == Ending::Silent || !self.can_speak(connection, handle) {
             return;
         }
         match connection.protocol {
@@ -236,10 +276,16 @@ impl Cores {
                 put_close(outlet.pool.open(&mut connection.queued), farewell);
             }
             Protocol::Http | Protocol::Poll | Protocol::Events => {
-                http::put_farewell(connection, farewell, outlet);
+                http::say_farewell(connection, handle, farewell, outlet);
             }
             Protocol::Mqtt | Protocol::Undetermined => {}
         }
+    }
+
+    /// Words of a protocol reach the client.
+    fn can_speak(&mut self, connection: &Connection, handle: Handle) -> bool {
+        !connection.flags.has(Flag::Proxy)
+            && (!connection.flags.has(Flag::Tls) || self.tls.can_speak(handle))
     }
 
     /// Asks the client to leave.
@@ -250,12 +296,19 @@ impl Cores {
         retry_after_ms: u32,
         outlet: &mut Outlet<'_>,
     ) {
+        if !self.can_speak(connection, handle) {
+            return;
+        }
         let protocol = connection.protocol;
         if matches!(
             protocol,
             Protocol::Native | Protocol::WebSocketNative | Protocol::WebSocketJson
         ) {
             self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
+        if matches!(protocol, Protocol::Http | Protocol::Poll | Protocol::Events) {
+            let farewell = Farewell::of(code::SHUTTING_DOWN).retry_after(retry_after_ms);
+            http::say_farewell(connection, handle, &farewell, outlet);
         }
         if protocol.is_websocket() {
             let farewell = Farewell::of(code::SHUTTING_DOWN);

@@ -32,6 +32,7 @@ pub mod shared_keys;
 pub mod slab;
 pub mod start;
 pub mod timers;
+pub mod tls;
 pub mod uplinks;
 pub mod websocket;
 pub mod worker;

@@ -139,6 +139,13 @@ pub const SPARE_BUFFERS_BYTES_MAX: u64 = MIB;
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// Keys of peers kept by one worker, bytes, at most: some 4,000 chats that go on at the same time.
 pub const PEER_KEYS_BYTES_MAX: u64 = 512 * KIB;
+/// Expanded TLS keys kept by one worker, at most: both directions of 256 connections that speak in
+/// turn. More would not stay in the processor's caches.
+pub const TLS_KEYS_MAX: usize = 512;
+/// And at least.
+pub const TLS_KEYS_MIN: usize = 16;
+/// Bytes of these keys of all workers, at most, out of [`POOL_BYTES_SHARED`].
+pub const TLS_KEYS_BYTES: usize = 4 * MIB as usize;
 /// Heads of the timing wheel of one worker; its links are part of each connection's budget.
 pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
 /// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
@@ -148,7 +155,8 @@ pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 pub const POOL_BYTES_PER_TABLE_MAX: u64 = 4 * MIB;
 /// Fixed pools of the process, workers included, at most.
 pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
-/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), allocator's own.
+/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), expanded TLS keys,
+/// allocator's own.
 pub const POOL_BYTES_SHARED: u64 = 16 * MIB;
 
 /// User memory of an idle connection, session and directory entry included: the bound a test
@@ -171,8 +179,16 @@ const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
 const _: () = assert!(
-    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + PEER_KEYS_BYTES_MAX + WORKER_FIXED_BYTES
+    RECEIVE_POOL_BYTES_MAX
+        + SPARE_BUFFERS_BYTES_MAX
+        + PEER_KEYS_BYTES_MAX
+        + (TLS_KEYS_MAX * hawser_tls::CACHED_KEY_BYTES) as u64
+        + WORKER_FIXED_BYTES
         <= POOL_BYTES_PER_TABLE_MAX
+);
+const _: () = assert!(
+    TLS_KEYS_MIN * hawser_tls::CACHED_KEY_BYTES * WORKERS_MAX as usize <= TLS_KEYS_BYTES
+        && TLS_KEYS_BYTES as u64 <= POOL_BYTES_SHARED / 4
 );
 const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two() && RECEIVE_BUFFERS_MAX <= 1 << 15);
 
@@ -219,6 +235,17 @@ pub fn spare_bytes_per_worker(workers: u32) -> u64 {
 #[must_use]
 pub fn peer_keys_bytes_per_worker(workers: u32) -> u64 {
     (pool_share(workers) / 16).min(PEER_KEYS_BYTES_MAX)
+}
+
+/// Expanded TLS keys each worker keeps.
+///
+/// # Panics
+/// As [`receive_buffers_per_table`].
+#[must_use]
+pub fn tls_keys_per_worker(workers: u32) -> usize {
+    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
+    let share = TLS_KEYS_BYTES / workers as usize / hawser_tls::CACHED_KEY_BYTES;
+    share.clamp(TLS_KEYS_MIN, TLS_KEYS_MAX)
 }
 
 /// Bytes that may wait on each worker for clients that do not read or have not finished a frame.

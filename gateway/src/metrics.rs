@@ -22,6 +22,7 @@ use std::sync::{
 };
 
 use hawser_codec::message::Message;
+use hawser_tls::Reason;
 
 /// A count per label out of a fixed set.
 #[derive(Debug)]
@@ -226,6 +227,24 @@ pub struct WorkerMetrics {
     pub completions: Cell,
     /// Completion queue overflows.
     pub overflows: Cell,
+    /// Level: TLS handshakes under way.
+    pub tls_handshakes: Cell,
+    /// Level: TLS handshakes that wait for their turn.
+    pub tls_waiting: Cell,
+    /// TLS handshakes done, with a new key.
+    pub tls_full: Cell,
+    /// TLS handshakes done, from a ticket.
+    pub tls_resumed: Cell,
+    /// TLS handshakes that failed, by [`Reason`].
+    pub tls_failed: Labelled<{ Reason::ALL.len() }>,
+    /// Connections ended by a record that does not open or has no place.
+    pub tls_broken: Cell,
+    /// Key updates of clients.
+    pub tls_key_updates: Cell,
+    /// Renegotiations asked for by clients, and refused.
+    pub tls_renegotiations: Cell,
+    /// Keys expanded from their secrets because they were not at hand.
+    pub tls_keys_expanded: Cell,
     /// Turns; each counts in both histograms.
     pub turns: Cell,
     /// Work of a turn, waiting not included, µs.

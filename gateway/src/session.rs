@@ -5,6 +5,9 @@
 
 mod downlink;
 mod login;
+mod stateless;
+
+pub use stateless::NOBODY;
 
 use crate::{
     auth::{Authenticator, Denied, Identity},
@@ -29,8 +32,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
-        Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Class, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX,
+        Page, Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };

@@ -50,6 +50,7 @@ use crate::{
     session::{Farewell, Outlet, SessionSettings},
     slab::{Handle, Slab},
     timers::{TICK_US, Tick, Wheel},
+    tls,
     uplinks::Uplinks,
 };
 use hawser_codec::{code, link::Downlink, time::Now};
@@ -202,7 +203,11 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             edition: 0,
-            cores: Cores::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
+            cores: Cores::new(
+                sessions,
+                limits::peer_keys_bytes_per_worker(workers),
+                tls::Layer::new(&settings.listeners, limits::tls_keys_per_worker(workers)),
+            ),
             faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
@@ -273,6 +278,7 @@ impl<R: Ring> Worker<R> {
         self.tick = tick;
         self.take_over_settings();
         self.begin_budget();
+        self.shake_some();
         self.pace.note(turn.now, completions.len() as u32);
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
@@ -296,9 +302,12 @@ impl<R: Ring> Worker<R> {
     }
 
     fn take_over_settings(&mut self) {
-        if let Some(settings) = self.fleet.newer_than(&mut self.edition) {
-            self.faces.websockets.take_over(&settings.websocket);
-            self.cores.take_over(settings);
+        let Some((sessions, tls)) = self.fleet.newer_than(&mut self.edition) else { return };
+        if let Some(sessions) = sessions {
+            self.cores.take_over(sessions);
+        }
+        if let Some(offers) = tls {
+            self.cores.tls().take_over(offers);
         }
     }
 
@@ -315,6 +324,7 @@ impl<R: Ring> Worker<R> {
         metrics.connections_slow.set(u64::from(levels.paused));
         metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
+        self.cores.tls().export(metrics);
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
         let ring = self.ring.counters();
@@ -373,6 +383,7 @@ impl<R: Ring> Worker<R> {
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
+            || self.cores.tls().has_waiting()
             || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
@@ -523,7 +534,15 @@ impl<R: Ring> Worker<R> {
         if connection.state == State::Open && state != State::Open {
             self.levels.sessions += u32::from(connection.protocol.has_session());
             self.levels.greeting -= 1;
-            // The heartbeat or the token may end before the handshake would have.
+        }
+        if connection.state == State::LoggingIn && state == State::Open {
+            self.levels.sessions -= u32::from(connection.protocol.has_session());
+            self.levels.greeting += 1;
+        }
+        let is_open = connection.state == State::Open && state != State::Open;
+        if is_open || self.faces.due(handle).is_some() {
+            // The heartbeat or the token may end before the handshake would have, and a request
+            // under way before both.
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
         }

@@ -40,6 +40,8 @@ const WORKER_LEVELS: &[(&str, &str, Read<WorkerMetrics>)] = &[
         m.connections_slow.get()
     }),
     ("sessions", "Connections logged in", |m| m.sessions.get()),
+    ("tls_handshakes", "TLS handshakes under way", |m| m.tls_handshakes.get()),
+    ("tls_waiting_handshakes", "TLS handshakes that wait for their turn", |m| m.tls_waiting.get()),
     ("armed_requests", "Ring requests armed or in flight", |m| m.armed.get()),
     ("outbound_bytes", "Bytes queued towards clients, or received and not yet taken", |m| {
         m.outbound_bytes.get()
@@ -74,6 +76,14 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("ring_enters", "Calls of io_uring_enter", |m| m.enters.get()),
     ("ring_completions", "Completions", |m| m.completions.get()),
     ("ring_overflows", "Completion queue overflows", |m| m.overflows.get()),
+    ("tls_full_handshakes", "TLS handshakes done with a new key", |m| m.tls_full.get()),
+    ("tls_resumed_handshakes", "TLS handshakes done from a ticket", |m| m.tls_resumed.get()),
+    ("tls_broken_connections", "Connections ended by a record that does not open", |m| {
+        m.tls_broken.get()
+    }),
+    ("tls_key_updates", "Key updates of clients", |m| m.tls_key_updates.get()),
+    ("tls_renegotiations", "Renegotiations refused", |m| m.tls_renegotiations.get()),
+    ("tls_expanded_keys", "Keys expanded from their secrets", |m| m.tls_keys_expanded.get()),
     ("turns", "Turns of the worker's loop", |m| m.turns.get()),
 ];
 
@@ -104,6 +114,11 @@ impl Collector for ProcessMetrics {
             ("hawser_gateway_sent_frames", "Frames to clients", "kind"),
             kinds(),
             |label| workers.iter().map(|one| one.frames_out.cell(label).get()).sum(),
+        )?;
+        page.labelled(
+            ("hawser_gateway_tls_failed_handshakes", "TLS handshakes that failed", "reason"),
+            hawser_tls::Reason::ALL.iter().map(|reason| reason.label()),
+            |label| workers.iter().map(|one| one.tls_failed.cell(label).get()).sum(),
         )?;
         page.refusals("hawser_gateway", workers.iter().map(|one| &one.refused))?;
         page.histogram(

@@ -19,11 +19,17 @@ impl<R: Ring> Worker<R> {
         self.metrics.closed.at(reason).add(1);
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.flags.has(Flag::Tls) {
+            let end = hawser_tls::Alert::CLOSE_NOTIFY;
+            self.cores.tls().end(connection, handle, end, &mut self.pool);
+        }
         connection.state = State::Leaving;
         self.levels.closing += 1;
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
+        // There may be nothing to be said.
+        self.advance_close(handle);
     }
 
     /// The peer is gone or must go: nothing more is sent.
@@ -118,6 +124,9 @@ impl<R: Ring> Worker<R> {
         self.levels.by_protocol[connection.protocol as usize] -= 1;
         self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
+        if connection.flags.has(Flag::Tls) {
+            self.cores.tls().forget(handle, &mut self.pool);
+        }
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }

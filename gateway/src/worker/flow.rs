@@ -29,6 +29,25 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Handshakes that wait for their turn go on, oldest first, as far as this turn's share of time
+    /// for them goes.
+    pub(super) fn shake_some(&mut self) {
+        self.cores.tls().begin_turn();
+        for _ in 0..limits::HANDSHAKES_CALLED_PER_TURN {
+            let Some(handle) = self.cores.tls().next_waiting() else { return };
+            let Some(connection) = self.connections.get_mut(handle) else { continue };
+            if matches!(connection.state, State::Leaving | State::Closing) {
+                continue;
+            }
+            if let Err(farewell) = self.take_bytes(handle, None) {
+                let reason = receive::reason_of(&farewell);
+                self.dismiss(handle, &farewell, reason);
+                continue;
+            }
+            self.mark_dirty(handle);
+        }
+    }
+
     /// The client does not read: nothing more is taken from it.
     pub(super) fn pause(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };

@@ -122,7 +122,7 @@ impl<R: Ring> Worker<R> {
             connection.missed |= filled;
             return;
         }
-        let frame_begun = connection.partial != Queue::NONE && connection.since == self.tick;
+        let frame_begun = connection.has_unfinished() && connection.since == self.tick;
         let is_sooner = frame_begun || connection.silence < silence;
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
@@ -213,7 +213,9 @@ impl<R: Ring> Worker<R> {
         });
         let bytes = collected.as_deref().unwrap_or(bytes);
         let is_waiting = connection.flags.has(Flag::Waiting);
-        if bytes.is_empty() && !is_waiting {
+        // A handshake that is called to its turn may have been given all its bytes before.
+        let is_called = lease.is_none() && connection.flags.has(Flag::Tls);
+        if bytes.is_empty() && !is_waiting && !is_called {
             return Ok(());
         }
         let spent = usize::from(connection.spent);
@@ -236,7 +238,8 @@ impl<R: Ring> Worker<R> {
         self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
-            if collected.is_none() || taken.bytes > 0 {
+            // Until its first frames have come, the time from its accept counts.
+            if (collected.is_none() || taken.bytes > 0) && connection.state != State::Opening {
                 connection.since = self.tick;
             }
             // The beginning of a frame that fits one buffer is let be even then: it costs no more

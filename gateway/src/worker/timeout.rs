@@ -39,9 +39,7 @@ impl<R: Ring> Worker<R> {
             }
             _ => {}
         }
-        if connection.state == State::Open
-            && self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now)
-        {
+        if self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now) {
             let mut outlet = lend!(self);
             if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
                 let reason = receive::reason_of(&farewell);
@@ -50,7 +48,7 @@ impl<R: Ring> Worker<R> {
             self.mark_dirty(handle);
         }
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
+        let unfinished = connection.has_unfinished() && connection.flow == Flow::Open;
         if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
             return self.expire(handle, text, CloseReason::Protocol);
@@ -76,15 +74,13 @@ impl<R: Ring> Worker<R> {
             State::Open => connection.heard + Tick::from(connection.silence),
             _ => connection.since + handshake,
         };
-        if connection.state == State::Open
-            && let Some(due) = self.cores.due(connection, handle, &self.faces)
-        {
+        if let Some(due) = self.cores.due(connection, handle, &self.faces) {
             next = next.min(due);
         }
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
-        if connection.partial != Queue::NONE && connection.flow == Flow::Open {
+        if connection.has_unfinished() && connection.flow == Flow::Open {
             next = next.min(connection.since + handshake);
         }
         if connection.expires_s != u32::MAX {

@@ -26,7 +26,7 @@ fn main() {
     for bytes in [64, 16_384] {
         let plain = vec![7; bytes];
         for (what, is_warm) in [("key at hand", true), ("key expanded", false)] {
-            let mut keys = Keys::default();
+            let mut keys = Keys::new(512);
             let mut sealed = Vec::new();
             let seal = spend(|| {
                 if !is_warm {

@@ -20,14 +20,9 @@ pub(crate) const TAG_BYTES: usize = 16;
 /// Where the fixed part of the nonce stands in a secret of TLS 1.2, behind the longest key.
 pub(crate) const IV_AT: usize = 32;
 
-/// Expanded keys kept per worker: both directions of 512 connections that speak in turn. Twice as
-/// many would help only a worker whose hot connections outnumber its second-level cache anyway.
-const KEYS_CACHED: usize = 1024;
-/// Most memory the cache takes, bytes: the table, an entry, and aws-lc's key schedule with its
-/// allocation (measured: 600 B for AES-256-GCM).
-pub const KEYS_CACHED_BYTES_MAX: usize = KEYS_CACHED * (8 + size_of::<Entry>() + 640);
-
-const _: () = assert!(KEYS_CACHED.is_power_of_two() && KEYS_CACHED_BYTES_MAX <= 1 << 20);
+/// Most memory a key of the cache takes, bytes: its place, the entry, and aws-lc's key schedule with
+/// its allocation.
+pub const CACHED_KEY_BYTES: usize = 8 + size_of::<Entry>() + 640;
 
 /// A secret, zero-padded. Of TLS 1.3: a traffic secret. Of TLS 1.2: the key, and the nonce's fixed
 /// part at [`IV_AT`].
@@ -208,13 +203,14 @@ pub struct Keys {
     expanded: u64,
 }
 
-impl Default for Keys {
-    fn default() -> Self {
-        Self { places: (0..KEYS_CACHED).map(|_| None).collect(), expanded: 0 }
-    }
-}
-
 impl Keys {
+    /// A cache of at most `keys` keys, at least one: two for each connection that speaks in turn
+    /// with others. It takes memory as they come.
+    #[must_use]
+    pub fn new(keys: usize) -> Self {
+        Self { places: (0..keys.max(1)).map(|_| None).collect(), expanded: 0 }
+    }
+
     /// Keys expanded since the start: a count that grows as fast as records are opened and sealed
     /// says that the cache does not help.
     #[must_use]
@@ -229,7 +225,7 @@ impl Keys {
 
     pub(crate) fn of(&mut self, suite: Suite, secret: &Secret) -> &Entry {
         // A secret is uniformly random, so two of its bytes are as good as a hash.
-        let index = usize::from(u16::from_le_bytes([secret[0], secret[1]])) % KEYS_CACHED;
+        let index = usize::from(u16::from_le_bytes([secret[0], secret[1]])) % self.places.len();
         let place = &mut self.places[index];
         let known = place.as_ref().is_some_and(|it| it.secret == *secret && it.suite == suite);
         if !known {
@@ -263,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_to_the_secret_used_last() {
-        let mut keys = Keys::default();
+        let mut keys = Keys::new(16);
         let (one, mut two) = ([7; SECRET_BYTES_MAX], [7; SECRET_BYTES_MAX]);
         two[30] = 8;
         let nonce_of_one = keys.of(Suite::Aes128, &one).nonce(1);

@@ -31,7 +31,7 @@ pub use cut::{
     CIPHERTEXT_BYTES_MAX, Cut, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, cut,
 };
 pub use handshake::{Failure, Finished, HANDSHAKE_BYTES_MAX, Handshake, Progress, Reason};
-pub use keys::{KEYS_CACHED_BYTES_MAX, Keys};
+pub use keys::{CACHED_KEY_BYTES, Keys};
 pub use listening::{ClientCertificates, Listening, Material, Versions};
 pub use record::{Exhausted, Opened, RECORD_STATE_BYTES_MAX, Record, sealed_bytes_max};
 pub use tickets::{TICKET_KEYS_MAX, TicketKeys};

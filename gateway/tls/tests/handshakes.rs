@@ -169,7 +169,7 @@ fn both_sides_can_close() {
         side.take(&sealed).unwrap();
         assert_eq!(side.events.last(), Some(&Opened::CloseNotify));
         let mut out = Vec::new();
-        let mut keys = hawser_tls::Keys::default();
+        let mut keys = hawser_tls::Keys::new(16);
         side.finished().record.close_notify(&mut keys, &mut out);
         client.read_tls(&mut out.as_slice()).unwrap();
         assert!(client.process_new_packets().unwrap().peer_has_closed());

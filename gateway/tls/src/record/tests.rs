@@ -22,7 +22,7 @@ impl Pair {
         Self {
             ours: Record::new(suite, half(1), half(2)),
             theirs: Record::new(suite, half(2), half(1)),
-            keys: Keys::default(),
+            keys: Keys::new(16),
         }
     }
 

@@ -195,7 +195,7 @@ impl Side {
     pub fn new(listening: &Listening) -> Self {
         Self {
             server: Some(Server::Shaking(Handshake::start(listening).unwrap())),
-            keys: Keys::default(),
+            keys: Keys::new(16),
             plain: Vec::new(),
             events: Vec::new(),
         }
