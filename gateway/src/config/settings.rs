@@ -83,6 +83,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("router.retained_bytes_max", 64 * 1024, 65_536 * MIB, "bytes", "268435456"),
     setting("tls.certificates", Kind::Text, Some("")),
     setting("tls.ticket_key_file", Kind::Text, Some("")),
+    integer("tls.ticket_lifetime_s", 60, 7 * 86_400, "s", "86400"),
     setting("tls.min_version", Kind::Choice(&["1.2", "1.3"]), Some("1.2")),
     setting("tls.key_exchange", Kind::Choice(&["hybrid", "classical"]), Some("hybrid")),
     setting("tls.client_auth", Kind::Choice(&["none", "optional", "required"]), Some("none")),
