@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use hawser_tune::{
+    apply,
     check::{self, Finding, Verdict},
     heartbeat::{
         network::CLASSES,
@@ -9,12 +10,19 @@ use hawser_tune::{
         recommend::{self, Report, Tried, Wishes, configuration},
         simulate::{Settings, storm_peak_per_s},
     },
+    journal::{Journal, Trouble},
     load::Load,
     memory::KernelCost,
     plan::{self, Ground, Plan, Unit},
     system::{Machine, Root, Sources},
 };
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
 
 #[derive(Parser)]
 #[command(
@@ -58,6 +66,47 @@ enum Command {
         #[arg(long, default_value = "/", value_name = "DIR")]
         root: PathBuf,
     },
+    /// Raises what is too low, live and lasting. Without --yes it only says what it would do.
+    Apply {
+        #[command(flatten)]
+        load: LoadArguments,
+        /// Make the changes.
+        #[arg(long)]
+        yes: bool,
+        /// Also what is a matter of taste (ADVICE of check).
+        #[arg(long)]
+        advice: bool,
+        /// Take everything back after so many seconds unless `hawser-tune confirm` is said; 0: never.
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        confirm_within: u64,
+        /// Ports the gateway listens on, for the rules that keep them untracked.
+        #[arg(long, value_delimiter = ',', value_name = "PORT,…",
+              default_values_t = [7900, 7901, 1883, 7943, 7944, 8883])]
+        ports: Vec<u16>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// The changes of the last apply stay.
+    Confirm {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Takes the last apply back, to the letter.
+    Rollback {
+        /// Also what somebody else has changed since.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// The timer that apply leaves behind.
+    #[command(hide = true)]
+    Expire {
+        number: u64,
+        seconds: u64,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Simulates heartbeats on networks that forget quiet connections, and recommends intervals.
     Heartbeat {
         /// Clients of each class that are simulated.
@@ -82,6 +131,34 @@ enum Command {
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<PathBuf>,
     },
+}
+
+#[derive(Args, Clone)]
+struct Place {
+    /// Root directory to work on.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Where old values are kept [default: var/lib/hawser-tune below the root].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn root(&self) -> Root {
+        Root::new(&self.root)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| self.root.join("var/lib/hawser-tune"))
+    }
+
+    fn journal(&self) -> Result<Journal, Failure> {
+        Journal::open(&self.root(), &self.state()).map_err(failure)
+    }
+}
+
+fn failure(trouble: Trouble) -> Failure {
+    Failure::Environment(trouble.to_string())
 }
 
 #[derive(Args)]
@@ -211,6 +288,13 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Apply { load, yes, advice, confirm_within, ports, place } => {
+            let load = load.load().map_err(Failure::Arguments)?;
+            apply_all(&load, yes, advice, confirm_within, &ports, &place)
+        }
+        Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
+        Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),
+        Command::Expire { number, seconds, place } => expire(number, seconds, &place),
         Command::Heartbeat { clients, days, seed, missed, joules, json, picture } => {
             if !(0.0..=1.0).contains(&missed) {
                 let text = format!("--missed is {missed}: a share is between 0 and 1");
@@ -230,6 +314,83 @@ fn run(command: Command) -> Result<(), Failure> {
                 print(&heartbeat_text(&reports));
             }
             Ok(())
+        }
+    }
+}
+
+fn apply_all(
+    load: &Load,
+    yes: bool,
+    advice: bool,
+    confirm_within: u64,
+    ports: &[u16],
+    place: &Place,
+) -> Result<(), Failure> {
+    let root = place.root();
+    let machine = Machine::read(&root, page_bytes());
+    let plan = planned(load, &machine, None)?;
+    let findings = check::check(&root, &machine, &Sources::read(&root), &plan);
+    let changes = apply::changes(&findings, &plan, advice);
+    let files = apply::lasting(&changes, &plan, ports, machine.tracks);
+    let mut text = String::new();
+    for change in &changes {
+        let _ = writeln!(text, "{:<50} {} -> {}", change.id, change.from, change.to);
+    }
+    for file in &files {
+        let _ = writeln!(text, "write {}", root.path(file.path).display());
+    }
+    if !yes {
+        text.push_str("\nNothing was changed; --yes makes it so. The files would be:\n");
+        for file in &files {
+            let _ = write!(text, "\n--- /{}\n{}", file.path, file.text);
+        }
+        print(&text);
+        return Ok(());
+    }
+    let journal = place.journal()?;
+    let number = journal.prepare(&changes, &files).map_err(failure)?;
+    if confirm_within > 0 {
+        // Before the first change: whatever happens to this process, the timer runs.
+        start_timer(number, confirm_within, place)?;
+    }
+    journal.make().map_err(failure)?;
+    if confirm_within > 0 {
+        let _ = writeln!(
+            text,
+            "\nApplied. `hawser-tune confirm` within {confirm_within} s keeps it; else all is taken back."
+        );
+    } else {
+        text.push_str("\nApplied. `hawser-tune rollback` takes it back.\n");
+    }
+    print(&text);
+    Ok(())
+}
+
+/// A process of its own, which outlives this one and its terminal.
+fn start_timer(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
+    use std::os::unix::process::CommandExt as _;
+    let failed = |error: std::io::Error| Failure::Environment(format!("the timer: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut timer = std::process::Command::new(program);
+    timer.args(["expire", &number.to_string(), &seconds.to_string()]);
+    timer.arg("--root").arg(&place.root).arg("--state").arg(place.state());
+    timer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    timer.spawn().map_err(failed).map(|_| ())
+}
+
+fn expire(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
+    // Of its own session, so that the end of the terminal's does not reach it. Fails only for the
+    // leader of a process group, which has one already.
+    let _ = rustix::process::setsid();
+    std::thread::sleep(Duration::from_secs(seconds));
+    loop {
+        match place.journal() {
+            Ok(journal) if journal.is_unconfirmed(number) => {
+                return journal.roll_back(false).map_err(failure);
+            }
+            Ok(_) => return Ok(()),
+            // The apply itself may still hold the lock.
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }
 }
