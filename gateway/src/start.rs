@@ -15,6 +15,7 @@ use crate::{
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
+    mqtt::MqttSettings,
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
@@ -228,7 +229,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let mut threads = Vec::new();
     for (index, port) in mesh(workers as usize, holders as usize).into_iter().enumerate() {
         let part = parts.next();
-        let settings = worker_settings(config, index, hosts);
+        let settings = worker_settings(config, index, hosts, random()?);
         let (fleet, sessions, metrics) = (fleet.clone(), sessions.clone(), metrics.clone());
         let (ready, config) = (ready.clone(), config.clone());
         let body = move || -> Result<(), String> {
@@ -368,7 +369,7 @@ fn ring_settings(config: &Config) -> RingSettings {
     }
 }
 
-fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings {
+fn worker_settings(config: &Config, index: usize, hosts: u16, random: [u8; 32]) -> WorkerSettings {
     let configured = &config.limits;
     WorkerSettings {
         index,
@@ -390,6 +391,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         buffer_bytes: receive_buffers(config).1,
         handshake_ms: configured.handshake_timeout_ms,
         close_ms: configured.close_timeout_ms,
+        secret: u64::from_le_bytes(*random.first_chunk().expect("it has 32 bytes")),
     }
 }
 
@@ -415,5 +417,6 @@ fn session_settings(
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
         websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
+        mqtt: MqttSettings::of(&config.mqtt),
     }
 }
