@@ -31,7 +31,7 @@ mod stream;
 mod window;
 
 pub use counters::{HostCounters, Mark};
-pub use settings::{HostSettings, ORIGINS_MAX};
+pub use settings::{HostSettings, ORIGINS_MAX, TopicBounds};
 pub use stream::StreamFigures;
 
 use crate::key::shard_of;
