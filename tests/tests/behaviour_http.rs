@@ -448,7 +448,7 @@ fn a_gateway_that_ends_answers_those_who_wait() {
     stream.event();
     let waiting = get(&gateway, "/poll?cursor=0&wait=50").session(&bob).begin();
     // Two sessions were opened, then stream and poll have logged in.
-    while gateway.metric("LOGINS") < 4.0 {
+    while gateway.metric("hawser_gateway_logins_total") < 4.0 {
         std::thread::yield_now();
     }
     gateway.signal(Signal::TERM);
