@@ -8,12 +8,16 @@
 mod clients;
 pub mod game;
 mod links;
+pub mod sessions;
+mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;
 
 use clients::owned;
 #[allow(unused_imports)] // likewise
-pub use clients::{Client, Delivered, Heard, deliveries, numbers};
+pub use clients::{Client, Delivered, Heard, Queued, Told, content, deliveries, numbers};
+#[allow(unused_imports)] // likewise
+pub use topics::Message;
 
 use hawser_codec::time::Now;
 use hawser_router::host::{RunOutput, downlink_frames};
@@ -275,6 +279,12 @@ impl World {
         let record = oldest.unwrap_or(usize::MAX).min(disk.records.len());
         self.disks[at].candidate = Some(Candidate { sections, runs, began, record, valid: false });
         self.promote();
+    }
+
+    /// Framed records that are durable, in order by lane.
+    pub fn records(&self) -> impl Iterator<Item = Framed<'_>> {
+        let records = self.disks.iter().flat_map(|disk| &disk.records);
+        records.map(|(_, record, _)| Framed::take(record).unwrap().0)
     }
 
     /// Forgets all records, as if the checkpoint were all there is; they can still be read.
