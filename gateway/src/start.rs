@@ -8,12 +8,13 @@ mod embedded;
 mod remote;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, AdminKey, Asks, api},
     auth::Authenticator,
     config::{Config, ConfigError},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
+    mqtt::MqttSettings,
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
@@ -70,6 +71,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), String>>>,
     metrics: Arc<ProcessMetrics>,
     admin: Option<Admin>,
+    asks: Option<Asks>,
     keys: SharedKeys,
 }
 
@@ -94,6 +96,11 @@ impl Running {
         self.fleet.offer(Arc::new(sessions));
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
+    }
+
+    /// Questions from the admin port; there are none if it is off, or after they were taken.
+    pub fn take_asks(&mut self) -> Option<Asks> {
+        self.asks.take()
     }
 
     /// A worker has ended by itself.
@@ -162,11 +169,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             ProcessMetrics::with_routers(workers, routers.iter().map(SocketAddr::to_string))
         }
     };
-    let admin = match config.admin.address {
+    let (admin, asks) = match config.admin.address {
         Some(address) => {
-            Some(Admin::start(address, admin_key, metrics.clone()).map_err(environment)?)
+            let (api, asks) = api(api_key(config, admin_key)?, config.admin.hosts.clone());
+            let admin = Admin::start(address, admin_key, metrics.clone(), api);
+            (Some(admin.map_err(environment)?), Some(asks))
         }
-        None => None,
+        None => (None, None),
     };
 
     // Hosts live on the first workers, and so do links: router r on worker r mod workers.
@@ -197,7 +206,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let mut threads = Vec::new();
     for (index, port) in mesh(workers as usize, holders as usize).into_iter().enumerate() {
         let part = parts.next();
-        let settings = worker_settings(config, index, hosts);
+        let settings = worker_settings(config, index, hosts, random()?);
         let (fleet, sessions, metrics) = (fleet.clone(), sessions.clone(), metrics.clone());
         let (ready, config) = (ready.clone(), config.clone());
         let body = move || -> Result<(), String> {
@@ -220,7 +229,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     drop(ready);
     let mut running =
-        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, keys };
+        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, asks, keys };
     let mut failure = None;
     for outcome in readiness {
         match outcome {
@@ -262,6 +271,14 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
             }
             outcome => return outcome.map_err(refused),
         }
+    }
+}
+
+/// The key that the server API wants: there always is one.
+fn api_key(config: &Config, configured: Option<AdminKey>) -> Result<AdminKey, StartError> {
+    match configured {
+        Some(key) => Ok(key),
+        None => admin::open_or_create_key(&config.store.data_dir).map_err(environment),
     }
 }
 
@@ -329,7 +346,7 @@ fn ring_settings(config: &Config) -> RingSettings {
     }
 }
 
-fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings {
+fn worker_settings(config: &Config, index: usize, hosts: u16, random: [u8; 32]) -> WorkerSettings {
     let configured = &config.limits;
     WorkerSettings {
         index,
@@ -351,6 +368,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         buffer_bytes: receive_buffers(config).1,
         handshake_ms: configured.handshake_timeout_ms,
         close_ms: configured.close_timeout_ms,
+        secret: u64::from_le_bytes(*random.first_chunk().expect("it has 32 bytes")),
     }
 }
 
@@ -376,5 +394,6 @@ fn session_settings(
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
         websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
+        mqtt: MqttSettings::of(&config.mqtt),
     }
 }

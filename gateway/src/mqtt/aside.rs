@@ -1,6 +1,9 @@
 //! What is kept beside a connection while something is under way.
 
-use super::{alias, inbox, window::{Flight, Window}};
+use super::{
+    alias, inbox,
+    window::{Flight, Window},
+};
 use crate::{connection::Connection, limits, slab::Handle};
 use hashbrown::HashMap;
 use hawser_codec::link::Key;
@@ -69,10 +72,6 @@ impl Asides {
         self.by_slot.get_mut(&handle.slot)
     }
 
-    pub fn by_slot(&mut self, slot: u32) -> Option<&mut Aside> {
-        self.by_slot.get_mut(&slot)
-    }
-
     /// The connection's, made if there is none.
     pub fn open(&mut self, connection: &mut Connection, handle: Handle) -> &mut Aside {
         super::terms::set_aside(connection);
@@ -103,10 +102,5 @@ impl Asides {
             self.spare.push(flights);
         }
         Some(aside)
-    }
-
-    /// Connections that have something here.
-    pub fn count(&self) -> usize {
-        self.by_slot.len()
     }
 }
