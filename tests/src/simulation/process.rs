@@ -15,7 +15,7 @@ use hawser_gateway::{
     limits,
     listener::ListenerSettings,
     mesh::mesh,
-    metrics::ProcessMetrics,
+    metrics::{ProcessMetrics, Spoken},
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
@@ -298,7 +298,10 @@ impl Process {
 
     /// Connections held, and those of them that are hot.
     pub fn connections(&self) -> (u64, u64) {
-        let held = self.metrics.workers.iter().map(|worker| worker.connections.get()).sum();
+        let held = self.metrics.workers.iter().map(|worker| {
+            Spoken::ALL.iter().map(|spoken| worker.connections.at(*spoken).get()).sum::<u64>()
+        });
+        let held = held.sum();
         let hot = self.metrics.workers.iter().map(|worker| worker.connections_hot.get()).sum();
         (held, hot)
     }
