@@ -119,6 +119,7 @@ impl Reload<'_> {
     fn take_over(&self, new: Config, running: &Running) -> Result<(), StartError> {
         let mut config = self.config.clone();
         config.auth = new.auth.clone();
+        config.tls = new.tls.clone();
         running.reload(&config)?;
         config.log.level = new.log.level;
         config.warnings.clone_from(&new.warnings);

@@ -17,6 +17,7 @@ use crate::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    tls::{self, Offers},
     websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -90,8 +91,12 @@ impl Running {
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
         let resume = resume_keys(config)?;
+        let offers = offers(config)?;
         let sessions = session_settings(config, authenticator, resume, self.keys.clone());
         self.fleet.offer(Arc::new(sessions));
+        if let Some(offers) = offers {
+            self.fleet.offer_tls(offers);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
     }
@@ -151,6 +156,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         Tier::Remote(_) => SharedKeys::unknown(),
     };
     let resume = resume_keys(config)?;
+    let offers = offers(config)?;
 
     for listener in &config.listeners {
         claim(listener.address)?;
@@ -192,6 +198,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
     let fleet = Arc::new(Fleet::new(workers as usize));
+    if let Some(offers) = offers {
+        fleet.offer_tls(offers);
+    }
     let mut parts = parts.into_iter();
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::new();
@@ -284,6 +293,12 @@ fn resume_keys(config: &Config) -> Result<ResumeKeys, StartError> {
         None => ResumeKeys::open_or_create(&config.store.data_dir),
     }
     .map_err(environment)
+}
+
+/// What listeners with TLS offer, of the files as they are now.
+fn offers(config: &Config) -> Result<Option<Arc<Offers>>, StartError> {
+    let offers = tls::files::offers(&config.tls, &config.store.data_dir, wall_ms() / 1000);
+    offers.map(|offers| offers.map(Arc::new)).map_err(|error| environment(format!("tls: {error}")))
 }
 
 /// A worker with its ring, made on its own thread: the ring stays there.
