@@ -9,6 +9,7 @@
 //!
 //! Below any client's protocol: [`proxy`] is the header of a load balancer, [`opening`] tells
 //! protocols apart by their first bytes.
+//!
 //! Doors of other protocols: [`websocket`].
 
 pub mod code;
@@ -20,6 +21,7 @@ pub mod json;
 pub mod link;
 pub mod malformed;
 pub mod message;
+pub mod mqtt;
 pub mod opening;
 pub mod proxy;
 pub mod time;

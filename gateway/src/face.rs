@@ -7,8 +7,10 @@
 
 use crate::{
     connection::{Connection, Protocol},
+    http::Exchanges,
     outbound::Pool,
     slab::Handle,
+    timers::Tick,
     websocket::WebSockets,
 };
 
@@ -17,6 +19,8 @@ use crate::{
 pub struct Faces {
     /// WebSocket connections.
     pub websockets: WebSockets,
+    /// HTTP requests under way.
+    pub http: Exchanges,
 }
 
 impl Faces {
@@ -33,18 +37,25 @@ impl Faces {
             Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketMqtt => {
                 self.websockets.wrap(connection, handle, pool, at);
             }
+            Protocol::Http | Protocol::Poll | Protocol::Events => {
+                self.http.wrap(handle, pool.open(&mut connection.queued), at);
+            }
             // No core speaks to these.
-            Protocol::WebSocketEcho
-            | Protocol::Http
-            | Protocol::Poll
-            | Protocol::Events
-            | Protocol::Undetermined => pool.open(&mut connection.queued).truncate(at),
+            Protocol::WebSocketEcho | Protocol::Undetermined => {
+                pool.open(&mut connection.queued).truncate(at)
+            }
         }
         pool.release_if_empty(&mut connection.queued);
     }
 
+    /// When something of this connection has to be looked at whatever comes.
+    pub fn due(&self, handle: Handle) -> Option<Tick> {
+        self.http.due(handle)
+    }
+
     /// The connection is gone: nothing of it stays here.
     pub fn forget(&mut self, connection: &Connection, handle: Handle, pool: &mut Pool) {
+        self.http.forget(handle);
         if connection.protocol.is_websocket() {
             for mut queue in self.websockets.forget(connection, handle) {
                 let bytes = pool.take(&mut queue);

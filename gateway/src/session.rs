@@ -5,6 +5,9 @@
 
 mod downlink;
 mod login;
+mod stateless;
+
+pub use stateless::NOBODY;
 
 use crate::{
     auth::{Authenticator, Denied, Identity},
@@ -12,6 +15,7 @@ use crate::{
     face::Faces,
     limits,
     metrics::{FrameKind, WorkerMetrics},
+    mqtt::MqttSettings,
     names::Names,
     outbound::Pool,
     peers::Peers,
@@ -29,8 +33,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
-        Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Class, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX,
+        Page, Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };
@@ -137,6 +141,8 @@ pub struct SessionSettings {
     pub outbound_bytes_high: usize,
     /// Requests a client may have unanswered.
     pub requests_max: u16,
+    /// What holds for MQTT clients alone.
+    pub mqtt: MqttSettings,
     /// Settings of WebSocket connections.
     pub websocket: WebSocketSettings,
 }
@@ -180,6 +186,9 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// What follows hangs on a host's answer: it is given again with the next link frame that the
+    /// connection hears.
+    Answer,
 }
 
 /// What the session logic writes to, lent by the worker for one call.

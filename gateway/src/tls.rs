@@ -12,7 +12,6 @@
 //! Handshakes wait for their turn: a worker spends a bounded part of each turn on them, oldest
 //! first, so that a storm of new clients does not hold up those who are there.
 
-pub mod files;
 mod layer;
 mod pages;
 

@@ -56,9 +56,10 @@ pub struct DeflateSettings {
 impl WebSocketSettings {
     /// As configured, for each of so many workers.
     pub fn of(config: &WebSocketConfig, workers: u32) -> Self {
+        let kept_bytes_max = config.deflate_bytes_max / u64::from(workers.max(1));
         let deflate = DeflateSettings {
-            level: config.deflate_level,
-            take_over_bytes_max: config.deflate_takeover_bytes_max / u64::from(workers.max(1)),
+            level: limits::DEFLATE_LEVEL,
+            take_over_bytes_max: if config.deflate_takeover { kept_bytes_max } else { 0 },
         };
         Self {
             limits: Limits {

@@ -44,7 +44,7 @@ use crate::{
     limits,
     listener::{ListenerSettings, Network},
     mesh::{MeshPort, Parcel},
-    metrics::{CloseReason, WorkerMetrics},
+    metrics::{CloseReason, Spoken, WorkerMetrics},
     outbound::{Pool, Queue},
     pressure::Pressure,
     session::{Farewell, Outlet, SessionSettings},
@@ -89,6 +89,8 @@ pub struct WorkerSettings {
     pub handshake_ms: u32,
     /// Time last bytes get on close, ms.
     pub close_ms: u32,
+    /// Random and kept to itself: identifiers that nobody may guess come from it.
+    pub secret: u64,
     /// Options of accepted sockets.
     pub options: SocketOptions,
     /// Bytes of one receive buffer: a receive that fills it may have left more behind.
@@ -110,8 +112,6 @@ struct Levels {
     greeting: u32,
     /// Connections whose bytes are not taken until they read.
     paused: u32,
-    /// Connections held, by [`Protocol`].
-    by_protocol: [u32; Protocol::COUNT],
 }
 
 struct Door {
@@ -157,6 +157,12 @@ pub struct Worker<R: Ring> {
     edition: u32,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
+    /// Hosts that are being told which topics are wanted here.
+    routing: Vec<bool>,
+    /// Messages of topics wait for the next turn, for connections that have not had theirs.
+    spreading: bool,
+    /// Those that have had some.
+    told: Vec<Handle>,
     leaving: Option<u32>,
     /// When the end was first asked for, monotonic microseconds.
     stopping_us: Option<u64>,
@@ -206,11 +212,15 @@ impl<R: Ring> Worker<R> {
             cores: Cores::new(
                 sessions,
                 limits::peer_keys_bytes_per_worker(workers),
+                settings.secret,
                 tls::Layer::new(&settings.listeners, limits::tls_keys_per_worker(workers)),
             ),
             faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
+            routing: vec![false; usize::from(settings.hosts)],
+            spreading: false,
+            told: Vec::new(),
             settings,
             fleet,
             ring,
@@ -293,6 +303,7 @@ impl<R: Ring> Worker<R> {
         self.hand_on();
         self.drive_links();
         self.spread_links();
+        self.spread_topics();
         self.rearm_starved();
         self.send_lazy();
         self.flush();
@@ -311,10 +322,15 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Counts a connection of this protocol, or one less.
+    fn count_spoken(&self, protocol: Protocol, is_more: bool) {
+        let cell = self.metrics.connections.at(Spoken::of(protocol));
+        if is_more { cell.add(1) } else { cell.sub(1) }
+    }
+
     /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
     fn export(&mut self, started: Now) {
         let metrics = &self.metrics;
-        metrics.connections.set(u64::from(self.connections.occupied()));
         let (levels, held) = (&self.levels, self.connections.occupied());
         metrics.connections_hot.set(u64::from(levels.hot));
         metrics.connections_closing.set(u64::from(levels.closing));
@@ -380,6 +396,8 @@ impl<R: Ring> Worker<R> {
             sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
+            || self.routing.contains(&true)
+            || self.spreading
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
@@ -506,6 +524,7 @@ impl<R: Ring> Worker<R> {
                 } else {
                     self.mark_dirty(handle);
                 }
+                self.resume_if_answered(handle);
             }
             Err(farewell) => {
                 self.settle(handle, before);
@@ -517,26 +536,53 @@ impl<R: Ring> Worker<R> {
     /// What a host says to the worker itself.
     fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
         if !matches!(downlink, Downlink::Announce(_)) {
-            return self.cores.on_broadcast(downlink, host, &mut lend!(self));
+            return self.cores.mqtt().on_broadcast(downlink, host);
         }
-        if let Some(from) = self.announcing.get_mut(usize::from(host)) {
-            *from = Some(0);
+        let host = usize::from(host);
+        if let (Some(from), Some(routing)) =
+            (self.announcing.get_mut(host), self.routing.get_mut(host))
+        {
+            (*from, *routing) = (Some(0), true);
         }
+    }
+
+    /// Gives messages of topics to the connections that want them, a bounded number a turn, so that
+    /// what is for one connection only does not wait behind what is for very many.
+    fn spread_topics(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        let mut outlet = lend!(self);
+        let copies_max = limits::TOPIC_COPIES_PER_TURN;
+        let connections = &mut self.connections;
+        self.spreading = self.cores.mqtt().spread(connections, copies_max, &mut told, &mut outlet);
+        for handle in told.drain(..) {
+            self.mark_dirty(handle);
+            self.resume_if_answered(handle);
+        }
+        self.told = told;
     }
 
     /// Takes note of what a core has made of a connection that was like this before.
     fn settle(&mut self, handle: Handle, (state, protocol): (State, Protocol)) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        if connection.protocol != protocol {
-            self.levels.by_protocol[protocol as usize] -= 1;
-            self.levels.by_protocol[connection.protocol as usize] += 1;
-        }
+        let spoken = connection.protocol;
         if connection.state == State::Open && state != State::Open {
             self.levels.sessions += u32::from(connection.protocol.has_session());
             self.levels.greeting -= 1;
-            // The heartbeat or the token may end before the handshake would have.
+        }
+        if connection.state == State::LoggingIn && state == State::Open {
+            self.levels.sessions -= u32::from(connection.protocol.has_session());
+            self.levels.greeting += 1;
+        }
+        let is_open = connection.state == State::Open && state != State::Open;
+        if is_open || self.faces.due(handle).is_some() {
+            // The heartbeat or the token may end before the handshake would have, and a request
+            // under way before both.
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
+        }
+        if spoken != protocol {
+            self.count_spoken(protocol, false);
+            self.count_spoken(spoken, true);
         }
     }
 

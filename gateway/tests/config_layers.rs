@@ -8,7 +8,7 @@ use hawser_gateway::{
     access::{Rules, Who},
     config::{
         self, AuthKind, CertificateSource, ClientAuth, Command, Config, Invocation, KeyExchange,
-        LogCommand, Machine, Stop, TlsVersion,
+        LogCommand, Machine, Stop, TlsVersion, WebSocketConfig,
     },
     limits,
     listener::Kind,
@@ -70,7 +70,7 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
     );
     assert_eq!(config.tls.certificates, CertificateSource::None);
     assert_eq!(config.mqtt.rules, Rules::NONE);
-    assert!(!config.websocket.echo && config.websocket.origins.is_empty());
+    assert_eq!(config.websocket, WebSocketConfig::SHIPPED);
     assert!(!config.limits.core_dumps);
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
     assert_eq!(config.store.data_dir, Path::new("./hawser-data"));

@@ -15,3 +15,4 @@ pub mod raw;
 pub mod router;
 pub mod simulation;
 pub mod torture;
+pub mod websocket;

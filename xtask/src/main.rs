@@ -3,6 +3,7 @@
 mod bench;
 mod clients;
 mod codegen;
+mod conformance;
 mod documents;
 mod licences;
 mod process;
@@ -33,6 +34,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Installs the clients of other people that the tests use (`test` does it, too).
     Clients,
+    /// Which test covers which statement of which norm; breaks the code to see them fail.
+    Conformance(conformance::Arguments),
     /// Makes codec/src/generated from codec/schema (builds flatc at first: cmake, C++, minutes).
     Codegen(codegen::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Torture(arguments) => torture::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Clients => clients::install(),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments),
     };
     match result {

@@ -28,6 +28,7 @@ pub const fn reason(status: u16) -> &'static str {
         414 => "URI Too Long",
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
@@ -69,8 +70,8 @@ impl Asked {
     }
 }
 
-/// An answer under way: status line and fields, then one of [`Answer::body`], [`Answer::empty`] or
-/// [`Answer::events`]. Dropped before, it leaves half a head in the buffer.
+/// An answer under way: status line and fields, then one of [`Answer::body`], [`Answer::empty`],
+/// [`Answer::chunked`] or [`Answer::events`]. Dropped before, it leaves half a head in the buffer.
 #[must_use]
 #[derive(Debug)]
 pub struct Answer<'o> {
@@ -113,13 +114,17 @@ impl<'o> Answer<'o> {
         self.end_head();
     }
 
-    /// Ends the head; what follows is an event stream (HTML standard, section 9.2), in chunks or,
-    /// for HTTP/1.0, until the connection closes.
+    /// Ends the head; what follows is an event stream (HTML standard, section 9.2).
     pub fn events(mut self) {
-        self.field("Content-Type", "text/event-stream");
-        self.field("Cache-Control", "no-store");
         // Proxies that gather answers would hold events back.
         self.field("X-Accel-Buffering", "no");
+        self.chunked("text/event-stream");
+    }
+
+    /// Ends the head; what follows comes in chunks or, for HTTP/1.0, until the connection closes.
+    pub fn chunked(mut self, content_type: &str) {
+        self.field("Content-Type", content_type);
+        self.field("Cache-Control", "no-store");
         match self.asked.version {
             Version::Http11 => self.field("Transfer-Encoding", "chunked"),
             Version::Http10 => self.asked.keep_alive = false,
@@ -152,7 +157,7 @@ pub fn put_refused(out: &mut Vec<u8>, asked: Asked, refused: &Refused, wall_ms: 
     Answer::begin(out, asked, refused.status, wall_ms).body("application/json", body.as_bytes());
 }
 
-/// Opens a chunk of a stream that [`Answer::events`] began; what is appended until
+/// Opens a chunk of a stream that [`Answer::chunked`] began; what is appended until
 /// [`close_chunk`] is its content. For HTTP/1.0 it writes nothing.
 #[must_use]
 pub fn open_chunk(out: &mut Vec<u8>, version: Version) -> Chunk {

@@ -60,6 +60,8 @@ pub struct TlsConfig {
     pub certificates: CertificateSource,
     /// Keys of session tickets, shared by gateways; `None`: of the data directory.
     pub ticket_key_file: Option<PathBuf>,
+    /// Longest life of a ticket, s.
+    pub ticket_lifetime_s: u32,
     /// Oldest version.
     pub min_version: TlsVersion,
     /// How keys are agreed on.
@@ -79,15 +81,27 @@ pub struct WebSocketConfig {
     pub message_bytes_max: u32,
     /// permessage-deflate is agreed to.
     pub deflate: bool,
-    /// From 1 (fast) to 9 (small).
-    pub deflate_level: u8,
-    /// Memory of compression contexts kept between messages, bytes, of the process; beyond it they
-    /// are not kept.
-    pub deflate_takeover_bytes_max: u64,
+    /// It keeps its window between messages.
+    pub deflate_takeover: bool,
+    /// Memory of the windows kept, bytes, of the process; beyond it none is agreed to.
+    pub deflate_bytes_max: u64,
     /// Origins that browsers may come from besides the host itself; `*`: any.
     pub origins: Vec<String>,
     /// `/echo` returns each message as it came.
     pub echo: bool,
+}
+
+impl WebSocketConfig {
+    /// The shipped values.
+    pub const SHIPPED: Self = Self {
+        frame_bytes_max: 1024 * 1024,
+        message_bytes_max: 1024 * 1024,
+        deflate: true,
+        deflate_takeover: false,
+        deflate_bytes_max: 64 * 1024 * 1024,
+        origins: Vec::new(),
+        echo: false,
+    };
 }
 
 /// `[mqtt]`.

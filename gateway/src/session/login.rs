@@ -72,11 +72,10 @@ impl Sessions {
     }
 
     /// Who it is: by resume token if it has one, else by what the configuration asks for.
-    pub(super) fn identify(
-        &self,
-        hello: &Hello<'_>,
-        now: Now,
-    ) -> Result<(Identity, u32), Farewell> {
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn identify(&self, hello: &Hello<'_>, now: Now) -> Result<(Identity, u32), Farewell> {
         if !hello.resume_token.is_empty() {
             let claims = self.settings.resume.open(now.wall_ms, hello.resume_token)?;
             let identity = Identity {

@@ -28,6 +28,8 @@ impl<R: Ring> Worker<R> {
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
+        // There may be nothing to be said.
+        self.advance_close(handle);
     }
 
     /// The peer is gone or must go: nothing more is sent.
@@ -119,7 +121,7 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.levels.closing -= 1;
-        self.levels.by_protocol[connection.protocol as usize] -= 1;
+        self.count_spoken(connection.protocol, false);
         self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
         if connection.flags.has(Flag::Tls) {
@@ -129,24 +131,27 @@ impl<R: Ring> Worker<R> {
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Announces sessions to hosts that lost their directory, a bounded number a turn.
+    /// Announces sessions, and what topics are wanted here, to hosts that lost their directory, a
+    /// bounded number a turn.
     pub(super) fn announce_some(&mut self) {
         for host in 0..self.announcing.len() {
-            let Some(from) = self.announcing[host] else { continue };
             if !self.uplinks.has_room() || self.uplinks.reach(host) != Reach::Up {
                 continue;
             }
+            if self.routing[host] {
+                self.routing[host] =
+                    self.cores.mqtt().announce_routes(host as u16, &mut self.uplinks);
+            }
+            let Some(from) = self.announcing[host] else { continue };
             let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.end());
             for slot in from..to {
                 let Some(handle) = self.connections.handle(slot) else { continue };
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
-                // What was unanswered when the host lost its state never will be: counted on, it
-                // would shut the client out for good. Conversations of anybody may live there, and
-                // which questions went to it nobody remembers.
-                connection.requests = 0;
-                let home = usize::from(connection.user[0]) % self.announcing.len();
-                if home == host && connection.state == State::Open {
-                    self.cores.announce(connection, handle, &mut self.uplinks);
+                let is_home = usize::from(connection.user[0]) % self.announcing.len() == host;
+                let mut outlet = lend!(self);
+                let told = self.cores.announce(connection, handle, is_home, &mut outlet);
+                if let Err(farewell) = told {
+                    self.dismiss(handle, &farewell, CloseReason::Full);
                 }
             }
             self.announcing[host] = (to < self.connections.end()).then_some(to);

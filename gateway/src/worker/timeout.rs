@@ -31,17 +31,17 @@ impl<R: Ring> Worker<R> {
             }
             // Silent because nothing is taken from it. What bounds it then is its send: one that
             // does not move ends with the socket's own time-out.
-            State::Open if connection.flow == Flow::Paused => connection.heard = now,
-            State::Open if now - connection.heard >= Tick::from(connection.silence) => {
+            State::Open if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
+                connection.heard = now;
+            }
+            State::Open if now - connection.heard >= Cores::silence(connection) => {
                 self.metrics.heartbeats_expired.add(1);
                 let text = "nothing heard within the announced heartbeat";
                 return self.expire(handle, text, CloseReason::Heartbeat);
             }
             _ => {}
         }
-        if connection.state == State::Open
-            && self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now)
-        {
+        if self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now) {
             let mut outlet = lend!(self);
             if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
                 let reason = receive::reason_of(&farewell);
@@ -73,12 +73,10 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return self.tick + 1 };
         let mut next = match connection.state {
-            State::Open => connection.heard + Tick::from(connection.silence),
+            State::Open => connection.heard.saturating_add(Cores::silence(connection)),
             _ => connection.since + handshake,
         };
-        if connection.state == State::Open
-            && let Some(due) = self.cores.due(connection, handle, &self.faces)
-        {
+        if let Some(due) = self.cores.due(connection, handle, &self.faces) {
             next = next.min(due);
         }
         if connection.receiving == Receiving::Hot {

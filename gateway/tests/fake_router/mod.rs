@@ -460,6 +460,7 @@ fn worker_settings(index: usize, hosts: u16) -> WorkerSettings {
         share: 1_900,
         handshake_ms: 60_000,
         close_ms: 2_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
@@ -523,6 +524,7 @@ fn session_settings(keys: SharedKeys) -> SessionSettings {
         outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
         requests_max: limits::REQUESTS_IN_FLIGHT,
         websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }
 

@@ -392,6 +392,7 @@ fn worker_settings(
         share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,
         close_ms: 1_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
@@ -439,5 +440,6 @@ fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
         outbound_bytes_high: plan.outbound_bytes_high,
         requests_max: 16,
         websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }

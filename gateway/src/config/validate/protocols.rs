@@ -15,6 +15,7 @@ pub(super) fn tls(layers: &Layers) -> Result<TlsConfig, ConfigError> {
     let config = TlsConfig {
         certificates: certificates(layers),
         ticket_key_file: path(layers, "tls.ticket_key_file"),
+        ticket_lifetime_s: number(layers, "tls.ticket_lifetime_s")?,
         min_version: match layers.choice("tls.min_version")? {
             "1.3" => TlsVersion::V13,
             _ => TlsVersion::V12,
@@ -75,8 +76,8 @@ pub(super) fn websocket(layers: &Layers) -> Result<WebSocketConfig, ConfigError>
         frame_bytes_max: number::<u32>(layers, "websocket.frame_bytes_max")?.min(message_bytes_max),
         message_bytes_max,
         deflate: layers.boolean("websocket.deflate")?,
-        deflate_level: number(layers, "websocket.deflate_level")?,
-        deflate_takeover_bytes_max: number(layers, "websocket.deflate_takeover_bytes_max")?,
+        deflate_takeover: layers.boolean("websocket.deflate_takeover")?,
+        deflate_bytes_max: number(layers, "websocket.deflate_bytes_max")?,
         origins,
         echo: layers.boolean("websocket.echo")?,
     })
