@@ -149,6 +149,26 @@ fn messages_go_from_a_client_of_either_version_to_one_without_tls() {
 }
 
 #[test]
+fn a_flood_over_tls_is_taken_in_shares_and_nothing_is_lost() {
+    const REQUESTS: u64 = 50;
+    let (gateway, authority, _files) = Place::new("").start();
+    let (from, to) = (random_name(), random_name());
+    let (mut receiver, _) = RawClient::login(address(&gateway, 2), &to, "phone");
+    let (at, trust) = (address(&gateway, 0), authority.trust());
+    let mut sender = RawClient::greet_securely(at, &trust, NAME, &hello(&from, "laptop"));
+    sender.welcome();
+    // Two megabytes, far more than a turn's share, and every frame spans records.
+    let body = |client_seq: u64| vec![client_seq as u8; 30_000 + client_seq as usize];
+    for client_seq in 1..=REQUESTS {
+        sender.request(&request(client_seq, &to, &body(client_seq)));
+    }
+    for client_seq in 1..=REQUESTS {
+        sender.answer(client_seq).expect("it is accepted");
+        assert_eq!(receiver.pushed().body, body(client_seq));
+    }
+}
+
+#[test]
 fn a_reload_shows_the_new_certificate_and_leaves_live_connections_alone() {
     let (gateway, authority, old) = Place::new("").start();
     let at = address(&gateway, 0);
@@ -243,7 +263,9 @@ fn who_does_not_speak_tls_is_told_so_and_costs_nobody_else_anything() {
     // A client that is past its handshake and sends what does not open.
     let mut client = RawClient::greet_securely(at, &trust, NAME, &hello("broken", "phone"));
     client.welcome();
-    client.say_unsealed(&[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]);
+    client.say_unsealed(&[
+        23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0,
+    ]);
     client.end();
     until("it to be counted", || {
         (gateway.metric("hawser_gateway_tls_broken_connections_total") == 1.0).then_some(())
