@@ -183,6 +183,9 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// What follows hangs on a host's answer: it is given again with the next link frame that the
+    /// connection hears.
+    Answer,
 }
 
 /// What the session logic writes to, lent by the worker for one call.

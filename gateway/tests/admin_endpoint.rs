@@ -11,7 +11,7 @@ use std::{
 
 use hawser_gateway::{
     admin::{Admin, AdminKey},
-    metrics::{CloseReason, FrameKind, ProcessMetrics, encode},
+    metrics::{CloseReason, FrameKind, ProcessMetrics, Spoken, encode},
 };
 
 /// A listener on a free port below those of clients, as the tests of this project do.
@@ -43,8 +43,8 @@ fn get(at: SocketAddr, path: &str, header: &str) -> (u16, String) {
 #[test]
 fn a_scrape_shows_what_workers_count() {
     let metrics = ProcessMetrics::new(2, 1);
-    metrics.workers[0].connections.add(3);
-    metrics.workers[1].connections.add(4);
+    metrics.workers[0].connections.at(Spoken::Native).add(3);
+    metrics.workers[1].connections.at(Spoken::Native).add(4);
     metrics.workers[1].accepted.add(4);
     metrics.workers[1].closed.at(CloseReason::Heartbeat).add(2);
     metrics.workers[0].frames_in.at(FrameKind::Request).add(9);
@@ -73,11 +73,11 @@ fn a_scrape_shows_what_workers_count() {
 #[test]
 fn a_level_counted_up_at_one_worker_and_down_at_another_sums_up() {
     let metrics = ProcessMetrics::new(2, 0);
-    metrics.workers[0].connections.add(5);
-    metrics.workers[1].connections.sub(2);
+    metrics.workers[0].connections.at(Spoken::Native).add(5);
+    metrics.workers[1].connections.at(Spoken::Native).sub(2);
     let page = encode(&metrics).unwrap();
     assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 3\n"), "{page}");
-    metrics.workers[1].connections.sub(4);
+    metrics.workers[1].connections.at(Spoken::Native).sub(4);
     let page = encode(&metrics).unwrap();
     assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 0\n"), "{page}");
 }

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use super::{
-    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, WorkerMetrics, routers,
+    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, Spoken, WorkerMetrics, routers,
 };
 
 /// The whole page.
@@ -93,9 +93,12 @@ impl Collector for ProcessMetrics {
         let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &**one).collect();
         let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &**one).collect();
 
-        let open = level(&workers, |one| one.connections.get());
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
-            gauge(to, &[("protocol", "native")], open)
+            for (index, spoken) in Spoken::ALL.iter().enumerate() {
+                let open = level(&workers, |one| one.connections.cell(index).get());
+                gauge(to, &[("protocol", spoken.label())], open)?;
+            }
+            Ok(())
         })?;
         page.levels("hawser_gateway", WORKER_LEVELS, &workers)?;
         page.counters("hawser_gateway", "worker", WORKER_COUNTERS, &workers)?;
