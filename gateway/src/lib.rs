@@ -27,6 +27,7 @@ pub mod peers;
 pub mod pressure;
 pub mod resume;
 pub mod router_link;
+pub mod secret_file;
 pub mod session;
 pub mod shared_keys;
 pub mod slab;

@@ -116,6 +116,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting("mqtt.server_reference", Kind::Text, Some("")),
     setting("admin.address", Kind::Address, Some("127.0.0.1:7980")).flag("admin"),
     setting("admin.key_file", Kind::Text, Some("")),
+    setting("admin.hosts", Kind::List, Some("")),
     setting("log.format", Kind::Choice(&["text", "json"]), Some("text")),
     setting("log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info")),
 ];

@@ -385,5 +385,6 @@ fn admin(layers: &Layers) -> Result<AdminConfig, ConfigError> {
     Ok(AdminConfig {
         address: address("admin.address", &text(layers, "admin.address"))?,
         key_file: path(layers, "admin.key_file"),
+        hosts: list(layers, "admin.hosts"),
     })
 }

@@ -95,7 +95,7 @@ impl Collector for ProcessMetrics {
 
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
             for (index, spoken) in Spoken::ALL.iter().enumerate() {
-                let open = level(&workers, |one| one.connections.cell(index).get());
+                let open = workers.iter().map(|one| one.connections.cell(index).get()).sum();
                 gauge(to, &[("protocol", spoken.label())], open)?;
             }
             Ok(())

@@ -187,9 +187,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(environment)?;
     let metrics: Arc<RouterMetrics> = Arc::default();
     let admin = match config.admin_address {
-        Some(address) => {
-            Some(Admin::start(address, config.admin_key, metrics.clone()).map_err(environment)?)
-        }
+        Some(address) => Some(
+            Admin::start(address, config.admin_key, metrics.clone(), axum::Router::new())
+                .map_err(environment)?,
+        ),
         None => None,
     };
 
