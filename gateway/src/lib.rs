@@ -21,6 +21,7 @@ pub mod listener;
 pub mod log;
 pub mod mesh;
 pub mod metrics;
+pub mod mqtt;
 pub mod names;
 pub mod outbound;
 pub mod peers;

@@ -8,9 +8,11 @@
 //! [`POOL_BYTES_PER_TABLE_MAX`] a table, its worker's share included, and
 //! [`POOL_BYTES_PER_PROCESS_MAX`] in all.
 
+mod mqtt;
 mod turn;
 
 pub use hawser_router::hosting::{ANSWERS_MAX, CHECKPOINT_BYTES};
+pub use mqtt::*;
 pub use turn::*;
 
 use std::fmt;

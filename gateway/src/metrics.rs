@@ -254,6 +254,14 @@ pub struct WorkerMetrics {
     pub pauses: Cell,
     /// Times the mesh was full and reading stopped.
     pub mesh_stalls: Cell,
+    /// Messages of MQTT clients taken.
+    pub mqtt_published: Cell,
+    /// Of these refused.
+    pub mqtt_refused: Cell,
+    /// Messages sent to MQTT clients.
+    pub mqtt_delivered: Cell,
+    /// Messages not sent to MQTT clients: too slow, too much waiting, or too long for them.
+    pub mqtt_dropped: Cell,
     /// Calls of `io_uring_enter`.
     pub enters: Cell,
     /// Completions.

@@ -48,6 +48,7 @@ use crate::{
     uplinks::Uplinks,
 };
 use aside::Asides;
+use hashbrown::HashMap;
 use hawser_codec::{
     code,
     link::{self, Downlink, Key},
@@ -69,7 +70,10 @@ pub struct MqttSessions {
     topics: topics::TopicKeys,
     copies: deliver::Copies,
     draws: Draws,
-    ended: Vec<(Handle, Farewell)>,
+    /// CONNACKs to be, by slot, of clients whose home has not answered.
+    greetings: HashMap<u32, connect::Greeting>,
+    /// Content of the publish being passed on.
+    content: Vec<u8>,
 }
 
 /// Numbers nobody can guess, from a secret.
@@ -105,7 +109,8 @@ impl MqttSessions {
             topics: topics::TopicKeys::default(),
             copies: deliver::Copies::default(),
             draws: Draws { secret, drawn: 0 },
-            ended: Vec::new(),
+            greetings: HashMap::new(),
+            content: Vec::new(),
         }
     }
 
@@ -248,15 +253,15 @@ impl MqttSessions {
                 return self.on_published(connection, handle, &terms, published, outlet);
             }
             Downlink::Released(released) => {
-                self.on_released(connection, handle, &terms, released, outlet);
+                self.on_released(connection, handle, released, outlet);
             }
             Downlink::Subscribed(answer) => {
                 let found = question::Part::Subscribed { existed: answer.existed };
-                self.on_part(connection, handle, answer.request, answer.code, found, outlet);
+                self.on_part(connection, answer.request, answer.code, found, outlet);
             }
             Downlink::Unsubscribed(answer) => {
                 let found = question::Part::Subscribed { existed: answer.existed };
-                self.on_part(connection, handle, answer.request, 0, found, outlet);
+                self.on_part(connection, answer.request, 0, found, outlet);
             }
             Downlink::Topic(topic) => self.on_retained(connection, handle, &terms, topic, outlet),
             Downlink::RetainedEnd(end) => self.on_retained_end(end.request),
@@ -267,7 +272,7 @@ impl MqttSessions {
             Downlink::LoggedIn(logged_in) => {
                 self.on_logged_in(connection, handle, logged_in, outlet);
             }
-            Downlink::LoginRefused(_) => self.on_inbox_refused(handle),
+            Downlink::LoginRefused(_) => self.on_inbox_refused(connection, handle),
             Downlink::Deliver(deliver) => {
                 self.on_deliver(connection, handle, &terms, deliver, outlet);
             }
@@ -287,35 +292,6 @@ impl MqttSessions {
             | Downlink::Announce(_) => {}
         }
         Ok(())
-    }
-
-    /// A link frame of `host` for the whole worker: a message for all whose filters match, or the
-    /// answer to a route. `touched` is given the connections that something was queued for.
-    pub fn on_broadcast(
-        &mut self,
-        downlink: &Downlink<'_>,
-        host: u16,
-        connections: &mut Slab<Connection>,
-        outlet: &mut Outlet<'_>,
-        touched: &mut Vec<Handle>,
-    ) {
-        match downlink {
-            Downlink::Topic(topic) => self.on_topic(topic, connections, outlet, touched),
-            Downlink::Routed(routed) => {
-                if let Some((handle, done)) = self.questions.routed(routed.request, host, routed.code)
-                    && let Some(connection) = connections.get_mut(handle)
-                {
-                    touched.push(handle);
-                    self.finish_part(connection, handle, done, outlet);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Connections that have to be ended for what was found while others were served.
-    pub fn take_ended(&mut self) -> Option<(Handle, Farewell)> {
-        self.ended.pop()
     }
 
     /// The connection of a client ends: its home is told, and nothing of it is left in the tables.
@@ -341,6 +317,7 @@ impl MqttSessions {
         }
         self.subscriptions.forget(connection.realm, handle.slot, uplinks);
         self.questions.forget(handle);
+        self.greetings.remove(&handle.slot);
     }
 
     /// The connection is gone: nothing of it stays here.

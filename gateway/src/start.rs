@@ -392,5 +392,6 @@ fn session_settings(
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
         websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
+        mqtt: crate::mqtt::MqttSettings::shipped(),
     }
 }

@@ -59,6 +59,12 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("kept_peer_keys", "Requests whose peer's keys were kept from an earlier one", |m| {
         m.peer_keys_kept.get()
     }),
+    ("mqtt_published_messages", "Messages of MQTT clients taken", |m| m.mqtt_published.get()),
+    ("mqtt_refused_messages", "Messages of MQTT clients refused", |m| m.mqtt_refused.get()),
+    ("mqtt_delivered_messages", "Messages sent to MQTT clients", |m| m.mqtt_delivered.get()),
+    ("mqtt_dropped_messages", "Messages not sent to MQTT clients for want of room", |m| {
+        m.mqtt_dropped.get()
+    }),
     ("expired_heartbeats", "Connections closed for a missed heartbeat", |m| {
         m.heartbeats_expired.get()
     }),

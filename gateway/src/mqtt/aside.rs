@@ -1,6 +1,9 @@
 //! What is kept beside a connection while something is under way.
 
-use super::{alias, inbox, window::{Flight, Window}};
+use super::{
+    alias, inbox,
+    window::{Flight, Window},
+};
 use crate::{connection::Connection, limits, slab::Handle};
 use hashbrown::HashMap;
 use hawser_codec::link::Key;
@@ -67,10 +70,6 @@ impl Asides {
             return None;
         }
         self.by_slot.get_mut(&handle.slot)
-    }
-
-    pub fn by_slot(&mut self, slot: u32) -> Option<&mut Aside> {
-        self.by_slot.get_mut(&slot)
     }
 
     /// The connection's, made if there is none.

@@ -84,10 +84,8 @@ impl MqttSessions {
         outlet: &mut Outlet<'_>,
     ) {
         let Some(terms) = Terms::of(connection) else { return };
-        let greeting = matches!(
-            connection.state,
-            State::Opening | State::Greeting | State::LoggingIn
-        );
+        let greeting =
+            matches!(connection.state, State::Opening | State::Greeting | State::LoggingIn);
         let found = match farewell.ending {
             Ending::Mqtt(reason) => reason,
             _ => reason_of(farewell.code, greeting),

@@ -7,6 +7,7 @@
 //! | `epoch` | session expiry, seconds |
 //! | `incarnation` | longest packet of the client, its receive maximum, its aliases |
 //! | `requests` | its publishes not yet answered |
+//! | `page_since` | low bits of the number of the entry of its queue that was pushed last |
 //! | `silence` | one and a half keep-alives, see [`silence_ticks`] |
 
 use crate::{
@@ -28,6 +29,10 @@ pub(super) struct Terms {
     pub no_will: bool,
     /// Something of it stands in a table of the core.
     pub aside: bool,
+    /// Entries of the queue were pushed.
+    pub queued: bool,
+    /// The session is new, and shards may still keep packet identifiers of an earlier one.
+    pub fresh: bool,
     /// Seconds the session is kept after the connection.
     pub expiry_s: u32,
     /// Longest packet the client takes, bytes.
@@ -44,6 +49,8 @@ const PROBLEM_INFORMATION: u8 = 4;
 const KEPT: u8 = 8;
 const NO_WILL: u8 = 16;
 const ASIDE: u8 = 32;
+const QUEUED: u8 = 64;
+const FRESH: u8 = 128;
 
 impl Terms {
     /// What stands in `connection`; `None` before its CONNECT.
@@ -61,6 +68,8 @@ impl Terms {
             kept: has(KEPT),
             no_will: has(NO_WILL),
             aside: has(ASIDE),
+            queued: has(QUEUED),
+            fresh: has(FRESH),
             expiry_s: connection.epoch,
             packet_bytes_max: (packed >> 32) as u32,
             receive_max: (packed >> 16) as u16,
@@ -76,7 +85,9 @@ impl Terms {
             | flag(self.problem_information, PROBLEM_INFORMATION)
             | flag(self.kept, KEPT)
             | flag(self.no_will, NO_WILL)
-            | flag(self.aside, ASIDE);
+            | flag(self.aside, ASIDE)
+            | flag(self.queued, QUEUED)
+            | flag(self.fresh, FRESH);
         connection.epoch = self.expiry_s;
         connection.set_incarnation(
             u64::from(self.packet_bytes_max) << 32
@@ -99,6 +110,29 @@ pub(super) fn clear_aside(connection: &mut Connection) {
 /// Is there anything?
 pub(super) fn is_aside(connection: &Connection) -> bool {
     connection.class & ASIDE != 0
+}
+
+/// Notes that the session is new.
+pub(super) fn set_fresh(connection: &mut Connection) {
+    connection.class |= FRESH;
+}
+
+/// Was it until now?
+pub(super) fn take_fresh(connection: &mut Connection) -> bool {
+    let was = connection.class & FRESH != 0;
+    connection.class &= !FRESH;
+    was
+}
+
+/// Low bits of the number of the entry of the queue that was pushed last, if any was.
+pub(super) fn last_queued(connection: &Connection) -> Option<u16> {
+    (connection.class & QUEUED != 0).then_some(connection.page_since)
+}
+
+/// This entry was.
+pub(super) fn note_queued(connection: &mut Connection, number: u64) {
+    connection.class |= QUEUED;
+    connection.page_since = number as u16;
 }
 
 /// Set in a silence that counts in units of [`LONG_TICKS`].
@@ -148,7 +182,7 @@ mod tests {
     proptest! {
         #[test]
         fn terms_are_read_as_they_were_kept(
-            flags in any::<[bool; 5]>(),
+            flags in any::<[bool; 7]>(),
             expiry_s in any::<u32>(),
             packet_bytes_max in any::<u32>(),
             receive_max in any::<u16>(),
@@ -160,6 +194,8 @@ mod tests {
                 kept: flags[2],
                 no_will: flags[3],
                 aside: flags[4],
+                queued: flags[5],
+                fresh: flags[6],
                 expiry_s,
                 packet_bytes_max,
                 receive_max,

@@ -135,6 +135,25 @@ impl Window {
         None
     }
 
+    /// Is this message in flight, or waiting?
+    pub fn has(&self, source: Source) -> bool {
+        self.flights.iter().any(|flight| flight.source == source)
+            || self.waiting.iter().any(|waiting| waiting.source == source)
+    }
+
+    /// Puts a message in flight that the client has received before this connection.
+    pub fn resume(&mut self, packet_id: u16, source: Source) {
+        if !self.is_used(packet_id) {
+            self.flights.push(Flight { packet_id, stage: Stage::Pubcomp, source });
+        }
+    }
+
+    /// Identifiers of messages that the client has received and not finished.
+    pub fn received(&self) -> impl Iterator<Item = u16> {
+        let received = |flight: &&Flight| flight.stage == Stage::Pubcomp;
+        self.flights.iter().filter(received).map(|flight| flight.packet_id)
+    }
+
     /// The message in flight under `packet_id`.
     pub fn find(&mut self, packet_id: u16) -> Option<&mut Flight> {
         self.flights.iter_mut().find(|flight| flight.packet_id == packet_id)

@@ -439,5 +439,6 @@ fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
         outbound_bytes_high: plan.outbound_bytes_high,
         requests_max: 16,
         websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }
