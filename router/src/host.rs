@@ -341,7 +341,10 @@ impl Host {
     pub fn next_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.next_deadline(self.storage);
         let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
-        sessions.into_iter().chain(self.stream_deadline()).chain(kept.into_iter().flatten()).min()
+        // What is cut into portions goes on at once, in the next turn.
+        let topics = self.topics_are_busy().then_some(0);
+        let all = kept.into_iter().flatten().chain(topics);
+        sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
     }
 
     /// Something waits for [`Host::seal`].
@@ -349,9 +352,13 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
+<<<<<<< HEAD
             || self.attachments.is_ready()
             || self.tellings.is_ready()
             || self.topics.is_busy()
+=======
+            || self.topics_are_busy()
+>>>>>>> topics
             || self.storage && !self.due.is_empty()
     }
 

@@ -176,6 +176,8 @@ fn the_filters_of_a_worker_that_goes_are_forgotten_in_portions() {
     world.seal(0);
     assert!(world.hosts[0].is_ready(), "not all of it in one turn");
     while world.hosts[0].is_ready() {
+        assert_eq!(world.hosts[0].next_deadline(), Some(0), "it goes on at once");
+        world.now.monotonic_us += 1;
         world.seal(0);
     }
     assert_eq!(world.told().len(), 1);

@@ -14,7 +14,8 @@ use prometheus_client::{
 };
 
 use super::{
-    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, Spoken, WorkerMetrics, routers,
+    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, Spoken, WorkerMetrics,
+    routers,
 };
 
 /// The whole page.

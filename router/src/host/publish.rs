@@ -57,6 +57,8 @@ pub(super) struct Topics {
     swept: Option<u64>,
     /// Somebody has gone since it began.
     sweep_again: bool,
+    /// When the last portion of what takes many turns was done.
+    portion_us: u64,
     /// Topics with a retained message.
     names: Names,
     questions: Questions,
@@ -79,6 +81,7 @@ impl Topics {
             followers: Followers::new(settings),
             swept: None,
             sweep_again: false,
+            portion_us: u64::MAX,
             names: Names::new(settings.text_seed),
             questions: Questions::default(),
             expiry_shard: 0,
@@ -86,11 +89,6 @@ impl Topics {
             found: Found::default(),
             homes: Vec::new(),
         }
-    }
-
-    /// Something is to be done in the next turn.
-    pub fn is_busy(&self) -> bool {
-        self.swept.is_some() || self.questions.is_busy()
     }
 }
 
@@ -391,10 +389,19 @@ impl Host {
         }
     }
 
-    /// What topics want done once a turn.
+    /// Something is to be done in the next turn.
+    pub(super) fn topics_are_busy(&self) -> bool {
+        let has_room = self.commit.held_bytes() <= self.settings.held_bytes_max;
+        self.topics.swept.is_some() || has_room && self.topics.questions.is_busy()
+    }
+
+    /// What topics want done once a turn, however often it seals.
     pub(super) fn turn_topics(&mut self, now: Now) {
-        self.go_on_sweeping();
-        self.answer_retained(now);
+        if self.topics_are_busy() && self.topics.portion_us != now.monotonic_us {
+            self.topics.portion_us = now.monotonic_us;
+            self.go_on_sweeping();
+            self.answer_retained(now);
+        }
         self.counters.routes = self.topics.routes.subscriptions() as u64;
         self.counters.route_bytes = self.topics.routes.bytes() as u64;
     }

@@ -418,6 +418,11 @@ impl World {
                 moved |= self.flush_one(lane);
             }
             moved |= self.deliver_all();
+            if self.hosts.iter().any(Host::is_ready) {
+                // What is cut into portions goes on in another turn.
+                self.now.monotonic_us += 1;
+                moved = true;
+            }
             if !moved {
                 return;
             }
