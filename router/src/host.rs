@@ -352,13 +352,9 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
-<<<<<<< HEAD
             || self.attachments.is_ready()
             || self.tellings.is_ready()
-            || self.topics.is_busy()
-=======
             || self.topics_are_busy()
->>>>>>> topics
             || self.storage && !self.due.is_empty()
     }
 
