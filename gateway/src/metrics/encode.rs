@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hawser_router::metrics::page::{Page, Read, gauge, level};
+use hawser_router::metrics::page::{Page, Read, gauge};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
