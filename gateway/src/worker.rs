@@ -404,6 +404,8 @@ impl<R: Ring> Worker<R> {
         let unfinished = self.announcing.iter().any(Option::is_some)
             || self.routing.contains(&true)
             || self.spreading
+            // Said in answer to what hosts said at the end of this turn.
+            || (0..self.uplinks.hosts()).any(|host| !self.uplinks.is_empty(host))
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
