@@ -344,13 +344,8 @@ impl Host {
         let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
         // What is cut into portions goes on at once, in the next turn.
         let topics = self.topics_are_busy().then_some(0);
-<<<<<<< HEAD
-        let kept = kept.into_iter().flatten().chain(topics);
-        sessions.into_iter().chain(self.stream_deadline()).chain(kept).min()
-=======
         let all = kept.into_iter().flatten().chain(topics);
         sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
->>>>>>> main
     }
 
     /// Something waits for [`Host::seal`].
