@@ -21,6 +21,7 @@ pub mod json;
 pub mod link;
 pub mod malformed;
 pub mod message;
+pub mod mqtt;
 pub mod opening;
 pub mod proxy;
 pub mod time;

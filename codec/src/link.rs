@@ -36,6 +36,10 @@ impl From<Cut> for Damaged {
 /// A connection as its worker names it: slot in the low 32 bits, generation above.
 pub type Connection = u64;
 
+/// Set in `connection` of a [`Confirm`]: it is of a session's queue, not of the mailbox. (The
+/// generation of a connection has 24 bits.)
+pub const CONFIRMS_QUEUE: Connection = 1 << 63;
+
 /// Bytes before the fields: length and kind.
 const HEAD_BYTES: usize = 5;
 
@@ -202,7 +206,8 @@ frames! {
         peer_name: &'a [u8],
         body: &'a [u8],
     }
-    /// Cumulative acknowledgement of mailbox entries.
+    /// Cumulative acknowledgement of mailbox entries; of entries of the queue of the session
+    /// (user, device), if bit 63 of `connection` is set ([`CONFIRMS_QUEUE`]).
     4 => Confirm { connection: Connection, user: Key, device: Key, number: u64, }
     /// A page of the mailbox is wanted.
     5 => Read {
@@ -252,7 +257,9 @@ frames! {
         /// Entries of the queue that may be pushed without being confirmed.
         receive_max: u16,
         /// The session is still connected after the host or the link to it was lost; `clean` is
-        /// false then, and nothing is answered but `Attached`.
+        /// false then, and no `Restored` frames are answered. What is not confirmed is pushed
+        /// again: of what the connection has had already the worker makes nothing new, and says
+        /// again that it is done where it is.
         announce: bool,
         /// 0: no will; else 1 + quality of service.
         will: u8,
@@ -261,6 +268,8 @@ frames! {
         will_delay_s: u32,
         /// The will's message expires so long after it was published, seconds; 0: never.
         will_expiry_s: u32,
+        /// Key of the will's topic, as `topic_key` of `Publish`.
+        will_key: Key,
         user_name: &'a [u8],
         device_name: &'a [u8],
         will_topic: &'a [u8],
@@ -328,7 +337,8 @@ frames! {
     }
     /// The sender of a publish of quality 2 will not repeat it: its packet id is free again. Shard
     /// of `topic_key`, or with a key of zeros every host, when the worker no longer knows the
-    /// topic. Answered by `Released`.
+    /// topic. A `request` of 0 stands for all packet ids of the device: a session that begins new
+    /// says it to every host before it publishes. Answered by `Released` if `request` is not 0.
     14 => Release {
         connection: Connection,
         user: Key,
@@ -346,6 +356,8 @@ frames! {
     }
     /// The client has received (quality 2) this entry of the session's queue, or, with `done`, is
     /// done with it. In any order; the home keeps the marks above the lowest unconfirmed entry.
+    /// That it was received is answered by `Marked` once it is durable: only then the client may be
+    /// told to release it, else a crash could bring it the entry twice.
     16 => QueueMark {
         connection: Connection,
         user: Key,
@@ -449,7 +461,8 @@ frames! {
         options: u8,
         filter: &'a [u8],
     }
-    /// An entry of the queue which the client has received (quality 2) and not finished.
+    /// An entry of the queue which the client has received (quality 2) and not finished: at an
+    /// attach, and as the answer to `QueueMark` without `done`.
     14 => Marked { connection: Connection, number: u64, }
     /// Answer to `Attach`.
     15 => Attached {
@@ -617,6 +630,67 @@ frames! {
         /// `count`th is not where the home thinks, and asks for an opening.
         source: u8,
         position: u64,
+    }
+    /// A message of a topic for the kept sessions of one home shard: like `Stream` a stored entry
+    /// of the stream from `source` to `home`, in log order.
+    7 => TopicEntry<'a> {
+        /// Source shard.
+        source: u8,
+        /// Home shard.
+        home: u8,
+        /// Place in the stream: twice the position of the message's record in the source shard.
+        position: u64,
+        /// As in `Stream`.
+        previous: u64,
+        realm: u32,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        qos: u8,
+        retain: bool,
+        /// Wall time of the publish, milliseconds.
+        time_ms: u64,
+        /// Seconds after `time_ms` at which it expires, 0: never.
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// Shared filters (`$share/…`, each behind its length as u16) of which one kept session of
+        /// this home shard shall have it. Ordinary filters always count.
+        shares: &'a [u8],
+        content: &'a [u8],
+    }
+    /// From a home shard to every host: kept sessions of it have this filter, or have it no longer.
+    /// For an ordinary filter with the first and the last of them; for a shared one with each.
+    /// Answered by `Followed` if `request` is not 0.
+    8 => Follow<'a> {
+        /// Home shard.
+        home: u8,
+        add: bool,
+        request: u32,
+        realm: u32,
+        filter: &'a [u8],
+    }
+    /// Answer to `Follow`: what is published from now on finds the filter.
+    9 => Followed {
+        request: u32,
+        /// 0, or why the filter was not taken.
+        code: u16,
+    }
+    /// With `done` false: all filters of the sender's home shards follow, once more. With `done`
+    /// true: these were all, and of those said before only the ones said again are left. Until a
+    /// host has heard the latter from every host, it takes no publish of quality 1 or 2.
+    10 => Following { done: bool, }
+    /// A message for a topic that no client publishes now, a will, on its way to the topic's shard.
+    /// Fields as in `Publish`.
+    11 => Handed<'a> {
+        topic_key: Key,
+        user: Key,
+        device: Key,
+        realm: u32,
+        qos: u8,
+        retain: bool,
+        expiry_s: u32,
+        topic: &'a [u8],
+        content: &'a [u8],
     }
 }
 

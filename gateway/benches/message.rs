@@ -123,6 +123,7 @@ impl Gateway {
             outbound_bytes_high: 1 << 16,
             requests_max: 64,
             websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+            mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),

@@ -87,6 +87,16 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// Puts into `running` what may change without a restart.
+    pub fn clone_reloadable_into(&self, running: &mut Self) {
+        running.auth.clone_from(&self.auth);
+        running.tls.clone_from(&self.tls);
+        running.websocket.clone_from(&self.websocket);
+        running.mqtt.clone_from(&self.mqtt);
+    }
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {

@@ -54,6 +54,8 @@ pub enum Flow {
     Yielding,
     /// It does not read its answers: nothing more is taken until they have gone.
     Paused,
+    /// What comes next hangs on an answer of a host: nothing more is taken until it is there.
+    Asking,
 }
 
 /// Operations of one connection that the kernel has not finished, a set.
@@ -123,9 +125,6 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How many there are.
-    pub const COUNT: usize = Self::Undetermined as usize + 1;
-
     /// What a core appends goes out as it is: no face stands between.
     #[inline]
     pub const fn is_bare(self) -> bool {

@@ -8,9 +8,11 @@
 //! [`POOL_BYTES_PER_TABLE_MAX`] a table, its worker's share included, and
 //! [`POOL_BYTES_PER_PROCESS_MAX`] in all.
 
+mod mqtt;
 mod turn;
 
 pub use hawser_router::hosting::{ANSWERS_MAX, CHECKPOINT_BYTES};
+pub use mqtt::*;
 pub use turn::*;
 
 use std::fmt;
@@ -84,14 +86,15 @@ pub const WEBSOCKET_BYTES_MIN: u64 = 125;
 pub const WEBSOCKET_BYTES_MAX: u64 = 16 * MIB;
 /// Certificates of one configuration: the names of some hundred customers.
 pub const CERTIFICATES_MAX: usize = 256;
-/// Highest setting of the longest MQTT packet, bytes: as [`FRAME_BODY_BYTES_MAX`].
-pub const MQTT_PACKET_BYTES_MAX: u64 = FRAME_BODY_BYTES_MAX as u64;
+/// Highest setting of the longest MQTT packet, bytes: a log lane writes 1 MiB at once, and the run
+/// that the message ends may be a quarter of that already.
+pub const MQTT_PACKET_BYTES_MAX: u64 = 256 * KIB;
 /// Highest setting of topic aliases a connection keeps: each costs the topic's bytes.
 pub const MQTT_ALIASES_MAX: u16 = 1024;
-/// Highest setting of messages waiting for one session.
-pub const MQTT_QUEUE_ENTRIES_MAX: u32 = 1_000_000;
 /// Highest setting of filters of one session: its record and its announcement hold all of them.
-pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 16 * 1024;
+pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 1024;
+/// Longest server reference, bytes: half a dozen host names.
+pub const SERVER_REFERENCE_BYTES_MAX: usize = 512;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.

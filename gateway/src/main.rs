@@ -1,6 +1,7 @@
 //! The gateway: holds connections and, unless told otherwise, embeds the router tier.
 
 use hawser_gateway::{
+    admin::{Ask, Asks, Outcome, Reloaded},
     config::{self, Command, Config, Invocation, LogFormat, Machine, Stop},
     environment::{Environment, judge},
     limits::MemoryBudget,
@@ -103,34 +104,35 @@ struct Reload<'a> {
 impl Reload<'_> {
     /// Takes over what may change: who may log in, the keys of tokens, the level of the log. A bad
     /// configuration changes nothing.
-    fn run(&self, running: &Running) {
+    fn run(&self, running: &Running) -> Reloaded {
         let refused = match load(self.machine) {
             Ok(Invocation::Run(new)) => match self.take_over(*new, running) {
-                Ok(()) => return,
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error.to_string(),
             },
-            Ok(_) => return,
+            // The command line is the one it was started with.
+            Ok(_) => "the command line asks for something else".to_owned(),
             Err(Stop::Shown(text) | Stop::Usage(text)) => text,
             Err(Stop::Config(error)) => error.to_string(),
         };
         tracing::error!("reload refused, the configuration in force stays: {refused}");
+        Err(refused)
     }
 
-    fn take_over(&self, new: Config, running: &Running) -> Result<(), StartError> {
+    fn take_over(&self, new: Config, running: &Running) -> Result<Outcome, StartError> {
         let mut config = self.config.clone();
-        config.auth = new.auth.clone();
+        new.clone_reloadable_into(&mut config);
         running.reload(&config)?;
         config.log.level = new.log.level;
         config.warnings.clone_from(&new.warnings);
         self.level.set("info");
         tracing::info!(log_level = new.log.level, "configuration reloaded");
-        if config != new {
-            tracing::warn!(
-                "settings other than [auth] and log.level differ from those in force: they need a restart"
-            );
+        let restart_needed = config != new;
+        if restart_needed {
+            tracing::warn!("settings that only a restart takes over differ from those in force");
         }
         self.level.set(new.log.level);
-        Ok(())
+        Ok(Outcome { restart_needed })
     }
 }
 
@@ -166,10 +168,11 @@ fn introduce(config: &Config) {
 }
 
 /// Waits for signals until the workers have ended.
-fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
+fn serve(reload: Reload<'_>, mut running: Running) -> ExitCode {
+    let asks = running.take_asks();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(watch(&reload, &running)),
+        Ok(runtime) => runtime.block_on(watch(&reload, asks, &running)),
         Err(error) => Err(error.to_string()),
     };
     let interrupted = matches!(outcome, Ok(true));
@@ -184,8 +187,20 @@ fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
     }
 }
 
+/// The next question from the admin port; for ever none, where there is no such port.
+async fn next(asks: &mut Option<Asks>) -> Option<Ask> {
+    match asks {
+        Some(asks) => asks.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// True: interrupted, end at once. False: drained.
-async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
+async fn watch(
+    reload: &Reload<'_>,
+    mut asks: Option<Asks>,
+    running: &Running,
+) -> Result<bool, String> {
     let config = reload.config;
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let mut interrupt = on(SignalKind::interrupt())?;
@@ -198,10 +213,16 @@ async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
         tokio::select! {
             _ = interrupt.recv() => return Ok(true),
             _ = terminate.recv() => break,
-            _ = hangup.recv() => reload.run(running),
+            _ = hangup.recv() => drop(reload.run(running)),
+            Some(ask) = next(&mut asks) => match ask {
+                // Who asked may have gone.
+                Ask::Reload(answer) => drop(answer.send(reload.run(running))),
+            },
             _ = tick.tick() => if running.has_ended() { return Err("a worker has ended".into()) },
         }
     }
+    // Who asks from now on hears that the process is ending.
+    drop(asks);
     tracing::info!(seconds = config.limits.drain_timeout_s, "draining");
     running.set_phase(Phase::Draining);
     let bound = Duration::from_secs(u64::from(config.limits.drain_timeout_s));

@@ -21,6 +21,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use crate::connection::Protocol;
 use hawser_codec::message::Message;
 use hawser_tls::Reason;
 
@@ -162,6 +163,38 @@ impl FrameKind {
     }
 }
 
+labels! {
+    /// What is spoken on an open connection.
+    Spoken {
+        /// Hawser's own protocol.
+        Native = "native",
+        /// WebSocket, whatever it carries but MQTT.
+        WebSocket = "websocket",
+        /// MQTT, over WebSocket too.
+        Mqtt = "mqtt",
+        /// HTTP: requests, long-poll, events.
+        Http = "http",
+        /// Not told yet by the first bytes.
+        Undetermined = "undetermined",
+    }
+}
+
+impl Spoken {
+    /// Where connections of a protocol are counted.
+    #[must_use]
+    pub const fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Native => Self::Native,
+            Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho => {
+                Self::WebSocket
+            }
+            Protocol::Mqtt | Protocol::WebSocketMqtt => Self::Mqtt,
+            Protocol::Http | Protocol::Poll | Protocol::Events => Self::Http,
+            Protocol::Undetermined => Self::Undetermined,
+        }
+    }
+}
+
 /// Turns up to 16 ms, µs.
 pub const TURN_BUCKETS: usize = 15;
 /// Completions of a turn, up to 16,384.
@@ -169,8 +202,8 @@ pub const BATCH_BUCKETS: usize = 15;
 /// What one worker counts. Written by that worker alone.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    /// Level: connections open, closing ones included.
-    pub connections: Cell,
+    /// Level: connections open, closing ones included, by what is spoken.
+    pub connections: Labelled<{ Spoken::ALL.len() }>,
     /// Level: of these with a multishot receive armed.
     pub connections_hot: Cell,
     /// Level: of these with only a watch armed.
@@ -221,6 +254,14 @@ pub struct WorkerMetrics {
     pub pauses: Cell,
     /// Times the mesh was full and reading stopped.
     pub mesh_stalls: Cell,
+    /// Messages of MQTT clients taken.
+    pub mqtt_published: Cell,
+    /// Of these refused.
+    pub mqtt_refused: Cell,
+    /// Messages sent to MQTT clients.
+    pub mqtt_delivered: Cell,
+    /// Messages not sent to MQTT clients: too slow, too much waiting, or too long for them.
+    pub mqtt_dropped: Cell,
     /// Calls of `io_uring_enter`.
     pub enters: Cell,
     /// Completions.

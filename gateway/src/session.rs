@@ -15,6 +15,7 @@ use crate::{
     face::Faces,
     limits,
     metrics::{FrameKind, WorkerMetrics},
+    mqtt::MqttSettings,
     names::Names,
     outbound::Pool,
     peers::Peers,
@@ -140,6 +141,8 @@ pub struct SessionSettings {
     pub outbound_bytes_high: usize,
     /// Requests a client may have unanswered.
     pub requests_max: u16,
+    /// What holds for MQTT clients alone.
+    pub mqtt: MqttSettings,
     /// Settings of WebSocket connections.
     pub websocket: WebSocketSettings,
 }
@@ -183,6 +186,11 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// What follows hangs on a host's answer: it is given again with the next link frame that the
+    /// connection hears.
+    /// A host has to answer first: the rest is given again once something was heard from one for
+    /// this connection.
+    Answer,
 }
 
 /// What the session logic writes to, lent by the worker for one call.

@@ -8,7 +8,7 @@ mod embedded;
 mod remote;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, AdminKey, Asks, api},
     auth::Authenticator,
     config::{Config, ConfigError},
     limits,
@@ -70,6 +70,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), String>>>,
     metrics: Arc<ProcessMetrics>,
     admin: Option<Admin>,
+    asks: Option<Asks>,
     keys: SharedKeys,
 }
 
@@ -94,6 +95,11 @@ impl Running {
         self.fleet.offer(Arc::new(sessions));
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
+    }
+
+    /// Questions from the admin port; there are none if it is off, or after they were taken.
+    pub fn take_asks(&mut self) -> Option<Asks> {
+        self.asks.take()
     }
 
     /// A worker has ended by itself.
@@ -162,11 +168,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             ProcessMetrics::with_routers(workers, routers.iter().map(SocketAddr::to_string))
         }
     };
-    let admin = match config.admin.address {
+    let (admin, asks) = match config.admin.address {
         Some(address) => {
-            Some(Admin::start(address, admin_key, metrics.clone()).map_err(environment)?)
+            let (api, asks) = api(api_key(config, admin_key)?, config.admin.hosts.clone());
+            let admin = Admin::start(address, admin_key, metrics.clone(), api);
+            (Some(admin.map_err(environment)?), Some(asks))
         }
-        None => None,
+        None => (None, None),
     };
 
     // Hosts live on the first workers, and so do links: router r on worker r mod workers.
@@ -220,7 +228,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     drop(ready);
     let mut running =
-        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, keys };
+        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, asks, keys };
     let mut failure = None;
     for outcome in readiness {
         match outcome {
@@ -262,6 +270,14 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
             }
             outcome => return outcome.map_err(refused),
         }
+    }
+}
+
+/// The key that the server API wants: there always is one.
+fn api_key(config: &Config, configured: Option<AdminKey>) -> Result<AdminKey, StartError> {
+    match configured {
+        Some(key) => Ok(key),
+        None => admin::open_or_create_key(&config.store.data_dir).map_err(environment),
     }
 }
 
@@ -376,5 +392,6 @@ fn session_settings(
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
         websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
+        mqtt: crate::mqtt::MqttSettings::shipped(),
     }
 }

@@ -44,7 +44,7 @@ use crate::{
     limits,
     listener::{ListenerSettings, Network},
     mesh::{MeshPort, Parcel},
-    metrics::{CloseReason, WorkerMetrics},
+    metrics::{CloseReason, Spoken, WorkerMetrics},
     outbound::{Pool, Queue},
     pressure::Pressure,
     session::{Farewell, Outlet, SessionSettings},
@@ -110,8 +110,6 @@ struct Levels {
     greeting: u32,
     /// Connections whose bytes are not taken until they read.
     paused: u32,
-    /// Connections held, by [`Protocol`].
-    by_protocol: [u32; Protocol::COUNT],
 }
 
 struct Door {
@@ -311,10 +309,15 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Counts a connection of this protocol, or one less.
+    fn count_spoken(&self, protocol: Protocol, is_more: bool) {
+        let cell = self.metrics.connections.at(Spoken::of(protocol));
+        if is_more { cell.add(1) } else { cell.sub(1) }
+    }
+
     /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
     fn export(&mut self, started: Now) {
         let metrics = &self.metrics;
-        metrics.connections.set(u64::from(self.connections.occupied()));
         let (levels, held) = (&self.levels, self.connections.occupied());
         metrics.connections_hot.set(u64::from(levels.hot));
         metrics.connections_closing.set(u64::from(levels.closing));
@@ -506,6 +509,7 @@ impl<R: Ring> Worker<R> {
                 } else {
                     self.mark_dirty(handle);
                 }
+                self.resume_if_answered(handle);
             }
             Err(farewell) => {
                 self.settle(handle, before);
@@ -527,10 +531,7 @@ impl<R: Ring> Worker<R> {
     /// Takes note of what a core has made of a connection that was like this before.
     fn settle(&mut self, handle: Handle, (state, protocol): (State, Protocol)) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        if connection.protocol != protocol {
-            self.levels.by_protocol[protocol as usize] -= 1;
-            self.levels.by_protocol[connection.protocol as usize] += 1;
-        }
+        let spoken = connection.protocol;
         if connection.state == State::Open && state != State::Open {
             self.levels.sessions += u32::from(connection.protocol.has_session());
             self.levels.greeting -= 1;
@@ -545,6 +546,10 @@ impl<R: Ring> Worker<R> {
             // under way before both.
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
+        }
+        if spoken != protocol {
+            self.count_spoken(protocol, false);
+            self.count_spoken(spoken, true);
         }
     }
 

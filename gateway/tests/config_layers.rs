@@ -5,10 +5,10 @@
 use std::{io, path::Path};
 
 use hawser_gateway::{
-    access::Who,
+    access::{Rules, Who},
     config::{
         self, AuthKind, CertificateSource, ClientAuth, Command, Config, Invocation, KeyExchange,
-        LogCommand, Machine, MqttConfig, Stop, TlsVersion, WebSocketConfig,
+        LogCommand, Machine, Stop, TlsVersion, WebSocketConfig,
     },
     limits,
     listener::Kind,
@@ -69,7 +69,8 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
         ["native 127.0.0.1:7900", "websocket 127.0.0.1:7901", "mqtt 127.0.0.1:1883"]
     );
     assert_eq!(config.tls.certificates, CertificateSource::None);
-    assert_eq!((config.websocket, config.mqtt), (WebSocketConfig::SHIPPED, MqttConfig::SHIPPED));
+    assert_eq!(config.mqtt.rules, Rules::NONE);
+    assert_eq!(config.websocket, WebSocketConfig::SHIPPED);
     assert!(!config.limits.core_dumps);
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
     assert_eq!(config.store.data_dir, Path::new("./hawser-data"));
@@ -327,7 +328,7 @@ fn networks_of_proxies_and_origins_are_refused_with_what_they_look_like() {
             ["websocket.origins", "https://A.org", "as browsers write them"],
         ),
         ("[websocket]\necho = \"on\"", ["websocket.echo", "on", "true or false"]),
-        ("[mqtt]\nqos_max = 3", ["mqtt.qos_max", "\"3\"", "0 to 2"]),
+        ("[mqtt]\nserver_reference = \"a\\n\"", ["mqtt.server_reference", "a", "HOST:PORT"]),
         ("[mqtt]\nreceive_max = 0", ["mqtt.receive_max", "\"0\"", "1 to 1024"]),
     ] {
         let text = refused(&format!("{line}\n"), &[], &[]);

@@ -12,6 +12,7 @@
 //! A failed write is not an event here: the lane stops, the host is thrown away and rebuilt from
 //! the log by [`crate::Recovery`], and the workers announce their sessions again.
 
+mod attach;
 mod block;
 mod checkpoint;
 mod commit;
@@ -20,6 +21,8 @@ mod entry;
 mod find;
 mod origins;
 mod page;
+mod publish;
+mod queue;
 mod reading;
 mod send;
 mod session;
@@ -36,10 +39,15 @@ use crate::recent::Recent;
 use crate::recovery::Recovered;
 use crate::shard::{SHARDS, Shard};
 use crate::store::log::Location;
+use attach::{Attachments, Tellings};
 use commit::Commit;
 use entry::Pending;
-use hawser_codec::link::{Announce, Damaged, Downlink, Key, Peer, Uplink};
+use hawser_codec::link::{
+    Announce, CONFIRMS_QUEUE, Damaged, Downlink, Followed, Key, Peer, Uplink,
+};
 use hawser_codec::time::Now;
+use publish::Topics;
+use queue::Queues;
 use reading::Reading;
 use session::Sessions;
 use std::collections::VecDeque;
@@ -105,6 +113,10 @@ pub struct Host {
     scratch: Vec<u8>,
     /// Hosts of other processes, by number.
     remotes: Vec<Option<Box<Remote>>>,
+    attachments: Attachments,
+    tellings: Tellings,
+    queues: Queues,
+    topics: Topics,
 }
 
 impl Host {
@@ -140,11 +152,17 @@ impl Host {
             counters,
             scratch: Vec::new(),
             remotes: stream::remotes(&settings, now, state.unconfirmed),
+            attachments: Attachments::new(),
+            tellings: Tellings::default(),
+            queues: Queues::default(),
+            topics: Topics::new(&settings),
         };
+        host.take_over_sessions(now);
         host.recent.set_bytes_max(settings.recent_bytes_max);
         for (lane, segment) in &state.lanes {
             host.on_segments_dropped(*lane, *segment);
         }
+        host.begin_topics();
         for message in &state.undelivered {
             host.stream_again(now, message);
             host.commit.cut_long_run();
@@ -168,12 +186,16 @@ impl Host {
     /// The worker cannot be reached any more: its sessions have ended, and what was still to be
     /// said to it is dropped. The number is free; give it again as late as may be.
     pub fn origin_gone(&mut self, origin: u16) {
+        if let Some(gone) = self.commit.origins.current(origin) {
+            self.attachments.lose(gone);
+        }
         let sessions = self.commit.origins.go(origin);
         self.counters.sessions -= sessions;
         if sessions > 0 {
             self.counters.hit(Mark::OriginGone);
         }
         self.commit.forget_origin(origin);
+        self.topics.sweep();
     }
 
     fn ask_to_announce(&mut self, number: u16) {
@@ -194,7 +216,11 @@ impl Host {
                 }
                 Uplink::Confirm(confirm) => {
                     self.owned(&confirm.user)?;
-                    self.on_confirm(now, worker, &confirm);
+                    if confirm.connection & CONFIRMS_QUEUE == 0 {
+                        self.on_confirm(now, worker, &confirm);
+                    } else {
+                        self.on_queue_confirm(now, worker, &confirm);
+                    }
                 }
                 Uplink::Login(login) => {
                     self.owned(&login.user)?;
@@ -213,15 +239,30 @@ impl Host {
                     self.owned(&stall.user)?;
                     self.on_stall(worker, &stall);
                 }
-                Uplink::Attach(_)
-                | Uplink::Detach(_)
-                | Uplink::Subscribe(_)
-                | Uplink::Unsubscribe(_)
-                | Uplink::Route(_)
+                Uplink::Attach(attach) => {
+                    self.owned(&attach.user)?;
+                    self.on_attach(now, worker, &attach);
+                }
+                Uplink::Detach(detach) => {
+                    self.owned(&detach.user)?;
+                    self.on_detach(now, worker, &detach);
+                }
+                Uplink::Subscribe(subscribe) => {
+                    self.owned(&subscribe.user)?;
+                    self.on_subscribe(worker, &subscribe);
+                }
+                Uplink::Unsubscribe(unsubscribe) => {
+                    self.owned(&unsubscribe.user)?;
+                    self.on_unsubscribe(worker, &unsubscribe);
+                }
+                Uplink::QueueMark(mark) => {
+                    self.owned(&mark.user)?;
+                    self.on_queue_mark(now, worker, &mark);
+                }
+                Uplink::Route(_)
                 | Uplink::Publish(_)
                 | Uplink::Release(_)
-                | Uplink::Retained(_)
-                | Uplink::QueueMark(_) => return Err(Damaged),
+                | Uplink::Retained(_) => self.on_topic_uplink(now, worker, &frame)?,
             }
             self.commit.cut_long_run();
         }
@@ -247,6 +288,16 @@ impl Host {
                 Peer::Opened(opened) => self.on_opened(now, from, opened.opening, opened.ask)?,
                 Peer::Begin(begin) => self.on_begin(from, begin.opening)?,
                 Peer::Arrived(arrived) => self.on_arrived(now, from, &arrived)?,
+                Peer::TopicEntry(entry) => self.on_topic_stream(now, from, &entry)?,
+                Peer::Follow(follow) => {
+                    let code = self.on_follow(from, &follow)?;
+                    if follow.request != 0 {
+                        Followed { request: follow.request, code }.put(self.commit.peer(from));
+                    }
+                }
+                Peer::Followed(followed) => self.on_followed(from, &followed),
+                Peer::Following(following) => self.on_following(from, following.done),
+                Peer::Handed(handed) => self.on_handed(now, &handed)?,
                 Peer::Forward(forward) => {
                     self.owned(&forward.peer)?;
                     self.tell_receipt(
@@ -282,13 +333,18 @@ impl Host {
     /// Time has come to [`Host::next_deadline`], or past it.
     pub fn on_deadline(&mut self, now: Now) {
         self.expire_timers(now);
+        self.expire_sessions(now);
         self.expire_streams(now);
     }
 
     /// When [`Host::on_deadline`] and [`Host::seal`] want to be called, monotonic microseconds.
     pub fn next_deadline(&self) -> Option<u64> {
         let sessions = self.sessions.next_deadline(self.storage);
-        sessions.into_iter().chain(self.stream_deadline()).min()
+        let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
+        // What is cut into portions goes on at once, in the next turn.
+        let topics = self.topics_are_busy().then_some(0);
+        let all = kept.into_iter().flatten().chain(topics);
+        sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
     }
 
     /// Something waits for [`Host::seal`].
@@ -296,6 +352,9 @@ impl Host {
         self.commit.is_ready()
             || !self.reading.requests.is_empty()
             || self.has_arrived()
+            || self.attachments.is_ready()
+            || self.tellings.is_ready()
+            || self.topics_are_busy()
             || self.storage && !self.due.is_empty()
     }
 
@@ -303,8 +362,12 @@ impl Host {
     pub fn seal(&mut self, now: Now, out: &mut Outputs) {
         if self.storage {
             self.flush_cursors(now);
+            self.flush_marks(now);
             self.build_blocks();
         }
+        self.sweep_sessions(now);
+        self.turn_topics(now);
+        self.tell_follows();
         self.say_arrived();
         self.counters.recent_bytes = self.recent.bytes() as u64;
         self.commit.seal(self.settings.same_lane, out, &mut self.counters);

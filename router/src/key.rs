@@ -10,12 +10,13 @@ pub struct KeySpace {
     hash_key: [u8; 32],
 }
 
-/// What a name names; separates the three name spaces.
+/// What a name names; separates the name spaces.
 #[derive(Clone, Copy)]
 enum Kind {
     User = 1,
     Device = 2,
     Direct = 3,
+    Topic = 4,
 }
 
 /// Longest input of a hash: kind, a key and a name.
@@ -47,9 +48,27 @@ impl KeySpace {
         self.key(Kind::Direct, &[low, high])
     }
 
+    /// Key of a topic, of any length; its first byte is the shard that numbers what is published
+    /// to it.
+    pub fn topic(&self, realm: u32, topic: &[u8]) -> Key {
+        let realm = realm.to_le_bytes();
+        if topic.len() <= NAME_BYTES_MAX {
+            return self.key(Kind::Topic, &[&realm, topic]);
+        }
+        let mut hash = blake3::Hasher::new_keyed(&self.hash_key);
+        hash.update(&[Kind::Topic as u8]).update(&realm).update(topic);
+        *hash.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+    }
+
     /// Value that tells two hash keys apart without giving either away.
     pub fn check(&self) -> u64 {
         let hash = blake3::keyed_hash(&self.hash_key, b"hawser key space");
+        u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    /// Secret for tables of texts that strangers choose (`text_seed` of `HostSettings`).
+    pub fn text_seed(&self) -> u64 {
+        let hash = blake3::keyed_hash(&self.hash_key, b"hawser tables of texts");
         u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     }
 
@@ -91,6 +110,23 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_has_one_key_however_long_it_is() {
+        let keys = KeySpace::new([7; 32]);
+        let long = [b'a'; 65_535];
+        for length in [1, NAME_BYTES_MAX, NAME_BYTES_MAX + 1, long.len()] {
+            let key = keys.topic(1, &long[..length]);
+            assert_eq!(key, keys.topic(1, &long[..length]));
+            assert_ne!(key, keys.topic(2, &long[..length]));
+            assert_ne!(key, keys.topic(1, &long[..length - 1]));
+            let mut whole = vec![Kind::Topic as u8];
+            whole.extend_from_slice(&1u32.to_le_bytes());
+            whole.extend_from_slice(&long[..length]);
+            let hash = blake3::keyed_hash(&[7; 32], &whole);
+            assert_eq!(key, hash.as_bytes()[..16], "both ways give the same");
+        }
+    }
+
+    #[test]
     fn realms_kinds_and_hash_keys_are_kept_apart() {
         let keys = KeySpace::new([7; 32]);
         let other = KeySpace::new([8; 32]);
@@ -100,5 +136,7 @@ mod tests {
         assert_ne!(check, keys.user(1, b"ann").1);
         assert_ne!(keys.device(&ann, b"phone"), keys.device(&ann, b"desk"));
         assert_ne!(keys.check(), other.check());
+        assert_ne!(keys.text_seed(), other.text_seed());
+        assert_ne!(keys.text_seed(), keys.check());
     }
 }

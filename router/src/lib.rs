@@ -6,6 +6,7 @@
 //! [`process`] is the tier as a process of its own.
 
 pub mod admin;
+mod attached;
 mod conversation;
 mod directory;
 pub mod host;
@@ -25,6 +26,7 @@ pub mod settings;
 mod shard;
 mod slab;
 pub mod store;
+pub mod topic;
 
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;

@@ -6,6 +6,9 @@
 //! What it is not: a decision's input. Nothing reads a metric back.
 
 pub mod page;
+mod topics;
+
+pub use topics::TopicMetrics;
 
 use crate::host::HostCounters;
 use hawser_codec::code;
@@ -145,6 +148,8 @@ pub struct HostMetrics {
     pub recent_missed: Cell,
     /// Level: bytes of the entries written last in memory.
     pub recent_bytes: Cell,
+    /// What it does for topics.
+    pub topics: TopicMetrics,
     /// Level: users with a record in memory.
     pub users: Cell,
     /// Level: devices on-line.
@@ -182,6 +187,7 @@ impl HostMetrics {
         self.blocks.set(counters.blocks);
         self.recent_missed.set(counters.recent_missed);
         self.recent_bytes.set(counters.recent_bytes);
+        self.topics.publish(counters);
         self.users.set(counters.users);
         self.sessions.set(counters.sessions);
         self.held_bytes.set(counters.window_bytes + counters.held_bytes);

@@ -9,7 +9,7 @@ const NUMBER_BITS: u32 = 10;
 ///
 /// A number begins its 2^22nd life as the first one again. With a link that is lost each second
 /// and numbers given in turn that is after a hundred years.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Origin(u32);
 
 impl Origin {

@@ -10,9 +10,13 @@
 //! Pure encoding: who may show what a record says, and when, is [`crate::host`]'s business.
 
 mod block;
+mod publish;
+mod session;
 
 pub(crate) use block::{BlockWriter, entry_tail, is_entry};
 pub use block::{Item, Site};
+pub(crate) use publish::{payload_of, put_home};
+pub(crate) use session::Content;
 
 use hawser_codec::field::{Cut, Field, Key, texts_stand_last};
 use std::fmt::Write as _;
@@ -227,6 +231,86 @@ records! {
     /// A body too long for an entry, whose message stands in the log of another process. The
     /// entry stands behind it in the same run.
     11 => Body<'a> { conversation: Key, sequence: u64, body: &'a [u8], }
+    /// A message for a topic: of quality 1 or 2, or a new retained one.
+    12 => Publish<'a> {
+        /// Key of the topic.
+        topic_key: Key,
+        realm: u32,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        time_ms: u64,
+        /// Packet id that is marked as received; 0: none.
+        request: u16,
+        qos: u8,
+        retain: u8,
+        expiry_s: u32,
+        topic: &'a [u8],
+        /// As in `hawser_codec::link::Publish`.
+        content: &'a [u8],
+        /// Home shards that it goes to: each one byte, then the shared filters that it serves
+        /// there as in `hawser_codec::link::TopicEntry`, behind their length (u16).
+        homes: &'a [u8],
+    }
+    /// A publisher will not repeat a message of quality 2: its packet id (0: each of the device)
+    /// is free.
+    13 => Released { device: Key, request: u16, }
+    /// A session of publish/subscribe that is kept: a client has attached. All that is said of it
+    /// here replaces what was known.
+    20 => Session<'a> {
+        user: Key,
+        device: Key,
+        /// Names the session among all of its shard: position of the record that made it.
+        session: u64,
+        check: u64,
+        realm: u32,
+        expiry_s: u32,
+        /// 0: no will; else 1 + quality of service.
+        will: u8,
+        will_retain: u8,
+        will_delay_s: u32,
+        will_expiry_s: u32,
+        will_key: Key,
+        user_name: &'a [u8],
+        device_name: &'a [u8],
+        will_topic: &'a [u8],
+        will_content: &'a [u8],
+    }
+    /// The connection of a kept session is gone since `at_ms`.
+    21 => SessionLeft {
+        session: u64,
+        at_ms: u64,
+        expiry_s: u32,
+        /// 1: its will is still to be published.
+        will: u8,
+    }
+    /// A kept session has ended; nothing of it is known any more.
+    22 => SessionEnded { session: u64, }
+    /// A filter of a kept session, new or with other options.
+    23 => Filter<'a> { session: u64, identifier: u32, options: u8, filter: &'a [u8], }
+    /// A filter less.
+    24 => FilterGone<'a> { session: u64, filter: &'a [u8], }
+    /// A message of a topic in the queues of kept sessions; also written if it is in none, for
+    /// what it says of the stream.
+    25 => Queued<'a> {
+        /// Shard of the topic.
+        source: u8,
+        /// As in [`Entry`].
+        streamed: u64,
+        /// Who published it.
+        user: Key,
+        device: Key,
+        /// Wall time from which on it is not delivered, seconds; 0: never.
+        expires_s: u32,
+        topic: &'a [u8],
+        content: &'a [u8],
+        /// Sessions, with the number of the entry in their queue.
+        targets: &'a [u8],
+    }
+    /// A client has received an entry of quality 2 and not finished it.
+    26 => Received { session: u64, number: u64, }
+    /// A session is done with all entries below `first`, and with those above whose bit is set.
+    27 => Marks<'a> { session: u64, first: u64, done: &'a [u8], }
 }
 
 /// One line about a record, for the log dump.
@@ -305,6 +389,21 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
             let (sequence, bytes) = (r.sequence, r.body.len());
             format!("body of {} #{sequence} {bytes} bytes", hex(&r.conversation))
         }),
+        Session::KIND..=Marks::KIND => session::describe(kind, payload, text),
+        Publish::KIND => Publish::take(payload).map(|r| {
+            let (topic, bytes) = (text(r.topic), r.content.len());
+            let (qos, request, homes) = (r.qos, r.request, r.homes().count());
+            let retain = if r.retain == 1 { " retained" } else { "" };
+            format!(
+                "publish {topic} realm {} by {} qos {qos} packet {request}{retain} time {} \
+                 {bytes} bytes for {homes} homes",
+                r.realm,
+                hex(&r.device),
+                r.time_ms
+            )
+        }),
+        Released::KIND => Released::take(payload)
+            .map(|r| format!("released packet {} of {}", r.request, hex(&r.device))),
         Retired::KIND => Retired::take(payload)
             .map(|r| format!("retired {} of {}", hex(&r.device), hex(&r.user))),
         _ => return format!("kind {kind}, {} bytes, not known here", payload.len()),

@@ -9,6 +9,7 @@
 //! What comes out is split for any number of hosts of one process; or it is what one router of a
 //! list begins with, which knows only its own shards.
 
+use crate::attached;
 use crate::conversation::{Answer, Sender, Spilled, body_check, fingerprint};
 use crate::directory::Device;
 use crate::host::{SectionDamaged, Unconfirmed, restore};
@@ -19,6 +20,7 @@ use crate::record::{self, BLOCK_ENTRIES, Framed, Site, Unreadable};
 use crate::shard::{SHARDS, Shard};
 use crate::store::RouterPlace;
 use crate::store::log::Location;
+use crate::topic::marks::MARKS_PER_SHARD_MAX;
 use hawser_codec::link::Key;
 use std::collections::BTreeMap;
 
@@ -46,6 +48,10 @@ pub(crate) struct Undelivered {
     pub streamed: u64,
     pub location: u64,
     pub bytes: u32,
+    /// Which record it is.
+    pub kind: u8,
+    /// Home shard that lacks it.
+    pub home: u8,
     /// Payload of the message.
     pub payload: Vec<u8>,
 }
@@ -121,13 +127,14 @@ struct Early {
     payload: Vec<u8>,
 }
 
-/// A message with an entry still missing.
+/// A message with an entry still missing: one for a user's mailbox, or one for a topic.
 struct Open {
     location: Location,
     bytes: u32,
+    kind: u8,
     payload: Vec<u8>,
-    /// Bit 0: the recipient's entry is missing; bit 1: the sender's own.
-    halves: u8,
+    /// Lowest bits of the places in the streams, and home shards, whose entries are missing.
+    missing: Vec<(u8, u8)>,
 }
 
 /// See the module's head.
@@ -141,7 +148,7 @@ pub struct Recovery {
     /// Messages with an entry still missing, by source and position.
     open: BTreeMap<(u8, u64), Open>,
     /// Buffers of messages that have arrived: nearly every message is open only for a moment.
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Open>,
     /// Places of entries, by mailbox and number, that came before those of lower numbers: what
     /// was under way when a section was taken may stand in a lane that is replayed later.
     late_entries: BTreeMap<(Key, u64), Place>,
@@ -283,17 +290,14 @@ impl Recovery {
             })
             .collect();
         for ((source, position), open) in std::mem::take(&mut self.open) {
-            let location = open.location;
-            let message = record::Message::take(&open.payload);
-            let message = message.map_err(|_| RecoveryError::Record { location })?;
-            for (half, user) in [(0, message.peer), (1, message.sender)] {
-                let streamed = position << 1 | half;
-                let home = &self.shards[usize::from(shard_of(&user))].shard;
-                let missing = open.halves >> half & 1 == 1;
-                if missing && streamed > home.applied[usize::from(source)] {
-                    let (location, bytes) = (location.0, open.bytes);
-                    let payload = open.payload.clone();
-                    let found = Undelivered { source, streamed, location, bytes, payload };
+            let Open { location, bytes, kind, payload, missing } = open;
+            for (half, home) in missing {
+                let streamed = position << 1 | u64::from(half);
+                let applied = self.shards[usize::from(home)].shard.applied[usize::from(source)];
+                if streamed > applied {
+                    let (location, payload) = (location.0, payload.clone());
+                    let found =
+                        Undelivered { source, streamed, location, bytes, kind, home, payload };
                     all[usize::from(u16::from(source) % hosts)].undelivered.push(found);
                 }
             }
@@ -349,6 +353,19 @@ impl Recovery {
                 replay_message(shard, &message, self.answers_max);
                 self.note_undelivered(framed, &message, location);
             }
+            record::Publish::KIND => {
+                let message = record::Publish::take(framed.payload)?;
+                shard.retained.replay(&message);
+                if message.request != 0 {
+                    let (device, request) = (&message.device, message.request);
+                    shard.marks.add(device, request, message.time_ms, MARKS_PER_SHARD_MAX);
+                }
+                self.note_topic(framed, &message, location);
+            }
+            record::Released::KIND => {
+                let record::Released { device, request } = record::Released::take(framed.payload)?;
+                shard.marks.release(&device, request);
+            }
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
                 let index = shard.users.find_or_insert(&entry.user);
@@ -389,8 +406,23 @@ impl Recovery {
                 });
             }
             record::Block::KIND | record::Index::KIND => self.find_again(framed, location)?,
+            record::Session::KIND..=record::Marks::KIND => {
+                attached::replay::replay(&mut shard.attached, framed, location)?;
+                self.note_queued(framed)?;
+            }
             // A later version's optional record.
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// An entry for queues has arrived, if this is one.
+    fn note_queued(&mut self, framed: &Framed) -> Result<(), Unreadable> {
+        if framed.kind == record::Queued::KIND {
+            let record::Queued { source, streamed, .. } = record::Queued::take(framed.payload)?;
+            let applied = &mut self.shards[usize::from(framed.shard)].shard.applied;
+            applied[usize::from(source)] = streamed.max(applied[usize::from(source)]);
+            self.note_arrived(framed.shard, source, streamed);
         }
         Ok(())
     }
@@ -405,15 +437,14 @@ impl Recovery {
                 let message = record::Message::take(framed.payload)?;
                 self.note_undelivered(framed, &message, location);
             }
+            record::Publish::KIND => {
+                let message = record::Publish::take(framed.payload)?;
+                self.note_topic(framed, &message, location);
+            }
             record::Entry::KIND => {
                 let entry = record::Entry::take(framed.payload)?;
-                let identity = (entry.source, entry.streamed >> 1);
-                if let Some(open) = self.open.get_mut(&identity) {
-                    open.halves &= !(1 << (entry.streamed & 1));
-                    if open.halves == 0 {
-                        self.spare.extend(self.open.remove(&identity).map(|open| open.payload));
-                    }
-                }
+                self.note_arrived(framed.shard, entry.source, entry.streamed);
+                let shard = &mut self.shards[usize::from(framed.shard)].shard;
                 let bytes = u16::try_from(length).map_err(|_| Unreadable)?;
                 let recent = self.recent.put(framed.payload);
                 let place = Place { location: location.0, recent, bytes };
@@ -435,6 +466,10 @@ impl Recovery {
                     self.late_indexes.insert((index.level, index.user, index.number), site);
                 }
             }
+            record::Queued::KIND => {
+                attached::replay::find_again(&mut shard.attached, framed, location)?;
+                self.note_queued(framed)?;
+            }
             record::Window::KIND => {
                 let window = record::Window::take(framed.payload)?;
                 let sender = Sender { device: window.device, incarnation: window.incarnation };
@@ -455,15 +490,39 @@ impl Recovery {
         Ok(())
     }
 
+    /// The entry of a stream stands in the log, at its home shard.
+    fn note_arrived(&mut self, home: u8, source: u8, streamed: u64) {
+        let identity = (source, streamed >> 1);
+        if let Some(open) = self.open.get_mut(&identity) {
+            let half = (streamed & 1) as u8;
+            open.missing.retain(|missing| *missing != (half, home));
+            if open.missing.is_empty() {
+                self.spare.extend(self.open.remove(&identity));
+            }
+        }
+    }
+
     fn note_undelivered(&mut self, framed: &Framed, message: &record::Message, location: Location) {
-        let source = framed.shard;
-        let mut halves = 0;
         let users = [message.peer, message.sender];
         let count = if message.peer == message.sender { 1 } else { 2 };
+        let homes = users.iter().take(count).map(shard_of).enumerate();
+        self.note_open(framed, location, homes.map(|(half, home)| (half as u8, home)));
+    }
+
+    /// Notes the entries of a record that are not known to be in the log of their home shards.
+    fn note_open(
+        &mut self,
+        framed: &Framed,
+        location: Location,
+        entries: impl Iterator<Item = (u8, u8)>,
+    ) {
+        let source = framed.shard;
         let bytes = (framed.payload.len() + record::HEADER_BYTES) as u32;
-        for (half, user) in users.iter().enumerate().take(count) {
-            let home = shard_of(user);
-            let streamed = framed.position << 1 | half as u64;
+        let (mut payload, mut missing) =
+            self.spare.pop().map_or_else(Default::default, |open| (open.payload, open.missing));
+        missing.clear();
+        for (half, home) in entries {
+            let streamed = framed.position << 1 | u64::from(half);
             if !self.place.owns(home) {
                 let confirmed = self.shards[usize::from(source)].shard.confirmed[usize::from(home)];
                 if streamed > confirmed {
@@ -473,16 +532,25 @@ impl Recovery {
                 }
                 continue;
             }
-            let home = &self.shards[usize::from(home)].shard;
-            halves |= u8::from(streamed > home.applied[usize::from(source)]) << half;
+            let home_shard = &self.shards[usize::from(home)].shard;
+            if streamed > home_shard.applied[usize::from(source)] {
+                missing.push((half, home));
+            }
         }
-        if halves > 0 {
-            let mut payload = self.spare.pop().unwrap_or_default();
-            payload.clear();
-            payload.extend_from_slice(framed.payload);
-            let open = Open { location, bytes, payload, halves };
-            self.open.insert((source, framed.position), open);
+        let kind = framed.kind;
+        if missing.is_empty() {
+            self.spare.push(Open { location, bytes, kind, payload, missing });
+            return;
         }
+        payload.clear();
+        payload.extend_from_slice(framed.payload);
+        let open = Open { location, bytes, kind, payload, missing };
+        self.open.insert((source, framed.position), open);
+    }
+
+    /// What a message of a topic says beside what its shard keeps.
+    fn note_topic(&mut self, framed: &Framed, message: &record::Publish, location: Location) {
+        self.note_open(framed, location, message.homes().map(|(home, _)| (0, home)));
     }
 }
 

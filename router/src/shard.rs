@@ -1,7 +1,11 @@
 //! All that one logical shard owns.
 
+use crate::attached::Attached;
+use crate::attached::follows::Follows;
 use crate::conversation::Conversations;
 use crate::directory::Directory;
+use crate::topic::kept::Retained;
+use crate::topic::marks::Marks;
 
 /// Logical shards. Constant on disk: it is the first byte of every key.
 pub(crate) const SHARDS: usize = 256;
@@ -12,6 +16,14 @@ pub(crate) struct Shard {
     pub position: u64,
     pub users: Directory,
     pub conversations: Conversations,
+    /// Sessions of publish/subscribe.
+    pub attached: Attached,
+    /// Filters of those that are kept.
+    pub follows: Follows,
+    /// Retained messages of topics.
+    pub retained: Retained,
+    /// Packet ids of quality 2 that are not released.
+    pub marks: Marks,
     /// Last streamed entry applied here, by source shard.
     pub applied: Box<[u64; SHARDS]>,
     /// Last entry streamed from here, by home shard.
@@ -27,6 +39,10 @@ impl Shard {
             position: 0,
             users: Directory::new(),
             conversations: Conversations::new(),
+            attached: Attached::new(),
+            follows: Follows::default(),
+            retained: Retained::default(),
+            marks: Marks::default(),
             applied: Box::new([0; SHARDS]),
             streamed: Box::new([0; SHARDS]),
             confirmed: Box::new([0; SHARDS]),

@@ -45,6 +45,11 @@ impl<T> Slab<T> {
         self.length - self.free.len()
     }
 
+    /// Indices ever given out stand below this.
+    pub fn ends(&self) -> u32 {
+        self.length as u32
+    }
+
     /// Every index ever given out; only for slabs that never release.
     pub fn indices(&self) -> std::ops::Range<u32> {
         0..self.length as u32

@@ -2,13 +2,27 @@
 
 use clap::{Args, Parser, Subcommand};
 use hawser_tune::{
+    apply,
     check::{self, Finding, Verdict},
+    heartbeat::{
+        network::CLASSES,
+        picture,
+        recommend::{self, Report, Tried, Wishes, configuration},
+        simulate::{Settings, storm_peak_per_s},
+    },
+    journal::{Journal, Trouble},
     load::Load,
     memory::KernelCost,
     plan::{self, Ground, Plan, Unit},
     system::{Machine, Root, Sources},
 };
-use std::{fmt::Write as _, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
 
 #[derive(Parser)]
 #[command(
@@ -52,6 +66,99 @@ enum Command {
         #[arg(long, default_value = "/", value_name = "DIR")]
         root: PathBuf,
     },
+    /// Raises what is too low, live and lasting. Without --yes it only says what it would do.
+    Apply {
+        #[command(flatten)]
+        load: LoadArguments,
+        /// Make the changes.
+        #[arg(long)]
+        yes: bool,
+        /// Also what is a matter of taste (ADVICE of check).
+        #[arg(long)]
+        advice: bool,
+        /// Take everything back after so many seconds unless `hawser-tune confirm` is said; 0: never.
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        confirm_within: u64,
+        /// Ports the gateway listens on, for the rules that keep them untracked.
+        #[arg(long, value_delimiter = ',', value_name = "PORT,…",
+              default_values_t = [7900, 7901, 1883, 7943, 7944, 8883])]
+        ports: Vec<u16>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// The changes of the last apply stay.
+    Confirm {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Takes the last apply back, to the letter.
+    Rollback {
+        /// Also what somebody else has changed since.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// The timer that apply leaves behind.
+    #[command(hide = true)]
+    Expire {
+        number: u64,
+        seconds: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Simulates heartbeats on networks that forget quiet connections, and recommends intervals.
+    Heartbeat {
+        /// Clients of each class that are simulated.
+        #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        clients: u32,
+        /// Days of each.
+        #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: u32,
+        /// Same seed, same result.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Share of the day in which a push may not arrive.
+        #[arg(long, default_value_t = 0.001, value_name = "SHARE")]
+        missed: f64,
+        /// Energy a client may spend on it, joules a day.
+        #[arg(long, default_value_t = 5500.0, value_name = "JOULES")]
+        joules: f64,
+        /// Results as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The front as a picture.
+        #[arg(long, value_name = "FILE.svg")]
+        picture: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Clone)]
+struct Place {
+    /// Root directory to work on.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Where old values are kept [default: var/lib/hawser-tune below the root].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl Place {
+    fn root(&self) -> Root {
+        Root::new(&self.root)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| self.root.join("var/lib/hawser-tune"))
+    }
+
+    fn journal(&self) -> Result<Journal, Failure> {
+        Journal::open(&self.root(), &self.state()).map_err(failure)
+    }
+}
+
+fn failure(trouble: Trouble) -> Failure {
+    Failure::Environment(trouble.to_string())
 }
 
 #[derive(Args)]
@@ -181,7 +288,160 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Command::Apply { load, yes, advice, confirm_within, ports, place } => {
+            let load = load.load().map_err(Failure::Arguments)?;
+            apply_all(&load, yes, advice, confirm_within, &ports, &place)
+        }
+        Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
+        Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),
+        Command::Expire { number, seconds, place } => expire(number, seconds, &place),
+        Command::Heartbeat { clients, days, seed, missed, joules, json, picture } => {
+            if !(0.0..=1.0).contains(&missed) {
+                let text = format!("--missed is {missed}: a share is between 0 and 1");
+                return Err(Failure::Arguments(text));
+            }
+            let settings = Settings { clients, days: f64::from(days), seed };
+            let wishes = Wishes { missed_share_max: missed, joules_max: joules };
+            let reports = recommend::report(settings, wishes);
+            if let Some(path) = picture {
+                std::fs::write(&path, picture::svg(&reports)).map_err(|error| {
+                    Failure::Environment(format!("{}: {error}", path.display()))
+                })?;
+            }
+            if json {
+                print_json(&serde_json::json!({ "version": 1, "seed": seed, "classes": reports }));
+            } else {
+                print(&heartbeat_text(&reports));
+            }
+            Ok(())
+        }
     }
+}
+
+fn apply_all(
+    load: &Load,
+    yes: bool,
+    advice: bool,
+    confirm_within: u64,
+    ports: &[u16],
+    place: &Place,
+) -> Result<(), Failure> {
+    let root = place.root();
+    let machine = Machine::read(&root, page_bytes());
+    let plan = planned(load, &machine, None)?;
+    let findings = check::check(&root, &machine, &Sources::read(&root), &plan);
+    let changes = apply::changes(&findings, &plan, advice);
+    let files = apply::lasting(&changes, &plan, ports, machine.tracks);
+    let mut text = String::new();
+    for change in &changes {
+        let _ = writeln!(text, "{:<50} {} -> {}", change.id, change.from, change.to);
+    }
+    for file in &files {
+        let _ = writeln!(text, "write {}", root.path(file.path).display());
+    }
+    if !yes {
+        text.push_str("\nNothing was changed; --yes makes it so. The files would be:\n");
+        for file in &files {
+            let _ = write!(text, "\n--- /{}\n{}", file.path, file.text);
+        }
+        print(&text);
+        return Ok(());
+    }
+    let journal = place.journal()?;
+    let number = journal.prepare(&changes, &files).map_err(failure)?;
+    if confirm_within > 0 {
+        // Before the first change: whatever happens to this process, the timer runs.
+        start_timer(number, confirm_within, place)?;
+    }
+    journal.make().map_err(failure)?;
+    if confirm_within > 0 {
+        let _ = writeln!(
+            text,
+            "\nApplied. `hawser-tune confirm` within {confirm_within} s keeps it; else all is taken back."
+        );
+    } else {
+        text.push_str("\nApplied. `hawser-tune rollback` takes it back.\n");
+    }
+    print(&text);
+    Ok(())
+}
+
+/// A process of its own, which outlives this one and its terminal.
+fn start_timer(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
+    use std::os::unix::process::CommandExt as _;
+    let failed = |error: std::io::Error| Failure::Environment(format!("the timer: {error}"));
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut timer = std::process::Command::new(program);
+    timer.args(["expire", &number.to_string(), &seconds.to_string()]);
+    timer.arg("--root").arg(&place.root).arg("--state").arg(place.state());
+    timer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    timer.spawn().map_err(failed).map(|_| ())
+}
+
+fn expire(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
+    // Of its own session, so that the end of the terminal's does not reach it. Fails only for the
+    // leader of a process group, which has one already.
+    let _ = rustix::process::setsid();
+    std::thread::sleep(Duration::from_secs(seconds));
+    loop {
+        match place.journal() {
+            Ok(journal) if journal.is_unconfirmed(number) => {
+                return journal.roll_back(false).map_err(failure);
+            }
+            Ok(_) => return Ok(()),
+            // The apply itself may still hold the lock.
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+fn heartbeat_text(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        let _ = writeln!(
+            text,
+            "{}\n  {:<14}{:>12}{:>12}{:>9}{:>12}{:>12}{:>12}",
+            report.class,
+            "schedule",
+            "missed s/d",
+            "noticed s",
+            "cuts/d",
+            "packets/s",
+            "J/d",
+            "interval s"
+        );
+        for Tried { schedule, outcome, on_front, .. } in &report.tried {
+            let _ = writeln!(
+                text,
+                "{} {schedule:<14}{:>12.1}{:>12.1}{:>9.2}{:>12.0}{:>12.0}{:>12.0}",
+                if *on_front { '*' } else { ' ' },
+                outcome.missed_s_per_day,
+                outcome.detection_s,
+                outcome.cuts_per_day,
+                outcome.packets_per_second,
+                outcome.joules_per_day,
+                outcome.interval_s
+            );
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "* nothing else is better in missed time, packets (for a million clients) or energy\n",
+    );
+    text.push_str("  without being worse in another. Time-outs assumed:\n");
+    let mut shown = Vec::new();
+    for (network, _) in CLASSES.iter().flat_map(|class| class.networks) {
+        if !shown.contains(&network.name) {
+            shown.push(network.name);
+            let _ = writeln!(text, "  {}: {}", network.name, network.source);
+        }
+    }
+    for spread_s in [10.0, 50.0, 100.0] {
+        let peak = storm_peak_per_s(1_000_000, spread_s, 1);
+        let _ = writeln!(text, "a million that return within {spread_s} s: {peak}/s at the peak");
+    }
+    let _ = write!(text, "\nFor hawser-gateway's configuration:\n\n{}", configuration(reports));
+    text
 }
 
 fn planned(load: &Load, machine: &Machine, ram: Option<u64>) -> Result<Plan, Failure> {

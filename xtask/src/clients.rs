@@ -10,6 +10,7 @@ use crate::process::{is_on_path, root, succeed};
 const PROGRAMS: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("unshare", "util-linux"),
+    ("strace", "strace"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("node", "nodejs"),

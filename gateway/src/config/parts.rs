@@ -146,6 +146,16 @@ pub struct RouterConfig {
     pub notify_timeout_ms: u32,
     /// Bound of the dedup windows of one shard.
     pub dedup_bytes_per_shard: u64,
+    /// Sessions of publish/subscribe that are kept without a connection, of the process.
+    pub kept_sessions_max: u32,
+    /// Messages that wait for one of them; beyond it the oldest go.
+    pub queue_entries_max: u32,
+    /// Their bytes, for the same.
+    pub queue_bytes_max: u64,
+    /// Topics with a retained message, of the process.
+    pub retained_max: u32,
+    /// Their bytes, topics included.
+    pub retained_bytes_max: u64,
 }
 
 /// `[admin]`.
@@ -153,8 +163,11 @@ pub struct RouterConfig {
 pub struct AdminConfig {
     /// Where; `None`: off.
     pub address: Option<SocketAddr>,
-    /// File whose first line `/metrics` wants as bearer token.
+    /// File whose first line is wanted as bearer token, by `/metrics`, too; `None`: that of the data
+    /// directory, and `/metrics` wants none.
     pub key_file: Option<PathBuf>,
+    /// Names the port may be called by, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// Form of log lines.

@@ -73,7 +73,7 @@ pub struct TlsConfig {
 /// `[websocket]`: of WebSocket and HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocketConfig {
-    /// Longest frame taken, bytes of its payload.
+    /// Longest frame taken, bytes of its payload; at most as long as a message.
     pub frame_bytes_max: u32,
     /// Longest message taken, bytes, inflated.
     pub message_bytes_max: u32,
@@ -105,43 +105,20 @@ impl WebSocketConfig {
 /// `[mqtt]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttConfig {
-    /// QoS 1 and 2 packets a client may have unanswered, and is sent at most.
+    /// QoS 1 and 2 packets a client may have unanswered.
     pub receive_max: u16,
     /// Longest packet taken, bytes.
     pub packet_bytes_max: u32,
-    /// Topic aliases a connection may keep, each way.
+    /// Topic aliases a client may set.
     pub topic_alias_max: u16,
-    /// Longest keep-alive, s; of clients that want none, too.
+    /// Longest keep-alive, s; 0: as long as clients want.
     pub keep_alive_max_s: u16,
     /// Longest life of a session without a connection, s.
     pub session_expiry_max_s: u32,
-    /// Messages that wait for one session; beyond it the oldest go.
-    pub queue_entries_max: u32,
     /// Filters of one session.
     pub subscriptions_max: u32,
-    /// Topics with a retained message, of the process.
-    pub retained_max: u32,
-    /// Their bytes, topics included.
-    pub retained_bytes_max: u64,
-    /// Highest QoS: 0, 1 or 2.
-    pub qos_max: u8,
+    /// Where clients of version 5 are sent when this gateway drains; empty: nowhere.
+    pub server_reference: String,
     /// Who may publish and subscribe where.
     pub rules: Rules,
-}
-
-impl MqttConfig {
-    /// The shipped values.
-    pub const SHIPPED: Self = Self {
-        receive_max: 64,
-        packet_bytes_max: 64 * 1024,
-        topic_alias_max: 16,
-        keep_alive_max_s: 3_600,
-        session_expiry_max_s: 7 * 86_400,
-        queue_entries_max: 1_000,
-        subscriptions_max: 256,
-        retained_max: 100_000,
-        retained_bytes_max: 64 * 1024 * 1024,
-        qos_max: 2,
-        rules: Rules::NONE,
-    };
 }

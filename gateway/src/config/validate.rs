@@ -346,6 +346,11 @@ fn router(
         hosts,
         notify_timeout_ms: number(layers, "router.notify_timeout_ms")?,
         dedup_bytes_per_shard: number(layers, "router.dedup_bytes_per_shard")?,
+        kept_sessions_max: number(layers, "router.kept_sessions_max")?,
+        queue_entries_max: number(layers, "router.queue_entries_max")?,
+        queue_bytes_max: number(layers, "router.queue_bytes_max")?,
+        retained_max: number(layers, "router.retained_max")?,
+        retained_bytes_max: number(layers, "router.retained_bytes_max")?,
     })
 }
 
@@ -380,5 +385,6 @@ fn admin(layers: &Layers) -> Result<AdminConfig, ConfigError> {
     Ok(AdminConfig {
         address: address("admin.address", &text(layers, "admin.address"))?,
         key_file: path(layers, "admin.key_file"),
+        hosts: list(layers, "admin.hosts"),
     })
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hawser_router::metrics::page::{Page, Read, gauge, level};
+use hawser_router::metrics::page::{Page, Read, gauge};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
@@ -14,7 +14,8 @@ use prometheus_client::{
 };
 
 use super::{
-    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, WorkerMetrics, routers,
+    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, Spoken, WorkerMetrics,
+    routers,
 };
 
 /// The whole page.
@@ -59,6 +60,12 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("kept_peer_keys", "Requests whose peer's keys were kept from an earlier one", |m| {
         m.peer_keys_kept.get()
     }),
+    ("mqtt_published_messages", "Messages of MQTT clients taken", |m| m.mqtt_published.get()),
+    ("mqtt_refused_messages", "Messages of MQTT clients refused", |m| m.mqtt_refused.get()),
+    ("mqtt_delivered_messages", "Messages sent to MQTT clients", |m| m.mqtt_delivered.get()),
+    ("mqtt_dropped_messages", "Messages not sent to MQTT clients for want of room", |m| {
+        m.mqtt_dropped.get()
+    }),
     ("expired_heartbeats", "Connections closed for a missed heartbeat", |m| {
         m.heartbeats_expired.get()
     }),
@@ -93,9 +100,12 @@ impl Collector for ProcessMetrics {
         let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &**one).collect();
         let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &**one).collect();
 
-        let open = level(&workers, |one| one.connections.get());
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
-            gauge(to, &[("protocol", "native")], open)
+            for (index, spoken) in Spoken::ALL.iter().enumerate() {
+                let open = workers.iter().map(|one| one.connections.cell(index).get()).sum();
+                gauge(to, &[("protocol", spoken.label())], open)?;
+            }
+            Ok(())
         })?;
         page.levels("hawser_gateway", WORKER_LEVELS, &workers)?;
         page.counters("hawser_gateway", "worker", WORKER_COUNTERS, &workers)?;

@@ -15,7 +15,7 @@ use crate::{
 use hawser_codec::time::Now;
 use hawser_ring::Waker;
 use hawser_router::{
-    HostSettings,
+    HostSettings, KeySpace,
     store::{
         DataHeader, StdDisk,
         log::{LanePolicy, LaneSettings, retention::RetentionSettings},
@@ -116,6 +116,7 @@ impl Recovered {
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
+            settings.text_seed = KeySpace::new(*self.header.hash_key()).text_seed();
             settings.recent_bytes_max = limits::RECENT_BYTES_PER_PROCESS / usize::from(hosts);
             let rebuilt = Mutex::new(rebuilt);
             let (storage, metrics) = (storage.clone(), metrics.clone());

@@ -162,7 +162,7 @@ impl<R: Ring> Worker<R> {
             connection.flags.set(Flag::Proxy, listener.proxy);
             connection.flags.set(Flag::Tls, listener.tls);
         }
-        self.levels.by_protocol[connection.protocol as usize] += 1;
+        self.count_spoken(connection.protocol, true);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.note_newcomer(handle);

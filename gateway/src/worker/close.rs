@@ -121,7 +121,7 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.levels.closing -= 1;
-        self.levels.by_protocol[connection.protocol as usize] -= 1;
+        self.count_spoken(connection.protocol, false);
         self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
         if connection.flags.has(Flag::Tls) {

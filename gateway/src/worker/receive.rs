@@ -271,6 +271,7 @@ impl<R: Ring> Worker<R> {
                 self.yielding.push_back(handle);
             }
             Stop::Pressure => self.pause(handle),
+            Stop::Answer => connection.flow = Flow::Asking,
         }
         self.settle(handle, before);
         Ok(())
@@ -283,7 +284,9 @@ impl<R: Ring> Worker<R> {
             let Some(connection) = self.connections.get_mut(handle) else { continue };
             match connection.receiving {
                 // Looks for its bytes when they are taken again.
-                _ if connection.flow == Flow::Paused => connection.missed = true,
+                _ if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
+                    connection.missed = true;
+                }
                 Receiving::Starved => {
                     connection.receiving = Receiving::Hot;
                     self.arm(handle);

@@ -31,7 +31,9 @@ impl<R: Ring> Worker<R> {
             }
             // Silent because nothing is taken from it. What bounds it then is its send: one that
             // does not move ends with the socket's own time-out.
-            State::Open if connection.flow == Flow::Paused => connection.heard = now,
+            State::Open if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
+                connection.heard = now;
+            }
             State::Open if now - connection.heard >= Tick::from(connection.silence) => {
                 self.metrics.heartbeats_expired.add(1);
                 let text = "nothing heard within the announced heartbeat";

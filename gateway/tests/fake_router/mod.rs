@@ -523,6 +523,7 @@ fn session_settings(keys: SharedKeys) -> SessionSettings {
         outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
         requests_max: limits::REQUESTS_IN_FLIGHT,
         websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }
 

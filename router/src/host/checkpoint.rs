@@ -6,6 +6,7 @@
 //! records that were under way, and entries under way between shards, are found again there.
 
 use super::Host;
+use crate::attached;
 use crate::conversation::{Sender, Spilled, Window, decode_answers};
 use crate::directory::{Device, User};
 use crate::mailbox::{Level, Place};
@@ -13,10 +14,15 @@ use crate::recent::Spot;
 use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
+use crate::topic::kept::Kept;
+use crate::topic::marks::MARKS_PER_SHARD_MAX;
 use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written, and the only one read. (1 knew of no blocks.)
 const VERSION: u8 = 2;
+
+/// Name of the part with kept sessions of publish/subscribe.
+const PART_SESSIONS: u8 = 1;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,53 @@ fn encode(shard: &Shard, out: &mut Vec<u8>) {
         (home as u8).put(out);
         streamed.put(out);
     }
+    encode_topics(shard, out);
+    let mut part = Vec::new();
+    attached::section::encode(&shard.attached, &mut part);
+    PART_SESSIONS.put(out);
+    part.as_slice().put(out);
+}
+
+fn encode_topics(shard: &Shard, out: &mut Vec<u8>) {
+    (shard.retained.len() as u32).put(out);
+    for kept in shard.retained.iter() {
+        kept.key.put(out);
+        kept.realm.put(out);
+        kept.user.put(out);
+        kept.device.put(out);
+        kept.qos.put(out);
+        kept.time_ms.put(out);
+        kept.expiry_s.put(out);
+        (&*kept.topic).put(out);
+        (&*kept.content).put(out);
+    }
+    (shard.marks.by_age().count() as u32).put(out);
+    for (device, request, time_ms) in shard.marks.by_age() {
+        device.put(out);
+        request.put(out);
+        time_ms.put(out);
+    }
+}
+
+fn restore_topics(shard: &mut Shard, rest: &mut &[u8]) -> Result<(), SectionDamaged> {
+    for _ in 0..u32::take(rest)? {
+        shard.retained.put(Kept {
+            key: Key::take(rest)?,
+            realm: u32::take(rest)?,
+            user: Key::take(rest)?,
+            device: Key::take(rest)?,
+            qos: u8::take(rest)?,
+            time_ms: u64::take(rest)?,
+            expiry_s: u32::take(rest)?,
+            topic: <&[u8]>::take(rest)?.into(),
+            content: <&[u8]>::take(rest)?.into(),
+        });
+    }
+    for _ in 0..u32::take(rest)? {
+        let (device, request) = (Key::take(rest)?, u16::take(rest)?);
+        shard.marks.add(&device, request, u64::take(rest)?, MARKS_PER_SHARD_MAX);
+    }
+    Ok(())
 }
 
 fn encode_user(user: &User, out: &mut Vec<u8>) {
@@ -176,6 +229,18 @@ pub(crate) fn restore(
     for _ in 0..u16::take(rest)? {
         let home = u8::take(rest)?;
         shard.confirmed[usize::from(home)] = u64::take(rest)?;
+    }
+    if rest.is_empty() {
+        // Written before there were topics.
+        return Ok(shard);
+    }
+    restore_topics(&mut shard, rest)?;
+    // Parts that came later, each with its length: one that is not known here is passed over.
+    while !rest.is_empty() {
+        let (part, mut bytes) = (u8::take(rest)?, <&[u8]>::take(rest)?);
+        if part == PART_SESSIONS {
+            shard.attached = attached::section::restore(&mut bytes)?;
+        }
     }
     Ok(shard)
 }

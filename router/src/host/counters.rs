@@ -96,6 +96,40 @@ marks! {
     StreamBackedUp,
     /// An origin went with sessions.
     OriginGone,
+    /// A session was attached again while its older connection was there.
+    SessionTaken,
+    /// A session was announced after its host or the link to it was lost.
+    SessionAnnounced,
+    /// Nobody announced a session whose worker was lost.
+    SessionLost,
+    /// A kept session ended because its time had come.
+    SessionExpired,
+    /// A will was published.
+    WillPublished,
+    /// A will could not be handed on and is tried again.
+    WillWaits,
+    /// A host had no room for a filter.
+    FollowRefused,
+    /// A queue was full and lost its oldest entry.
+    QueueFull,
+    /// An entry of a queue was read from the log.
+    QueueRead,
+    /// A publish of quality 2 came again and was answered.
+    PublishRepeated,
+    /// A publish came before every host had said what its home shards follow.
+    PublishBeforeFollowing,
+    /// A message went to one member of a shared filter at a worker.
+    ShareToWorker,
+    /// A message went to one member of a shared filter at a home shard.
+    ShareToHome,
+    /// A retained message had expired.
+    RetainedExpired,
+    /// A search for retained messages was cut into portions.
+    RetainedSearchCut,
+    /// Filters of a worker that has gone, or that a home shard no longer has, were swept out.
+    RoutesSwept,
+    /// A message of a topic was streamed again after recovery.
+    TopicStreamedAgain,
 }
 
 /// Figures of a host, all since its start unless said otherwise.
@@ -150,6 +184,50 @@ pub struct HostCounters {
     pub stream_faults: u64,
     /// Receipts and ephemeral messages for a host of another process that nobody would have heard.
     pub unheard: u64,
+    /// Slots of publish/subscribe sessions in use now.
+    pub attached_slots: u64,
+    /// Publish/subscribe sessions attached now.
+    pub attached: u64,
+    /// Sessions that outlive their connection, now.
+    pub kept: u64,
+    /// Filters of kept sessions now.
+    pub kept_filters: u64,
+    /// Entries in queues of kept sessions now.
+    pub queued: u64,
+    /// Entries put into queues.
+    pub queue_entries: u64,
+    /// Entries pushed out of queues, repeats included.
+    pub queue_pushed: u64,
+    /// Entries that were dropped because their queue was full, or their segment gone.
+    pub queue_dropped: u64,
+    /// Entries that expired before they were delivered.
+    pub queue_expired: u64,
+    /// Wills published.
+    pub wills: u64,
+    /// Bytes of wills now.
+    pub will_bytes: u64,
+    /// Messages published to topics.
+    pub published: u64,
+    /// Of these, messages that some filter matched.
+    pub matched: u64,
+    /// Copies said to workers, one for all their connections.
+    pub topic_copies: u64,
+    /// Entries for kept sessions, one for each home shard.
+    pub topic_entries: u64,
+    /// Messages of quality 0 that were dropped because too much was held.
+    pub topic_dropped: u64,
+    /// Publishes, retained messages, filters and questions refused for one of this host's limits.
+    pub topic_limits: u64,
+    /// Filters of workers and home shards now.
+    pub routes: u64,
+    /// Memory of these filters now, bytes.
+    pub route_bytes: u64,
+    /// Retained messages now.
+    pub retained: u64,
+    /// Memory of the retained messages now, bytes.
+    pub retained_bytes: u64,
+    /// Packet ids of quality 2 received and not released now.
+    pub packet_ids: u64,
     marks: [u64; Mark::ALL.len()],
 }
 
@@ -180,6 +258,28 @@ impl HostCounters {
             streams_reopened: 0,
             stream_faults: 0,
             unheard: 0,
+            attached_slots: 0,
+            attached: 0,
+            kept: 0,
+            kept_filters: 0,
+            queued: 0,
+            queue_entries: 0,
+            queue_pushed: 0,
+            queue_dropped: 0,
+            queue_expired: 0,
+            wills: 0,
+            will_bytes: 0,
+            published: 0,
+            matched: 0,
+            topic_copies: 0,
+            topic_entries: 0,
+            topic_dropped: 0,
+            topic_limits: 0,
+            routes: 0,
+            route_bytes: 0,
+            retained: 0,
+            retained_bytes: 0,
+            packet_ids: 0,
             marks: [0; Mark::ALL.len()],
         }
     }

@@ -2,6 +2,7 @@
 
 use super::counters::Mark;
 use super::{Host, own};
+use crate::attached::targets::Target;
 use crate::directory::{Device, Mode, Note, User};
 use crate::key::shard_of;
 use crate::mailbox::Place;
@@ -38,6 +39,7 @@ pub(super) enum Wanted {
     Block { user: u32, bytes: u32 },
     Index { user: u32, level: u8, bytes: u32 },
     Window { fingerprint: u64, bytes: u32 },
+    Queued { targets: Box<[Target]> },
 }
 
 impl Host {
@@ -135,6 +137,9 @@ impl Host {
         let number = usize::from(pending.shard);
         let shard = self.shards[number].as_mut().expect("pending records are of own shards");
         match pending.what {
+            Wanted::Queued { ref targets } => {
+                self.locate_queued(pending.shard, targets, location);
+            }
             Wanted::Entry { user, bytes, recent } => {
                 let mailbox = shard.users.all[user].mailbox();
                 mailbox.tail.push_back(Place { location: location.0, recent, bytes });

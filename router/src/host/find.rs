@@ -125,6 +125,7 @@ impl Host {
         };
         let reader = match what {
             ReadFor::Window(look) => return self.take_window(look, bytes),
+            ReadFor::Queue(read) => return self.take_queued(now, &read, bytes),
             ReadFor::Stream(read) => return self.take_stream(now, read, bytes),
             ReadFor::Index { page, level, number, location } => {
                 self.reading.page(page).collected.outstanding -= 1;

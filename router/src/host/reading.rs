@@ -1,6 +1,7 @@
 //! Reads under way: what was asked, what was read so far, and what of it may be shown.
 
 use super::ReadRequest;
+use super::queue::QueueRead;
 use super::settings::PAGE_BYTES_MAX;
 use super::stream::StreamRead;
 use super::window::LookUp;
@@ -101,6 +102,7 @@ pub(super) enum ReadFor {
         location: u64,
     },
     Window(LookUp),
+    Queue(QueueRead),
     Stream(StreamRead),
 }
 

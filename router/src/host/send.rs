@@ -204,7 +204,8 @@ impl Host {
         if self.settings.remote {
             // Recovery gives no place for these here: they wait in their queue.
             if let MessageAt::Run { offset, bytes } = at {
-                self.keep_for(&entry, offset, bytes);
+                let place = (entry.position, entry.previous);
+                self.keep_for(source, home, place, offset, bytes, |batch| entry.put(batch));
             }
             return;
         }
@@ -234,6 +235,9 @@ impl Host {
 
     /// Streams a message found in the log whose entry for one mailbox is missing.
     pub(super) fn stream_again(&mut self, now: Now, found: &Undelivered) {
+        if found.kind == record::Publish::KIND {
+            return self.stream_topic_again(now, found);
+        }
         let Ok(message) = record::Message::take(&found.payload) else {
             self.counters.unreadable += 1;
             return;

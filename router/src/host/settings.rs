@@ -45,6 +45,18 @@ pub struct HostSettings {
     pub body_bytes_max: usize,
     /// Output held back until records are durable, bytes; beyond it messages are refused.
     pub held_bytes_max: usize,
+    /// Filters that workers and home shards have told this host; one more is refused.
+    pub routes_max: usize,
+    /// Memory of these filters, bytes.
+    pub route_bytes_max: usize,
+    /// Retained messages of this host; one more is refused.
+    pub retained_max: usize,
+    /// Memory of the retained messages of this host, bytes; what would pass it is refused.
+    pub retained_bytes_max: usize,
+    /// Longest content of a publish (properties and payload), bytes.
+    pub content_bytes_max: usize,
+    /// Secret that keeps strangers from choosing topics that fall into one place of a table.
+    pub text_seed: u64,
     /// Entries that one remote host has not confirmed; beyond it messages for users homed there
     /// are refused.
     pub unconfirmed_max: usize,
@@ -53,6 +65,26 @@ pub struct HostSettings {
     /// Bytes of the messages of those that are said and not confirmed; beyond it nothing more is
     /// said, and what comes is read from the log later.
     pub stream_window_bytes: u64,
+    /// Sessions of publish/subscribe of this host, attached or kept; one more is refused.
+    pub attached_max: usize,
+    /// Of these, sessions that are kept when their connection ends; one more is refused.
+    pub kept_max: usize,
+    /// Wills of this host, bytes of topic and content; a session with one beyond it is refused.
+    pub will_bytes_max: usize,
+    /// Filters of one kept session; one more is refused.
+    pub session_filters_max: usize,
+    /// Bytes of the filters of one kept session; what would pass it is refused.
+    pub session_filter_bytes_max: usize,
+    /// Entries that wait in the queue of one kept session; one more drops the oldest.
+    pub queue_entries_max: usize,
+    /// Bytes of topic and content of the entries that wait in one queue; beyond it the oldest are
+    /// dropped.
+    pub queue_bytes_max: u64,
+    /// Entries of a queue pushed and not confirmed, whatever the client allows.
+    pub queue_window_max: u16,
+    /// Memory of the identities of requests without a number, one shard, bytes; beyond it such
+    /// requests are refused until the oldest are ten minutes old.
+    pub uuid_bytes_max: usize,
 }
 
 impl HostSettings {
@@ -79,6 +111,14 @@ impl HostSettings {
             body_bytes_max: 64 << 10,
             // 0.1 s of 50,000 messages/s with 1 KiB of output each, ten times over.
             held_bytes_max: 64 << 20,
+            // 100 to 200 bytes each. A filter that several workers have counts for each.
+            routes_max: 4 << 20,
+            route_bytes_max: 1 << 30,
+            retained_max: 1 << 20,
+            retained_bytes_max: 256 << 20,
+            // With what is in a run already and the topic it stays below what a lane writes.
+            content_bytes_max: 256 << 10,
+            text_seed: 0,
             // 10 s of 50,000 entries/s, 16 MiB: a router that restarts is back by then. A queue of
             // twice the length could not be looked through within 2 ms when it is.
             unconfirmed_max: 1 << 19,
@@ -86,6 +126,21 @@ impl HostSettings {
             unconfirmed_bytes_max: 1 << 30,
             // A confirmation takes a flush and a round trip: 80 MB/s pass at 100 ms.
             stream_window_bytes: 8 << 20,
+            // Slots of 56 bytes: 16 M sessions are 1.1 GB.
+            attached_max: 16 << 20,
+            // About 400 bytes each with one filter: 400 MB.
+            kept_max: 1 << 20,
+            will_bytes_max: 64 << 20,
+            session_filters_max: 1024,
+            session_filter_bytes_max: 64 << 10,
+            // 32 bytes in memory for each. What a device misses in a day of one message a minute
+            // fits nearly; brokers commonly keep 100 to 1000.
+            queue_entries_max: 1024,
+            // In the log; one session may keep so much of it from being of use.
+            queue_bytes_max: 16 << 20,
+            queue_window_max: 1024,
+            // 40,000 requests in 10 minutes: 70/s for each of 256 shards.
+            uuid_bytes_max: 4 << 20,
         }
     }
 
@@ -165,3 +220,34 @@ pub(crate) const SPARE_BYTES_MAX: usize = 1 << 20;
 /// A run this long is ended before the next message. With one more message of
 /// [`HostSettings::body_bytes_max`] it stays far below the 1 MiB that a lane writes at once.
 pub(crate) const RUN_CUT_BYTES: usize = 256 << 10;
+/// A session whose connection is lost without a word, with its worker or the link to it or in a
+/// crash of this process, counts as connected for so long: its worker may announce it again. A
+/// gateway that lost its link is back within seconds. Microseconds.
+pub(crate) const LOST_GRACE_US: u64 = 10_000_000;
+/// Sessions looked at in one turn after a worker went: 4096 take about 0.2 ms.
+pub(crate) const SWEPT_PER_TURN_MAX: usize = 4096;
+/// Sessions whose time has come, looked at in one turn: each may end with its filters.
+pub(crate) const SESSIONS_DUE_PER_TURN_MAX: usize = 256;
+/// Filters told to other hosts in one turn when all are told again: 4096 take about 1 ms.
+pub(crate) const FOLLOWS_PER_TURN_MAX: usize = 4096;
+/// Filters that some host has not confirmed; one more is refused. As many as come in a second of a
+/// storm of subscriptions.
+pub(crate) const PENDING_FOLLOWS_MAX: usize = 16_384;
+/// Entries of queues being read at one time.
+pub(crate) const QUEUE_READS_MAX: usize = 256;
+/// A will that cannot be handed on is tried again after this long, microseconds.
+pub(crate) const WILL_RETRY_US: u64 = 1_000_000;
+/// A message for nobody yet (recovering, backed up) is tried again after this long, milliseconds.
+pub(crate) const RETRY_FOLLOWING_MS: u32 = 200;
+/// Places of the tree of filters looked at in one turn for what has gone: 4096 take 0.2 ms.
+pub(crate) const SWEEP_PER_TURN_MAX: usize = 4096;
+/// Questions for retained messages waiting at one time; beyond it they get none, and are counted.
+/// A thousand clients that come back with sixteen filters each.
+pub(crate) const RETAINED_QUESTIONS_MAX: usize = 16_384;
+/// Topics looked at in one turn to answer them: 4096 take about 0.5 ms.
+pub(crate) const RETAINED_VISITS_PER_TURN_MAX: usize = 4096;
+/// Bytes of retained messages said in one turn; one more message may pass it.
+pub(crate) const RETAINED_BYTES_PER_TURN_MAX: usize = 512 << 10;
+/// Retained messages looked at for expiry when a new one comes: what has expired leaves faster than
+/// new ones come.
+pub(crate) const EXPIRY_LOOKS: usize = 8;

@@ -88,6 +88,7 @@ impl Host {
         if let Some(remote) = self.remote(host) {
             remote.up = true;
             self.open(now, host);
+            self.tellings.begin(host);
         }
     }
 
@@ -98,6 +99,7 @@ impl Host {
         remote.up = false;
         remote.outgoing.close();
         self.commit.forget_peer(host);
+        self.tellings.end(host);
     }
 
     /// How the stream to `host` stands; nothing for hosts of the own process.
@@ -114,6 +116,12 @@ impl Host {
     pub fn oldest_unconfirmed(&self, lane: u8) -> Option<u32> {
         let remotes = self.remotes.iter().flatten();
         remotes.filter_map(|remote| remote.outgoing.oldest(lane)).min()
+    }
+
+    /// What is said to `host` now has a way to go.
+    pub(super) fn reaches(&self, host: u16) -> bool {
+        let remote = self.remotes.get(usize::from(host)).and_then(Option::as_ref);
+        remote.is_none_or(|remote| remote.up)
     }
 
     fn remote(&mut self, host: u16) -> Option<&mut Remote> {

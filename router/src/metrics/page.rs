@@ -18,6 +18,15 @@ const HOST_LEVELS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("cursor_sessions", "Devices on-line in cursor mode", |m| m.sessions_cursor_mode.get()),
     ("held_bytes", "Messages and windows in memory", |m| m.held_bytes.get()),
     ("recent_bytes", "Mailbox entries written last, in memory", |m| m.recent_bytes.get()),
+    ("topic_routes", "Filters of workers and home shards", |m| m.topics.routes.get()),
+    ("topic_route_bytes", "Memory of the filters of workers and home shards", |m| {
+        m.topics.route_bytes.get()
+    }),
+    ("retained_messages", "Retained messages in memory", |m| m.topics.retained.get()),
+    ("retained_bytes", "Memory of the retained messages", |m| m.topics.retained_bytes.get()),
+    ("topic_packet_ids", "Packet ids of quality 2 received and not released", |m| {
+        m.topics.packet_ids.get()
+    }),
     ("lane_waiting_bytes", "Bytes waiting to be written", |m| m.lane_waiting_bytes.get()),
     ("log_bytes", "Log segments on disk", |m| m.log_bytes.get()),
 ];
@@ -31,6 +40,18 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("mailbox_blocks", "Blocks of mailbox entries written", |m| m.blocks.get()),
     ("recent_missed_entries", "Mailbox entries that had left memory when wanted", |m| {
         m.recent_missed.get()
+    }),
+    ("published_messages", "Messages published to topics", |m| m.topics.published.get()),
+    ("matched_messages", "Published messages that some filter matched", |m| m.topics.matched.get()),
+    ("topic_copies", "Copies of published messages said to workers", |m| m.topics.copies.get()),
+    ("topic_entries", "Published messages handed to home shards of kept sessions", |m| {
+        m.topics.entries.get()
+    }),
+    ("topic_dropped_messages", "Published messages of quality 0 dropped under pressure", |m| {
+        m.topics.dropped.get()
+    }),
+    ("topic_limits", "Publishes, filters and questions refused at a limit", |m| {
+        m.topics.limits.get()
     }),
     ("lane_failures", "Writes or flushes that stopped a lane", |m| m.lane_failures.get()),
     ("checkpoints", "Checkpoints written", |m| m.checkpoints.get()),

@@ -13,7 +13,7 @@ use super::{
     tier::Tier,
 };
 use crate::{
-    HostSettings, RouterPlace,
+    HostSettings, KeySpace, RouterPlace,
     admin::{Admin, Pages, plain_readiness},
     hosting::{
         ANSWERS_MAX, CHECKPOINT_BYTES, Hosting,
@@ -187,9 +187,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(environment)?;
     let metrics: Arc<RouterMetrics> = Arc::default();
     let admin = match config.admin_address {
-        Some(address) => {
-            Some(Admin::start(address, config.admin_key, metrics.clone()).map_err(environment)?)
-        }
+        Some(address) => Some(
+            Admin::start(address, config.admin_key, metrics.clone(), axum::Router::new())
+                .map_err(environment)?,
+        ),
         None => None,
     };
 
@@ -199,7 +200,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     lane.gather_us = u64::from(config.commit_wait_us);
     let directory = config.data_dir.clone();
     let storage = Arc::new(StorageSettings::new(directory, lane, 1, CHECKPOINT_BYTES, &recovery));
-    let settings = host_settings(config, place, answers_max);
+    let mut settings = host_settings(config, place, answers_max);
+    settings.text_seed = KeySpace::new(*header.hash_key()).text_seed();
     let work = DiskWorkSettings {
         disk,
         salt: header.salt(),

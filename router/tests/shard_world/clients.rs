@@ -17,6 +17,51 @@ pub enum Heard {
     Kick { connection: u64, code: u16 },
     Receipt { connection: u64, what: u8, sequence: u64 },
     Announce,
+    Restored { connection: u64, identifier: u32, options: u8, filter: String },
+    Marked { connection: u64, number: u64 },
+    Attached { connection: u64, present: bool, code: u16 },
+    Subscribed { connection: u64, request: u32, existed: bool, code: u16 },
+    Unsubscribed { connection: u64, request: u32, existed: bool },
+    Routed { request: u32, code: u16 },
+    Published { connection: u64, request: u16, code: u16, matched: bool },
+    Released { connection: u64, request: u16, found: bool },
+    Topic(Told),
+    RetainedEnd { connection: u64, request: u32 },
+    QueueEntry(Queued),
+}
+
+/// A message of a topic as a worker hears it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    pub connection: u64,
+    pub request: u32,
+    pub topic: String,
+    pub share: String,
+    pub qos: u8,
+    pub retain: bool,
+    pub expiry_s: u32,
+    /// Without the properties.
+    pub payload: Vec<u8>,
+}
+
+/// A message of a topic out of a session's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    pub connection: u64,
+    pub number: u64,
+    pub topic: String,
+    pub qos: u8,
+    pub retain: bool,
+    pub repeated: bool,
+    pub expiry_s: u32,
+    pub identifiers: Vec<u8>,
+    /// Without the properties.
+    pub payload: Vec<u8>,
+}
+
+/// Content without properties.
+pub fn content(payload: &[u8]) -> Vec<u8> {
+    [&[0; 4], payload].concat()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,18 +127,60 @@ pub fn owned(frame: Downlink) -> Heard {
         Downlink::PeerReceipt(f) => {
             Heard::Receipt { connection: f.connection, what: f.what, sequence: f.sequence }
         }
-        Downlink::Announce(_)
-        | Downlink::Restored(_)
-        | Downlink::Marked(_)
-        | Downlink::Attached(_)
-        | Downlink::Subscribed(_)
-        | Downlink::Unsubscribed(_)
-        | Downlink::Routed(_)
-        | Downlink::Published(_)
-        | Downlink::Released(_)
-        | Downlink::Topic(_)
-        | Downlink::RetainedEnd(_)
-        | Downlink::QueueEntry(_) => Heard::Announce,
+        Downlink::Announce(_) => Heard::Announce,
+        Downlink::Restored(f) => Heard::Restored {
+            connection: f.connection,
+            identifier: f.identifier,
+            options: f.options,
+            filter: text(f.filter),
+        },
+        Downlink::Marked(f) => Heard::Marked { connection: f.connection, number: f.number },
+        Downlink::Attached(f) => {
+            Heard::Attached { connection: f.connection, present: f.present, code: f.code }
+        }
+        Downlink::Subscribed(f) => Heard::Subscribed {
+            connection: f.connection,
+            request: f.request,
+            existed: f.existed,
+            code: f.code,
+        },
+        Downlink::Unsubscribed(f) => {
+            Heard::Unsubscribed { connection: f.connection, request: f.request, existed: f.existed }
+        }
+        Downlink::Routed(f) => Heard::Routed { request: f.request, code: f.code },
+        Downlink::Published(f) => Heard::Published {
+            connection: f.connection,
+            request: f.request,
+            code: f.code,
+            matched: f.matched,
+        },
+        Downlink::Released(f) => {
+            Heard::Released { connection: f.connection, request: f.request, found: f.found }
+        }
+        Downlink::Topic(f) => Heard::Topic(Told {
+            connection: f.connection,
+            request: f.request,
+            topic: text(f.topic),
+            share: text(f.share),
+            qos: f.qos,
+            retain: f.retain,
+            expiry_s: f.expiry_s,
+            payload: f.content[4..].to_vec(),
+        }),
+        Downlink::RetainedEnd(f) => {
+            Heard::RetainedEnd { connection: f.connection, request: f.request }
+        }
+        Downlink::QueueEntry(f) => Heard::QueueEntry(Queued {
+            connection: f.connection,
+            number: f.number,
+            topic: text(f.topic),
+            qos: f.qos,
+            retain: f.retain,
+            repeated: f.repeated,
+            expiry_s: f.expiry_s,
+            identifiers: f.identifiers.to_vec(),
+            payload: f.content[4..].to_vec(),
+        }),
     }
 }
 
@@ -111,7 +198,7 @@ pub struct Client {
 }
 
 impl World {
-    fn uplink(&mut self, shard: &Key, worker: u16, put: impl FnOnce(&mut Vec<u8>)) {
+    pub fn uplink(&mut self, shard: &Key, worker: u16, put: impl FnOnce(&mut Vec<u8>)) {
         let mut batch = Vec::new();
         put(&mut batch);
         let host = usize::from(u16::from(shard[0]) % self.settings.hosts);
@@ -281,8 +368,20 @@ impl World {
                     | Heard::PageStart { connection, .. }
                     | Heard::PageEnd { connection, .. }
                     | Heard::Kick { connection, .. }
-                    | Heard::Receipt { connection, .. } => *connection == client.connection,
-                    Heard::Announce => false,
+                    | Heard::Receipt { connection, .. }
+                    | Heard::Restored { connection, .. }
+                    | Heard::Marked { connection, .. }
+                    | Heard::Attached { connection, .. }
+                    | Heard::Subscribed { connection, .. }
+                    | Heard::Unsubscribed { connection, .. }
+                    | Heard::Published { connection, .. }
+                    | Heard::Released { connection, .. }
+                    | Heard::Topic(Told { connection, .. })
+                    | Heard::RetainedEnd { connection, .. }
+                    | Heard::QueueEntry(Queued { connection, .. }) => {
+                        *connection == client.connection
+                    }
+                    Heard::Announce | Heard::Routed { .. } => false,
                 }
         };
         let (heard, rest) = std::mem::take(&mut self.heard).into_iter().partition(mine);

@@ -432,7 +432,8 @@ impl Game {
             }
             Heard::LoginRefused { code, .. } => panic!("seed {seed}: login refused: {code}"),
             Heard::Kick { .. } => player.online = false,
-            Heard::PageStart { .. } | Heard::Receipt { .. } | Heard::Announce => {}
+            // Nobody here has anything to do with topics.
+            _ => {}
         }
     }
 

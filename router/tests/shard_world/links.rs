@@ -87,7 +87,10 @@ fn note_passed(mut batch: &[u8], passed: &mut Arrived) {
     while let Some(frame) = Peer::take(&mut batch).unwrap() {
         match frame {
             Peer::Begin(link::Begin { opening }) => *passed = Arrived { opening, ..NOTHING },
-            Peer::Stream(link::Stream { source, position, .. }) if position > 0 => {
+            Peer::Stream(link::Stream { source, position, .. })
+            | Peer::TopicEntry(link::TopicEntry { source, position, .. })
+                if position > 0 =>
+            {
                 *passed = Arrived { count: passed.count + 1, source, position, ..*passed };
             }
             _ => {}

@@ -8,12 +8,16 @@
 mod clients;
 pub mod game;
 mod links;
+pub mod sessions;
+mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;
 
 use clients::owned;
 #[allow(unused_imports)] // likewise
-pub use clients::{Client, Delivered, Heard, deliveries, numbers};
+pub use clients::{Client, Delivered, Heard, Queued, Told, content, deliveries, numbers};
+#[allow(unused_imports)] // likewise
+pub use topics::Message;
 
 use hawser_codec::time::Now;
 use hawser_router::host::{RunOutput, downlink_frames};
@@ -277,6 +281,12 @@ impl World {
         self.promote();
     }
 
+    /// Framed records that are durable, in order by lane.
+    pub fn records(&self) -> impl Iterator<Item = Framed<'_>> {
+        let records = self.disks.iter().flat_map(|disk| &disk.records);
+        records.map(|(_, record, _)| Framed::take(record).unwrap().0)
+    }
+
     /// Forgets all records, as if the checkpoint were all there is; they can still be read.
     pub fn drop_records(&mut self) {
         for disk in &mut self.disks {
@@ -408,6 +418,11 @@ impl World {
                 moved |= self.flush_one(lane);
             }
             moved |= self.deliver_all();
+            if self.hosts.iter().any(Host::is_ready) {
+                // What is cut into portions goes on in another turn.
+                self.now.monotonic_us += 1;
+                moved = true;
+            }
             if !moved {
                 return;
             }

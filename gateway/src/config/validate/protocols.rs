@@ -8,7 +8,7 @@ use crate::{
         TlsConfig, TlsVersion, WebSocketConfig,
         layers::{GivenRule, Layers},
     },
-    limits::NAME_BYTES_MAX,
+    limits::{NAME_BYTES_MAX, SERVER_REFERENCE_BYTES_MAX},
 };
 
 pub(super) fn tls(layers: &Layers) -> Result<TlsConfig, ConfigError> {
@@ -83,17 +83,21 @@ pub(super) fn websocket(layers: &Layers) -> Result<WebSocketConfig, ConfigError>
 }
 
 pub(super) fn mqtt(layers: &Layers) -> Result<MqttConfig, ConfigError> {
+    let reference = text(layers, "mqtt.server_reference").text;
+    if reference.len() > SERVER_REFERENCE_BYTES_MAX || reference.contains(char::is_control) {
+        let allowed = format!(
+            "up to {SERVER_REFERENCE_BYTES_MAX} bytes: HOST or HOST:PORT, several between spaces"
+        );
+        return Err(ConfigError::new("mqtt.server_reference", reference, allowed));
+    }
     Ok(MqttConfig {
         receive_max: number(layers, "mqtt.receive_max")?,
         packet_bytes_max: number(layers, "mqtt.packet_bytes_max")?,
         topic_alias_max: number(layers, "mqtt.topic_alias_max")?,
         keep_alive_max_s: number(layers, "mqtt.keep_alive_max_s")?,
         session_expiry_max_s: number(layers, "mqtt.session_expiry_max_s")?,
-        queue_entries_max: number(layers, "mqtt.queue_entries_max")?,
         subscriptions_max: number(layers, "mqtt.subscriptions_max")?,
-        retained_max: number(layers, "mqtt.retained_max")?,
-        retained_bytes_max: number(layers, "mqtt.retained_bytes_max")?,
-        qos_max: number(layers, "mqtt.qos_max")?,
+        server_reference: reference,
         rules: Rules::new(layers.rules.iter().map(rule).collect::<Result<_, _>>()?),
     })
 }

@@ -122,28 +122,46 @@ impl Host {
             self.push_ephemeral(entry);
             return Ok(());
         }
-        if !self.sender(from)?.incoming.begun {
-            self.counters.hit(Mark::StreamStale);
+        let applied = own(&mut self.shards, &entry.user).applied[usize::from(entry.source)];
+        let place = (entry.source, entry.position, entry.previous);
+        if !self.is_next_from(now, from, shard_of(&entry.user), place)? {
             return Ok(());
         }
-        let shard = own(&mut self.shards, &entry.user);
-        let applied = shard.applied[usize::from(entry.source)];
-        if entry.position > applied && entry.previous != applied {
-            self.counters.hit(Mark::StreamReopened);
-            self.counters.streams_reopened += 1;
-            self.sender(from)?.incoming.ask_again(now);
-            self.open_if_due(now, from);
-            return Ok(());
-        }
-        let incoming = &mut self.sender(from)?.incoming;
-        incoming.count += 1;
-        incoming.last = (entry.source, entry.position);
         let mut at = MessageAt::Log { location: Location::NONE, bytes: 0 };
         if entry.position > applied && entry.body.len() > ENTRY_BODY_BYTES_MAX {
             at = self.keep_body(entry);
         }
         self.apply(now, entry, at);
         Ok(())
+    }
+
+    /// Whether an entry for an own shard, with its source, its place and the one before, is the
+    /// next of its stream or was applied before; it is counted then. Else the stream is opened
+    /// again.
+    pub(in crate::host) fn is_next_from(
+        &mut self,
+        now: Now,
+        from: u16,
+        home: u8,
+        (source, position, previous): (u8, u64, u64),
+    ) -> Result<bool, Damaged> {
+        if !self.sender(from)?.incoming.begun {
+            self.counters.hit(Mark::StreamStale);
+            return Ok(false);
+        }
+        let shard = self.shards[usize::from(home)].as_ref().ok_or(Damaged)?;
+        let applied = shard.applied[usize::from(source)];
+        if position > applied && previous != applied {
+            self.counters.hit(Mark::StreamReopened);
+            self.counters.streams_reopened += 1;
+            self.sender(from)?.incoming.ask_again(now);
+            self.open_if_due(now, from);
+            return Ok(false);
+        }
+        let incoming = &mut self.sender(from)?.incoming;
+        incoming.count += 1;
+        incoming.last = (source, position);
+        Ok(true)
     }
 
     /// Appends a long body, because the message that has it stands in the log of another process.

@@ -13,6 +13,7 @@
 
 use super::super::Host;
 use super::super::counters::Mark;
+use super::super::publish::topic_entry_of;
 use super::super::reading::ReadFor;
 use super::super::send::entry_of;
 use super::super::settings::{
@@ -21,11 +22,10 @@ use super::super::settings::{
 };
 use super::StreamFigures;
 use super::queue::{Queue, Unconfirmed};
-use crate::key::shard_of;
 use crate::record::{self, Framed};
 use crate::shard::SHARDS;
 use crate::store::log::Location;
-use hawser_codec::link::{Arrived, Begin, Damaged, Open, Stream};
+use hawser_codec::link::{Arrived, Begin, Damaged, Open};
 use hawser_codec::time::Now;
 use std::collections::BTreeMap;
 
@@ -221,21 +221,29 @@ impl Host {
         heard
     }
 
-    /// Takes an entry for a remote host: its message stands at `offset` of the run being built.
-    pub(in crate::host) fn keep_for(&mut self, entry: &Stream, offset: u64, bytes: u32) {
-        let home = shard_of(&entry.user);
+    /// Takes an entry for a home shard of a remote host: its message stands at `offset` of the run
+    /// being built. `place` is its own in the stream and the one before; `put` appends its frame.
+    pub(in crate::host) fn keep_for(
+        &mut self,
+        source: u8,
+        home: u8,
+        place: (u64, u64),
+        offset: u64,
+        bytes: u32,
+        put: impl Fn(&mut Vec<u8>),
+    ) {
         let host = self.settings.host_of(home);
         let run = self.commit.number;
         let Some(remote) = self.remotes[usize::from(host)].as_mut() else { return };
         let outgoing = &mut remote.outgoing;
-        let (streamed, previous, source) = (entry.position, entry.previous, entry.source);
+        let (streamed, previous) = place;
         let location = Location(offset);
         outgoing.queue.push(run, Unconfirmed { streamed, previous, location, bytes, source, home });
         match outgoing.phase {
             Phase::Closed | Phase::CatchingUp => return,
-            Phase::Joining { .. } => entry.put(&mut outgoing.held),
+            Phase::Joining { .. } => put(&mut outgoing.held),
             Phase::Live => {
-                entry.put(self.commit.peer(host));
+                put(self.commit.peer(host));
                 outgoing.next += 1;
                 outgoing.asked += 1;
                 self.counters.streamed += 1;
@@ -476,13 +484,22 @@ impl Host {
 /// Appends the entry made of the message at the front of `bytes`; `false` if it is not there.
 fn put_from_log(entry: &Unconfirmed, bytes: &[u8], batch: &mut Vec<u8>) -> bool {
     let Ok((framed, _)) = Framed::take(bytes) else { return false };
-    let right = framed.kind == record::Message::KIND
-        && framed.shard == entry.source
-        && framed.position == entry.streamed >> 1;
+    let Unconfirmed { streamed, previous, source, home, .. } = *entry;
+    if framed.shard != source || framed.position != streamed >> 1 {
+        return false;
+    }
+    if framed.kind == record::Publish::KIND {
+        let Ok(message) = record::Publish::take(framed.payload) else { return false };
+        let named = message.homes().find(|(named, _)| *named == home);
+        let Some((home, shares)) = named else { return false };
+        topic_entry_of(&message, source, (streamed, previous), home, shares).put(batch);
+        return true;
+    }
+    let right = framed.kind == record::Message::KIND;
     let message = record::Message::take(framed.payload).ok().filter(|_| right);
     let Some(message) = message else { return false };
-    let own = entry.streamed & 1 == 1;
+    let own = streamed & 1 == 1;
     let user = if own { message.sender } else { message.peer };
-    entry_of(&message, entry.source, entry.streamed, entry.previous, &user).put(batch);
+    entry_of(&message, source, streamed, previous, &user).put(batch);
     true
 }
