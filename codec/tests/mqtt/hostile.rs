@@ -395,7 +395,6 @@ fn nothing_may_follow_where_nothing_belongs() {
     assert!(matches!(refused(V5, 0xE0, "00 00 00").1, Fault::Trailing { .. }));
 }
 
-// norm: MQTT5-3.1.2-31
 #[test]
 fn authentication_data_come_with_a_method() {
     let (reason, _) = refused(V5, 0x10, &format!("{NAME_5} 02 0000 04 16 0001 61 0001 61"));
