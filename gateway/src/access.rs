@@ -109,6 +109,12 @@ impl Rules {
     /// No rule: everything is allowed.
     pub const NONE: Self = Self(Vec::new());
 
+    /// Everything is allowed, whoever asks.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// These rules, in this order.
     #[must_use]
     pub const fn new(rules: Vec<Rule>) -> Self {

@@ -12,6 +12,7 @@ use crate::{
     connection::{Connection, Flag, Protocol, State},
     face::Faces,
     http,
+    mqtt::{MqttSessions, silence_ticks},
     session::{Ending, Farewell, Outlet, SessionSettings, Sessions, Stop, Taken},
     slab::Handle,
     timers::Tick,
@@ -31,13 +32,26 @@ use std::sync::Arc;
 /// See the module.
 pub struct Cores {
     sessions: Sessions,
+    mqtt: MqttSessions,
     tls: Layer,
 }
 
 impl Cores {
-    /// Cores with these settings, over TLS; keys of peers take `peer_keys_bytes` at most.
-    pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64, tls: Layer) -> Self {
-        Self { sessions: Sessions::new(settings, peer_keys_bytes), tls }
+    /// Cores with these settings, over TLS; keys of peers take `peer_keys_bytes` at most. What
+    /// nobody may guess is drawn from `secret`.
+    pub fn new(
+        settings: Arc<SessionSettings>,
+        peer_keys_bytes: u64,
+        secret: u64,
+        tls: Layer,
+    ) -> Self {
+        let mqtt = MqttSessions::new(Arc::clone(&settings), secret);
+        Self { sessions: Sessions::new(settings, peer_keys_bytes), mqtt, tls }
+    }
+
+    /// The MQTT core.
+    pub fn mqtt(&mut self) -> &mut MqttSessions {
+        &mut self.mqtt
     }
 
     /// TLS below the protocols.
@@ -47,6 +61,7 @@ impl Cores {
 
     /// New settings, for logins from now on.
     pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
+        self.mqtt.take_over(Arc::clone(&settings));
         self.sessions.take_over(settings);
     }
 
@@ -106,7 +121,7 @@ impl Cores {
         outlet: &mut Outlet<'_>,
     ) -> Result<Taken, Farewell> {
         if connection.protocol.is_mqtt() {
-            return Err(Farewell::saying(code::MALFORMED, "not spoken here"));
+            return self.mqtt.on_bytes(connection, handle, bytes, budget, outlet);
         }
         self.sessions.on_bytes(connection, handle, bytes, budget, outlet)
     }
@@ -238,13 +253,20 @@ impl Cores {
             Protocol::Http | Protocol::Poll | Protocol::Events => {
                 http::on_downlink(&mut self.sessions, connection, handle, downlink, outlet)
             }
+            Protocol::Mqtt | Protocol::WebSocketMqtt => {
+                self.mqtt.on_downlink(connection, handle, downlink, outlet)
+            }
             _ => self.sessions.on_downlink(connection, handle, downlink, outlet),
         }
     }
 
-    /// A link frame of `host` that concerns the whole worker: an answer to a route, a message for
-    /// all whose filters match. `Announce` is the worker's affair and never comes here.
-    pub fn on_broadcast(&mut self, _downlink: &Downlink<'_>, _host: u16, _outlet: &mut Outlet<'_>) {
+    /// Silence that a connection is allowed, ticks; `Tick::MAX`: any.
+    #[inline]
+    pub fn silence(connection: &Connection) -> Tick {
+        match connection.protocol {
+            Protocol::Mqtt | Protocol::WebSocketMqtt => silence_ticks(connection.silence),
+            _ => Tick::from(connection.silence),
+        }
     }
 
     /// Says why the connection ends, in the words of its protocol.
@@ -273,12 +295,17 @@ impl Cores {
                 if has_frames && farewell.ending == Ending::ByCode {
                     self.sessions.say_farewell(connection, handle, farewell, outlet);
                 }
+                if connection.protocol.is_mqtt() && !matches!(farewell.ending, Ending::WebSocket(_))
+                {
+                    self.mqtt.say_farewell(connection, handle, farewell, outlet);
+                }
                 put_close(outlet.pool.open(&mut connection.queued), farewell);
             }
             Protocol::Http | Protocol::Poll | Protocol::Events => {
                 http::say_farewell(connection, handle, farewell, outlet);
             }
-            Protocol::Mqtt | Protocol::Undetermined => {}
+            Protocol::Mqtt => self.mqtt.say_farewell(connection, handle, farewell, outlet),
+            Protocol::Undetermined => {}
         }
     }
 
@@ -306,6 +333,9 @@ impl Cores {
         ) {
             self.sessions.say_go_away(connection, handle, retry_after_ms, outlet);
         }
+        if protocol.is_mqtt() {
+            self.mqtt.say_go_away(connection, handle, retry_after_ms, outlet);
+        }
         if matches!(protocol, Protocol::Http | Protocol::Poll | Protocol::Events) {
             let farewell = Farewell::of(code::SHUTTING_DOWN).retry_after(retry_after_ms);
             http::say_farewell(connection, handle, &farewell, outlet);
@@ -318,7 +348,9 @@ impl Cores {
 
     /// The connection of a client that was logged in, or about to be, ends.
     pub fn logout(&mut self, connection: &mut Connection, handle: Handle, uplinks: &mut Uplinks) {
-        if connection.protocol.has_session() {
+        if connection.protocol.is_mqtt() {
+            self.mqtt.logout(connection, handle, uplinks);
+        } else if connection.protocol.has_session() {
             let logout = Logout {
                 connection: handle.to_u64(),
                 user: connection.user,
@@ -328,15 +360,40 @@ impl Cores {
         }
     }
 
-    /// Announces a session again to its home, which lost its directory.
-    pub fn announce(&mut self, connection: &mut Connection, handle: Handle, uplinks: &mut Uplinks) {
-        if connection.protocol.has_session() {
-            self.sessions.announce(connection, handle, uplinks);
+    /// A shard host has lost its directory and what it was asked. Announces a session again if that
+    /// host is its home.
+    ///
+    /// # Errors
+    /// The farewell to a client that waits for answers which will not come.
+    pub fn announce(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        is_home: bool,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Farewell> {
+        if connection.protocol.is_mqtt() {
+            let unanswered = self.mqtt.has_unanswered(connection, handle);
+            return match is_home || unanswered {
+                true => self.mqtt.announce(connection, handle, unanswered, outlet),
+                false => Ok(()),
+            };
         }
+        // What was unanswered when the host lost its state never will be: counted on, it would shut
+        // the client out for good. Conversations of anybody may live there, and which questions
+        // went to it nobody remembers.
+        connection.requests = 0;
+        if is_home && connection.state == State::Open && connection.protocol.has_session() {
+            self.sessions.announce(connection, handle, outlet.uplinks);
+        }
+        Ok(())
     }
 
     /// The connection is gone: nothing of it stays here.
     pub fn forget(&mut self, connection: &mut Connection) {
-        self.sessions.forget(connection);
+        match connection.protocol.is_mqtt() {
+            true => self.mqtt.forget(connection),
+            false => self.sessions.forget(connection),
+        }
     }
 }

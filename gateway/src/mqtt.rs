@@ -26,7 +26,6 @@ mod inbox;
 mod outgoing;
 mod publish;
 mod question;
-mod rules;
 mod say;
 mod settings;
 mod share;
@@ -35,11 +34,11 @@ mod terms;
 mod topics;
 mod window;
 
-pub use rules::{Action, Asker, TopicRule, TopicRules};
 pub use settings::MqttSettings;
 pub use terms::silence_ticks;
 
 use crate::{
+    access::Who,
     connection::{Connection, State},
     limits,
     names::Names,

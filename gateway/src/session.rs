@@ -188,8 +188,6 @@ pub enum Stop {
     Pressure,
     /// What follows hangs on a host's answer: it is given again with the next link frame that the
     /// connection hears.
-    /// A host has to answer first: the rest is given again once something was heard from one for
-    /// this connection.
     Answer,
 }
 

@@ -10,13 +10,16 @@ mod remote;
 use crate::{
     admin::{self, Admin, AdminKey, Asks, api},
     auth::Authenticator,
+    certificates::{self, Missing},
     config::{Config, ConfigError},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
+    mqtt::MqttSettings,
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    tls::Offers,
     websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -82,17 +85,22 @@ impl Running {
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
-    /// New logins are checked against the keys, tokens and resume keys as they are now. `config` is
-    /// the one in force, but for its `[auth]`.
+    /// New logins are checked against the keys, tokens and resume keys as they are now, new
+    /// handshakes offer the certificates as they are now. `config` is the one in force, but for the
+    /// sections that may change.
     ///
     /// # Errors
-    /// A key file that cannot be read; everything stays as it was.
+    /// A file of keys or certificates that cannot be read; everything stays as it was.
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
         let resume = resume_keys(config)?;
+        let offers = offers(config, Missing::Make)?;
         let sessions = session_settings(config, authenticator, resume, self.keys.clone());
         self.fleet.offer(Arc::new(sessions));
+        if let Some(offers) = offers {
+            self.fleet.offer_tls(offers);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
     }
@@ -138,6 +146,18 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(bytes)
 }
 
+/// Looks at what a configuration names as far as that leaves no trace: `--check-config`.
+///
+/// # Errors
+/// As [`start`] would give.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    offers(config, Missing::Forget).map(drop)
+}
+
+fn offers(config: &Config, missing: Missing) -> Result<Option<Arc<Offers>>, StartError> {
+    Ok(certificates::offers(config, missing, wall_ms() / 1000)?)
+}
+
 /// Opens the data directory, recovers, starts all threads.
 ///
 /// # Errors
@@ -157,6 +177,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         Tier::Remote(_) => SharedKeys::unknown(),
     };
     let resume = resume_keys(config)?;
+    let offers = offers(config, Missing::Make)?;
 
     for listener in &config.listeners {
         claim(listener.address)?;
@@ -200,12 +221,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
     let fleet = Arc::new(Fleet::new(workers as usize));
+    if let Some(offers) = offers {
+        fleet.offer_tls(offers);
+    }
     let mut parts = parts.into_iter();
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::new();
     for (index, port) in mesh(workers as usize, holders as usize).into_iter().enumerate() {
         let part = parts.next();
-        let settings = worker_settings(config, index, hosts);
+        let settings = worker_settings(config, index, hosts, random()?);
         let (fleet, sessions, metrics) = (fleet.clone(), sessions.clone(), metrics.clone());
         let (ready, config) = (ready.clone(), config.clone());
         let body = move || -> Result<(), String> {
@@ -345,7 +369,7 @@ fn ring_settings(config: &Config) -> RingSettings {
     }
 }
 
-fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings {
+fn worker_settings(config: &Config, index: usize, hosts: u16, random: [u8; 32]) -> WorkerSettings {
     let configured = &config.limits;
     WorkerSettings {
         index,
@@ -367,6 +391,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         buffer_bytes: receive_buffers(config).1,
         handshake_ms: configured.handshake_timeout_ms,
         close_ms: configured.close_timeout_ms,
+        secret: u64::from_le_bytes(*random.first_chunk().expect("it has 32 bytes")),
     }
 }
 
@@ -392,6 +417,6 @@ fn session_settings(
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
         websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
-        mqtt: crate::mqtt::MqttSettings::shipped(),
+        mqtt: MqttSettings::of(&config.mqtt),
     }
 }

@@ -89,6 +89,8 @@ pub struct WorkerSettings {
     pub handshake_ms: u32,
     /// Time last bytes get on close, ms.
     pub close_ms: u32,
+    /// Random and kept to itself: identifiers that nobody may guess come from it.
+    pub secret: u64,
     /// Options of accepted sockets.
     pub options: SocketOptions,
     /// Bytes of one receive buffer: a receive that fills it may have left more behind.
@@ -155,6 +157,12 @@ pub struct Worker<R: Ring> {
     edition: u32,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
+    /// Hosts that are being told which topics are wanted here.
+    routing: Vec<bool>,
+    /// Messages of topics wait for the next turn, for connections that have not had theirs.
+    spreading: bool,
+    /// Those that have had some.
+    told: Vec<Handle>,
     leaving: Option<u32>,
     /// When the end was first asked for, monotonic microseconds.
     stopping_us: Option<u64>,
@@ -204,11 +212,15 @@ impl<R: Ring> Worker<R> {
             cores: Cores::new(
                 sessions,
                 limits::peer_keys_bytes_per_worker(workers),
+                settings.secret,
                 tls::Layer::new(&settings.listeners, limits::tls_keys_per_worker(workers)),
             ),
             faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
+            routing: vec![false; usize::from(settings.hosts)],
+            spreading: false,
+            told: Vec::new(),
             settings,
             fleet,
             ring,
@@ -273,6 +285,9 @@ impl<R: Ring> Worker<R> {
         self.mesh.unpark();
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        if tick / limits::REST_TICKS != self.tick / limits::REST_TICKS {
+            self.faces.websockets.rest();
+        }
         self.tick = tick;
         self.take_over_settings();
         self.begin_budget();
@@ -291,6 +306,7 @@ impl<R: Ring> Worker<R> {
         self.hand_on();
         self.drive_links();
         self.spread_links();
+        self.spread_topics();
         self.rearm_starved();
         self.send_lazy();
         self.flush();
@@ -327,6 +343,9 @@ impl<R: Ring> Worker<R> {
         metrics.connections_slow.set(u64::from(levels.paused));
         metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
+        let websockets = &self.faces.websockets;
+        metrics.websocket_unfinished.set(websockets.unfinished() as u64);
+        metrics.websocket_deflate_bytes.set(websockets.compressor_bytes());
         self.cores.tls().export(metrics);
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
@@ -383,6 +402,10 @@ impl<R: Ring> Worker<R> {
             sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
+            || self.routing.contains(&true)
+            || self.spreading
+            // Said in answer to what hosts said at the end of this turn.
+            || (0..self.uplinks.hosts()).any(|host| !self.uplinks.is_empty(host))
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
@@ -521,11 +544,29 @@ impl<R: Ring> Worker<R> {
     /// What a host says to the worker itself.
     fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
         if !matches!(downlink, Downlink::Announce(_)) {
-            return self.cores.on_broadcast(downlink, host, &mut lend!(self));
+            return self.cores.mqtt().on_broadcast(downlink, host);
         }
-        if let Some(from) = self.announcing.get_mut(usize::from(host)) {
-            *from = Some(0);
+        let host = usize::from(host);
+        if let (Some(from), Some(routing)) =
+            (self.announcing.get_mut(host), self.routing.get_mut(host))
+        {
+            (*from, *routing) = (Some(0), true);
         }
+    }
+
+    /// Gives messages of topics to the connections that want them, a bounded number a turn, so that
+    /// what is for one connection only does not wait behind what is for very many.
+    fn spread_topics(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        let mut outlet = lend!(self);
+        let work_max = limits::TOPIC_WORK_PER_TURN;
+        let connections = &mut self.connections;
+        self.spreading = self.cores.mqtt().spread(connections, work_max, &mut told, &mut outlet);
+        for handle in told.drain(..) {
+            self.mark_dirty(handle);
+            self.resume_if_answered(handle);
+        }
+        self.told = told;
     }
 
     /// Takes note of what a core has made of a connection that was like this before.

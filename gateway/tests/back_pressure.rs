@@ -114,6 +114,7 @@ impl Gateway {
             share: 1_900,
             handshake_ms: 10_000,
             close_ms: 2_000,
+            secret: 7,
             options: OPTIONS,
             buffer_bytes,
         };

@@ -3,16 +3,12 @@
 
 /// Default longest packet taken, bytes: a topic, properties and a payload of [`super::FRAME_BODY_BYTES`].
 pub const MQTT_PACKET_BYTES: u32 = 80 * 1024;
-/// Highest setting: as for a native frame, with topic and properties.
-pub const MQTT_PACKET_BYTES_MAX: u32 = 1024 * 1024 + 128 * 1024;
 /// Longest packet before a client is known: names, a token, a will of 4 KiB.
 pub const MQTT_CONNECT_BYTES_MAX: u32 = 16 * 1024;
 /// Default publishes of QoS 1 and 2 a client may have unanswered.
 pub const MQTT_RECEIVE_MAX: u16 = 64;
 /// Default topic aliases a client may set.
 pub const MQTT_ALIASES: u16 = 16;
-/// Highest setting: each is a topic kept for as long as the connection lasts.
-pub const MQTT_ALIASES_MAX: u16 = 256;
 /// Bytes of the topics behind one client's aliases, at most.
 pub const MQTT_ALIAS_BYTES_MAX: usize = 8 * 1024;
 /// Aliases set towards one client, at most, whatever it takes: its busiest topics are few.
@@ -30,8 +26,6 @@ pub const MQTT_WAITING_BYTES_MAX: usize = 256 * 1024;
 pub const MQTT_WAITING_BYTES_PER_WORKER: usize = 64 << 20;
 /// Default subscriptions of one client.
 pub const MQTT_SUBSCRIPTIONS: u32 = 1000;
-/// Highest setting.
-pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 100_000;
 /// Subscriptions of one worker's clients.
 pub const MQTT_SUBSCRIPTIONS_PER_WORKER: usize = 4 << 20;
 /// Memory of the tree that finds them, bytes: some 100 for each.
@@ -57,3 +51,8 @@ pub const MQTT_SPARE_WINDOWS: usize = 4096;
 pub const MQTT_TOPIC_KEYS: usize = 4096;
 /// A topic longer than this has its key made anew each time.
 pub const MQTT_TOPIC_KEY_BYTES_MAX: usize = 128;
+
+/// Messages of topics that a worker has heard and not yet given to all their connections, bytes:
+/// 30,000 of 1 KiB, which is seconds of work. Beyond it messages of QoS 0 are dropped, at twice as
+/// much all.
+pub const MQTT_PENDING_BYTES: usize = 32 << 20;

@@ -53,7 +53,7 @@ impl MqttSessions {
             .authenticator
             .authenticate(outlet.now.wall_ms, realm, user, client_id, token)
             .map_err(denied)?;
-        let asker = Asker { user, client: client_id };
+        let asker = Who { user, device: client_id };
         if let Some(will) = &connect.will
             && (will.topic.starts_with('$') || !mqtt.rules.may_publish(asker, will.topic))
         {
@@ -235,9 +235,9 @@ impl MqttSessions {
         }
         if greeting.responses {
             let asker =
-                Asker { user: self.user_name(connection), client: self.client_id(connection) };
-            let base = format!("{RESPONSES}{}", asker.client);
-            if !asker.client.contains(['+', '#', '/'])
+                Who { user: self.user_name(connection), device: self.client_id(connection) };
+            let base = format!("{RESPONSES}{}", asker.device);
+            if !asker.device.contains(['+', '#', '/'])
                 && mqtt.rules.may_subscribe(asker, &format!("{base}/#"))
             {
                 put(property::RESPONSE_INFORMATION, Value::Text(&base));

@@ -116,9 +116,9 @@ impl MqttSessions {
             return self.refuse_or_go_on(connection, handle, terms, publish, refusal, outlet);
         }
         let settings = Arc::clone(&self.settings);
-        if !settings.mqtt.rules.rules.is_empty() || !settings.mqtt.rules.otherwise_allow {
+        if !settings.mqtt.rules.is_empty() {
             let asker =
-                Asker { user: self.user_name(connection), client: self.client_id(connection) };
+                Who { user: self.user_name(connection), device: self.client_id(connection) };
             if !settings.mqtt.rules.may_publish(asker, topic) {
                 let refusal = Some(reason::NOT_AUTHORIZED);
                 return self.refuse_or_go_on(connection, handle, terms, publish, refusal, outlet);

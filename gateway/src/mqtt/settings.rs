@@ -1,7 +1,6 @@
 //! Settings of the MQTT core, the same for all workers.
 
-use super::rules::TopicRules;
-use crate::limits;
+use crate::{access::Rules, config::MqttConfig, limits};
 
 /// What clients may ask for, and what they are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct MqttSettings {
     /// Where clients of version 5 are sent when this server drains; empty: nowhere in particular.
     pub server_reference: String,
     /// Who may publish and subscribe to what.
-    pub rules: TopicRules,
+    pub rules: Rules,
 }
 
 impl MqttSettings {
@@ -37,7 +36,22 @@ impl MqttSettings {
             session_expiry_max_s: limits::MQTT_SESSION_EXPIRY_S,
             subscriptions_max: limits::MQTT_SUBSCRIPTIONS,
             server_reference: String::new(),
-            rules: TopicRules::open(),
+            rules: Rules::NONE,
+        }
+    }
+
+    /// As configured.
+    #[must_use]
+    pub fn of(config: &MqttConfig) -> Self {
+        Self {
+            packet_bytes_max: config.packet_bytes_max,
+            receive_max: config.receive_max,
+            aliases_max: config.topic_alias_max,
+            keep_alive_max_s: config.keep_alive_max_s,
+            session_expiry_max_s: config.session_expiry_max_s,
+            subscriptions_max: config.subscriptions_max,
+            server_reference: config.server_reference.clone(),
+            rules: config.rules.clone(),
         }
     }
 }

@@ -292,7 +292,7 @@ impl MqttSessions {
             return reason::NOT_AUTHORIZED;
         }
         let mqtt = &self.settings.mqtt;
-        let asker = Asker { user: self.user_name(connection), client: self.client_id(connection) };
+        let asker = Who { user: self.user_name(connection), device: self.client_id(connection) };
         if !reserved && !mqtt.rules.may_subscribe(asker, pattern) {
             return reason::NOT_AUTHORIZED;
         }

@@ -68,12 +68,14 @@ pub fn put_close(out: &mut Vec<u8>, farewell: &Farewell) {
         Ending::WebSocket(code) => code,
         _ => close_code(farewell.code),
     };
-    write::close(out, Some(code), farewell.text(), None);
+    let reason = if farewell.code == 0 { "" } else { farewell.text() };
+    write::close(out, Some(code), reason, None);
 }
 
 /// Close code (RFC 6455 section 7.4.1) nearest to a code of ours.
 const fn close_code(code: u16) -> u16 {
     match code {
+        0 => close::code::NORMAL,
         code::MALFORMED => close::code::INVALID_PAYLOAD,
         code::FRAME_TOO_LONG => close::code::TOO_BIG,
         400..=499 => close::code::TRY_AGAIN,

@@ -104,7 +104,6 @@ impl Cores {
         outlet: &mut Outlet<'_>,
     ) {
         connection.since = outlet.tick;
-        connection.class = Class::Web as u8;
         connection.state = State::Greeting;
         connection.protocol = match protocol {
             Some(PROTOCOL_NATIVE) => Protocol::WebSocketNative,
@@ -115,6 +114,10 @@ impl Cores {
                 Protocol::WebSocketEcho
             }
         };
+        // What MQTT has agreed on stands there.
+        if !connection.protocol.is_mqtt() {
+            connection.class = Class::Web as u8;
+        }
         if connection.state == State::Open {
             self.sessions().expect_within(connection, 0);
         }

@@ -1,6 +1,7 @@
 //! How connections end: last bytes under a bound, cancel, await, close, free.
 
 use super::*;
+use crate::session::Ending;
 use hawser_router::hosting::Reach;
 
 impl<R: Ring> Worker<R> {
@@ -12,10 +13,12 @@ impl<R: Ring> Worker<R> {
         }
         let mut outlet = lend!(self);
         self.cores.say_farewell(connection, handle, farewell, &mut outlet);
-        self.leave(handle, reason);
+        self.leave(handle, reason, farewell.ending != Ending::Silent);
     }
 
-    fn leave(&mut self, handle: Handle, reason: CloseReason) {
+    /// `was_told`: the client has been told why, and if its protocol has an answer to that, it is
+    /// waited for.
+    fn leave(&mut self, handle: Handle, reason: CloseReason, was_told: bool) {
         self.metrics.closed.at(reason).add(1);
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
@@ -24,6 +27,9 @@ impl<R: Ring> Worker<R> {
             self.cores.tls().end(connection, handle, end, &mut self.pool);
         }
         connection.state = State::Leaving;
+        // Closed with bytes unread, the socket would be reset, and the last words with it.
+        let is_answered = connection.protocol.is_websocket() && !connection.flags.has(Flag::Tls);
+        connection.flags.set(Flag::Asked, was_told && is_answered);
         self.levels.closing += 1;
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
@@ -78,7 +84,8 @@ impl<R: Ring> Worker<R> {
         match connection.state {
             State::Leaving
                 if !connection.in_flight.has(Operation::Send)
-                    && connection.queued == Queue::NONE =>
+                    && connection.queued == Queue::NONE
+                    && !connection.flags.has(Flag::Asked) =>
             {
                 connection.state = State::Closing;
                 self.wheel.cancel(handle.slot);
@@ -131,24 +138,27 @@ impl<R: Ring> Worker<R> {
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Announces sessions to hosts that lost their directory, a bounded number a turn.
+    /// Announces sessions, and what topics are wanted here, to hosts that lost their directory, a
+    /// bounded number a turn.
     pub(super) fn announce_some(&mut self) {
         for host in 0..self.announcing.len() {
-            let Some(from) = self.announcing[host] else { continue };
             if !self.uplinks.has_room() || self.uplinks.reach(host) != Reach::Up {
                 continue;
             }
+            if self.routing[host] {
+                self.routing[host] =
+                    self.cores.mqtt().announce_routes(host as u16, &mut self.uplinks);
+            }
+            let Some(from) = self.announcing[host] else { continue };
             let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.end());
             for slot in from..to {
                 let Some(handle) = self.connections.handle(slot) else { continue };
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
-                // What was unanswered when the host lost its state never will be: counted on, it
-                // would shut the client out for good. Conversations of anybody may live there, and
-                // which questions went to it nobody remembers.
-                connection.requests = 0;
-                let home = usize::from(connection.user[0]) % self.announcing.len();
-                if home == host && connection.state == State::Open {
-                    self.cores.announce(connection, handle, &mut self.uplinks);
+                let is_home = usize::from(connection.user[0]) % self.announcing.len() == host;
+                let mut outlet = lend!(self);
+                let told = self.cores.announce(connection, handle, is_home, &mut outlet);
+                if let Err(farewell) = told {
+                    self.dismiss(handle, &farewell, CloseReason::Full);
                 }
             }
             self.announcing[host] = (to < self.connections.end()).then_some(to);
@@ -168,7 +178,7 @@ impl<R: Ring> Worker<R> {
             let retry_after_ms = limits::DRAIN_RETRY_MS;
             let mut outlet = lend!(self);
             self.cores.say_go_away(connection, handle, retry_after_ms, &mut outlet);
-            self.leave(handle, CloseReason::Shutdown);
+            self.leave(handle, CloseReason::Shutdown, true);
         }
         // Those accepted meanwhile are met on the next round.
         self.leaving = Some(if to < self.connections.end() { to } else { 0 });

@@ -21,7 +21,10 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return };
         match connection.state {
-            State::Leaving => return self.begin_close(handle, true, CloseReason::Stalled),
+            State::Leaving => {
+                let is_stuck = connection.queued != Queue::NONE;
+                return self.begin_close(handle, is_stuck, CloseReason::Stalled);
+            }
             State::Closing => return,
             State::Opening | State::Greeting | State::LoggingIn
                 if now - connection.since >= handshake =>
@@ -34,7 +37,7 @@ impl<R: Ring> Worker<R> {
             State::Open if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
                 connection.heard = now;
             }
-            State::Open if now - connection.heard >= Tick::from(connection.silence) => {
+            State::Open if now - connection.heard >= Cores::silence(connection) => {
                 self.metrics.heartbeats_expired.add(1);
                 let text = "nothing heard within the announced heartbeat";
                 return self.expire(handle, text, CloseReason::Heartbeat);
@@ -73,7 +76,7 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return self.tick + 1 };
         let mut next = match connection.state {
-            State::Open => connection.heard + Tick::from(connection.silence),
+            State::Open => connection.heard.saturating_add(Cores::silence(connection)),
             _ => connection.since + handshake,
         };
         if let Some(due) = self.cores.due(connection, handle, &self.faces) {

@@ -460,6 +460,7 @@ fn worker_settings(index: usize, hosts: u16) -> WorkerSettings {
         share: 1_900,
         handshake_ms: 60_000,
         close_ms: 2_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,

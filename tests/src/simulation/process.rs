@@ -397,6 +397,7 @@ fn worker_settings(
         share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,
         close_ms: 1_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
