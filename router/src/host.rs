@@ -320,7 +320,7 @@ impl Host {
         self.locate_unconfirmed(now, run, base);
         while self.pending.front().is_some_and(|pending| pending.run <= run) {
             let pending = self.pending.pop_front().expect("the front was just looked at");
-            self.locate(&pending, base.plus(pending.offset));
+            self.locate(now, &pending, base.plus(pending.offset));
             self.commit.cut_long_run();
         }
         self.resume_pages(now, run);
