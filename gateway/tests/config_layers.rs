@@ -5,13 +5,14 @@
 use std::{io, path::Path};
 
 use hawser_gateway::{
-    access::{Rules, Who},
+    access::Who,
     config::{
         self, AuthKind, CertificateSource, ClientAuth, Command, Config, Invocation, KeyExchange,
         LogCommand, Machine, Stop, TlsVersion, WebSocketConfig,
     },
     limits,
     listener::Kind,
+    mqtt::MqttSettings,
 };
 
 const MACHINE: Machine = Machine { cores: 2, descriptors_max: 20_000 };
@@ -69,7 +70,7 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
         ["native 127.0.0.1:7900", "websocket 127.0.0.1:7901", "mqtt 127.0.0.1:1883"]
     );
     assert_eq!(config.tls.certificates, CertificateSource::None);
-    assert_eq!(config.mqtt.rules, Rules::NONE);
+    assert_eq!(MqttSettings::of(&config.mqtt), MqttSettings::shipped());
     assert_eq!(config.websocket, WebSocketConfig::SHIPPED);
     assert!(!config.limits.core_dumps);
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));

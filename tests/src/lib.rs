@@ -9,6 +9,7 @@
 pub mod clients;
 pub mod company;
 pub mod confine;
+pub mod curl;
 pub mod ledger;
 pub mod process;
 pub mod raw;
