@@ -350,8 +350,8 @@ impl Request<'_, '_> {
     }
 
     fn poll(&mut self, verdict: Verdict<'_>) -> Result<(), Refusal> {
-        let asked = PollAsked::read(self.head)?;
         let is_open = self.is_open()?;
+        let asked = PollAsked::read(self.head)?;
         let poll = Poll {
             asked,
             stage: if is_open { Stage::ToRead } else { Stage::LoggingIn },
@@ -370,10 +370,8 @@ impl Request<'_, '_> {
     }
 
     fn events(&mut self, verdict: Verdict<'_>) -> Result<(), Refusal> {
+        self.is_open()?;
         let last = poll::last_event(self.head)?;
-        let token = poll::session_handle(self.head)?;
-        let (identity, _) = self.sessions.open_token(&token, self.outlet.now)?;
-        self.check_device(&identity)?;
         let events = Events {
             stage: Stage::LoggingIn,
             last: 0,
@@ -390,9 +388,7 @@ impl Request<'_, '_> {
 
     /// The login ends with the connection. The handle stays good until it expires.
     fn close(&mut self, verdict: Verdict<'_>) -> Result<(), Refusal> {
-        let token = poll::session_handle(self.head)?;
-        let (identity, _) = self.sessions.open_token(&token, self.outlet.now)?;
-        self.check_device(&identity)?;
+        self.is_open()?;
         let mut exchange = Exchange::of(self.head, verdict, What::Session, self.outlet.tick);
         exchange.asked = exchange.asked.closing();
         let queue = self.outlet.pool.open(&mut self.connection.queued);

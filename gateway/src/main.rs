@@ -158,7 +158,11 @@ impl Reload<'_> {
 /// Says with what the process has started, in the form the log has.
 fn introduce(config: &Config) {
     let limits = &config.limits;
-    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    let mut budget =
+        MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    if config.listeners.iter().any(|listener| listener.tls) {
+        budget = budget.with_tls();
+    }
     match config.log.format {
         LogFormat::Text => eprintln!("{budget}"),
         LogFormat::Json => {

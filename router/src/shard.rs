@@ -6,6 +6,7 @@ use crate::conversation::Conversations;
 use crate::directory::Directory;
 use crate::topic::kept::Retained;
 use crate::topic::marks::Marks;
+use crate::uuids::Uuids;
 
 /// Logical shards. Constant on disk: it is the first byte of every key.
 pub(crate) const SHARDS: usize = 256;
@@ -16,6 +17,8 @@ pub(crate) struct Shard {
     pub position: u64,
     pub users: Directory,
     pub conversations: Conversations,
+    /// Requests without a number.
+    pub uuids: Uuids,
     /// Sessions of publish/subscribe.
     pub attached: Attached,
     /// Filters of those that are kept.
@@ -39,6 +42,7 @@ impl Shard {
             position: 0,
             users: Directory::new(),
             conversations: Conversations::new(),
+            uuids: Uuids::default(),
             attached: Attached::new(),
             follows: Follows::default(),
             retained: Retained::default(),

@@ -9,10 +9,12 @@
 pub mod clients;
 pub mod company;
 pub mod confine;
+pub mod curl;
 pub mod ledger;
 pub mod process;
 pub mod raw;
 pub mod router;
+pub mod secure;
 pub mod simulation;
 pub mod torture;
 pub mod websocket;

@@ -128,5 +128,10 @@ const _: () = assert!(
         && ROUTER_QUEUE_HIGH_BYTES < ROUTER_QUEUE_BYTES
 );
 
-/// Copies of messages of topics given to connections in one turn: their sends are some 4 µs each.
-pub const TOPIC_COPIES_PER_TURN: usize = 384;
+/// Work of giving messages of topics to connections in one turn, in units of
+/// [`TOPIC_SEND_WORK`]: 384 sends of some 4 µs each, or 3072 copies that ride with others.
+pub const TOPIC_WORK_PER_TURN: usize = 384 * TOPIC_SEND_WORK;
+/// What a copy costs that needs a send of its own, where one that rides with others costs 1.
+pub const TOPIC_SEND_WORK: usize = 8;
+/// Compressors of WebSocket messages that were not used for so long are given back, ticks: 16 s.
+pub const REST_TICKS: u32 = 64;

@@ -57,7 +57,8 @@ impl Sessions {
             peer: peer.key,
             conversation: peer.conversation,
             channel: 0,
-            incarnation: 0,
+            // Hosts refuse 0 in it; what counts is the message id.
+            incarnation: 1,
             client_seq: 0,
             after: 0,
             uuid: request.uuid,

@@ -9,6 +9,7 @@ mod clients;
 pub mod game;
 mod links;
 pub mod sessions;
+pub mod topic_game;
 mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;

@@ -15,7 +15,7 @@ use hawser_gateway::{
     limits,
     listener::ListenerSettings,
     mesh::mesh,
-    metrics::ProcessMetrics,
+    metrics::{ProcessMetrics, Spoken},
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
@@ -298,7 +298,12 @@ impl Process {
 
     /// Connections held, and those of them that are hot.
     pub fn connections(&self) -> (u64, u64) {
-        let held = self.metrics.workers.iter().map(|worker| worker.connections.get()).sum();
+        let held = self
+            .metrics
+            .workers
+            .iter()
+            .flat_map(|worker| (0..Spoken::ALL.len()).map(|at| worker.connections.cell(at).get()))
+            .sum();
         let hot = self.metrics.workers.iter().map(|worker| worker.connections_hot.get()).sum();
         (held, hot)
     }
