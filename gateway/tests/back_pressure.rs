@@ -553,7 +553,7 @@ fn a_flood_is_cut_into_turns() {
     let world = World::new(1, faults);
     // The simulated ring brings few buffers of one socket in a turn, so they are larger.
     let mut gateway = Gateway::with_buffers(&world, 2, limits::RECEIVE_BYTES_PER_TURN / 2);
-    let (flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
+    let (mut flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
     let (mut frame, mut all) = (Vec::new(), Vec::new());
     for number in 1..=FRAMES_SENT {
         frame.clear();
@@ -637,8 +637,13 @@ fn when_many_do_not_read_the_worker_keeps_its_bound_and_refuses_new_work() {
         SocketAddr::from((Ipv4Addr::new(127, 14, 1, 2), 20_000)),
         SocketAddr::from(LISTEN),
     );
-    let mut late =
-        Client { peer: late, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() };
+    let mut late = Client {
+        peer: late,
+        encoder: Encoder::new(),
+        bytes: Vec::new(),
+        answered: Vec::new(),
+        tls: None,
+    };
     late.hello("late");
     gateway.run("refused login", |_| late.read().contains(&Said::Fatal(code::OVERLOADED)));
 
