@@ -10,6 +10,7 @@ pub mod game;
 mod links;
 pub mod session_game;
 pub mod sessions;
+pub mod topic_game;
 mod topics;
 #[allow(unused_imports)] // likewise
 pub use links::Planted;
