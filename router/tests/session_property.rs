@@ -31,7 +31,6 @@ fn what_is_kept_of_a_session_survives_as_it_was_acknowledged() {
 fn a_record_that_is_forgotten_is_noticed() {
     for kind in [
         record::Session::KIND,
-        record::SessionEnded::KIND,
         record::Filter::KIND,
         record::FilterGone::KIND,
         record::Queued::KIND,

@@ -16,7 +16,9 @@
 use super::counters::Mark;
 use super::entry::{Pending, Wanted};
 use super::reading::ReadFor;
-use super::settings::{CURSOR_LATE_US, CURSORS_PER_TURN_MAX, QUEUE_READS_MAX};
+use super::settings::{
+    CURSOR_LATE_US, CURSORS_PER_TURN_MAX, QUEUE_READS_MAX, QUEUE_UNDER_WAY_BYTES_MAX,
+};
 use super::{Host, own};
 use crate::attached::kept::{Done, Kept, SPAN_MAX, Waiting};
 use crate::attached::targets::{self, Target};
@@ -437,7 +439,9 @@ impl Host {
 /// The entry that is to be pushed next, if the window takes one.
 fn next_in_window(kept: &Kept) -> Option<&Waiting> {
     let queue = &kept.queue;
-    let has_room = queue.under_way < kept.window && queue.next - queue.first < SPAN_MAX;
+    let has_room = queue.under_way < kept.window
+        && queue.under_way_bytes < QUEUE_UNDER_WAY_BYTES_MAX
+        && queue.next - queue.first < SPAN_MAX;
     queue.get(queue.next).filter(|_| has_room)
 }
 

@@ -29,6 +29,8 @@ enum Filter {
 struct Subscriber {
     client: Client,
     online: bool,
+    /// It has heard what it has.
+    ready: bool,
     /// It asked for a clean start and has not heard that it was made.
     cleans: bool,
     filters: BTreeMap<&'static str, Filter>,
@@ -80,6 +82,7 @@ impl SessionGame {
         let subscribers = (0..3).map(|number| Subscriber {
             client: world.client(&format!("sub{number}"), "sensor"),
             online: false,
+            ready: false,
             cleans: true,
             filters: FILTERS.iter().map(|filter| (*filter, Filter::Absent)).collect(),
             asked: None,
@@ -169,7 +172,7 @@ impl SessionGame {
     fn change_filter(&mut self, whose: usize) {
         let filter = FILTERS[self.random.below(5) as usize];
         let subscriber = &mut self.subscribers[whose];
-        if !subscriber.online || subscriber.cleans || subscriber.asked.is_some() {
+        if !subscriber.ready || subscriber.asked.is_some() {
             return;
         }
         let add = subscriber.filters[filter] == Filter::Absent || self.random.below(3) > 0;
@@ -300,7 +303,7 @@ impl SessionGame {
 
 impl Subscriber {
     fn lose_connection(&mut self) {
-        self.online = false;
+        (self.online, self.ready) = (false, false);
         self.restored.clear();
         if let Some((filter, _)) = self.asked.take() {
             self.filters.insert(filter, Filter::Doubtful);
@@ -319,6 +322,7 @@ impl Subscriber {
             }
             Told::Attached { present, code } => {
                 assert_eq!(code, 0, "seed {seed}");
+                self.ready = true;
                 if std::mem::take(&mut self.cleans) {
                     assert!(!present, "seed {seed}: a clean start found a session");
                     self.begin_anew();
