@@ -14,6 +14,7 @@ use crate::recent::Spot;
 use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
+use crate::topic::followed::Followed;
 use crate::topic::kept::Kept;
 use crate::topic::marks::MARKS_PER_SHARD_MAX;
 use hawser_codec::field::{Cut, Field, Key};
@@ -23,6 +24,8 @@ const VERSION: u8 = 2;
 
 /// Name of the part with kept sessions of publish/subscribe.
 const PART_SESSIONS: u8 = 1;
+/// Name of the part with what home shards of other processes follow.
+const PART_FOLLOWED: u8 = 2;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,12 @@ impl Host {
         match &self.shards[usize::from(shard)] {
             Some(shard) => {
                 encode(shard, out);
+                if self.keeps_followed(shard.number) {
+                    let mut part = Vec::new();
+                    self.put_followed(&mut part);
+                    PART_FOLLOWED.put(out);
+                    part.as_slice().put(out);
+                }
                 Some(shard.position)
             }
             None if self.settings.remote => {
@@ -240,6 +249,8 @@ pub(crate) fn restore(
         let (part, mut bytes) = (u8::take(rest)?, <&[u8]>::take(rest)?);
         if part == PART_SESSIONS {
             shard.attached = attached::section::restore(&mut bytes)?;
+        } else if part == PART_FOLLOWED {
+            shard.followed = Followed::restore(bytes)?;
         }
     }
     Ok(shard)
