@@ -1,172 +1,152 @@
-//! The bare relay of native direct chat.
+//! Bare relays on the gateway's ring: accept, receive, a table, send, and for durable traffic one
+//! record per message through the gateway's own log writer, answered once it is durable.
 //!
-//! It keeps a table from user to connection and nothing else: no sequence, no mailbox, no dedup,
-//! no cursor, no timer. With a log, each body is appended once through the gateway's own
-//! [`LaneWriter`] and both answers wait until it is durable.
+//! What the bytes mean is a [`Traffic`]: `native` is direct chat in native frames, `publish` is
+//! publish and subscribe as MQTT 3.1.1 has it. Neither keeps sessions, sequences, mailboxes,
+//! windows, cursors or timers.
 
-use hawser_codec::{
-    frame::{self, FrameLimits, Step},
-    message::{self, Acknowledge, Beat, Encoder, Message, Notify, Page, Welcome},
-    time::Now,
-};
+mod log;
+mod native;
+mod publish;
+
+use hawser_codec::time::Now;
 use hawser_ring::{
-    Completion, Event, File, FileMode, Listener, Operation, Ring, Socket, SocketOptions, Token,
-    Wait,
+    Completion, Errno, Event, Listener, Operation, Ring, Socket, SocketOptions, Token, Wait,
     uring::{RingSettings, UringRing},
 };
-use hawser_router::store::{
-    DataHeader, Disk, StdDisk,
-    log::{LaneAction, LanePolicy, LaneSettings, LaneWriter, record, segment},
-};
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use log::Log;
+use std::{collections::VecDeque, net::SocketAddr, path::PathBuf};
 
 const SLOTS: u32 = 20_000;
 const ACCEPTS: u32 = 16;
 /// As the gateway: a turn that brought so many gathers in the next.
 const BUSY: usize = 20;
 
+/// What a relay carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// Direct chat in native frames.
+    Native,
+    /// Publish and subscribe, MQTT 3.1.1 with exact topics and qualities 0 and 1.
+    Mqtt,
+}
+
+/// What the bytes mean.
+trait Traffic {
+    /// What waits for the log to be durable.
+    type Pending;
+
+    /// Whole messages at the front of `bytes`; gives how many bytes they took.
+    fn on_bytes(&mut self, wire: &mut Wire<Self::Pending>, slot: u32, bytes: &[u8]) -> usize;
+
+    /// What waited is durable.
+    fn on_durable(&mut self, wire: &mut Wire<Self::Pending>, pending: Self::Pending);
+
+    /// The connection is gone.
+    fn on_closed(&mut self, slot: u32);
+}
+
 struct Connection {
     socket: Socket,
-    name: String,
-    opened: bool,
     partial: Vec<u8>,
     out: Vec<u8>,
     sending: bool,
-    number: u64,
 }
 
-/// A request whose answers wait for the log.
-struct Pending {
-    run: u64,
-    sender: u32,
-    channel: u16,
-    client_seq: u64,
-    recipient: Option<u32>,
-    body: Vec<u8>,
+/// What a traffic writes to.
+struct Wire<P> {
+    connections: Vec<Option<Connection>>,
+    dirty: Vec<u32>,
+    pending: VecDeque<(u64, P)>,
+    spare: Vec<Vec<u8>>,
+    log: Option<Log>,
+    now: Now,
 }
 
-struct Log {
-    writer: LaneWriter,
-    disk: StdDisk,
-    directory: PathBuf,
-    file: Option<(u32, File)>,
-    in_flight: bool,
-    records: Vec<u8>,
-    run: u64,
-    position: u64,
+impl<P> Wire<P> {
+    /// Where answers to a connection are appended.
+    fn out(&mut self, slot: u32) -> Option<&mut Vec<u8>> {
+        let connection = self.connections[slot as usize].as_mut()?;
+        if connection.out.is_empty() && !connection.sending {
+            self.dirty.push(slot);
+        }
+        Some(&mut connection.out)
+    }
+
+    /// Keeps what is to be done once `body` is durable; at once without a log.
+    fn log(&mut self, body: &[u8], pending: P) {
+        let run = self.log.as_mut().map_or(0, |log| log.append(body));
+        self.pending.push_back((run, pending));
+    }
+
+    /// A copy of `bytes` in a recycled buffer.
+    fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut copy = self.spare.pop().unwrap_or_default();
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.spare.push(buffer);
+    }
 }
 
-struct Relay {
+struct Relay<T: Traffic> {
     ring: UringRing,
     listener: Listener,
     accepts: u32,
     asked: u32,
-    connections: Vec<Option<Connection>>,
-    table: HashMap<String, u32>,
-    pending: VecDeque<Pending>,
-    spare: Vec<Vec<u8>>,
-    dirty: Vec<u32>,
-    log: Option<Log>,
-    encoder: Encoder,
-    now: Now,
+    wire: Wire<T::Pending>,
+    traffic: T,
 }
 
 /// Serves until `seconds` have passed.
 ///
 /// # Errors
 /// A ring, a port or a directory that cannot be had.
-pub fn run(address: SocketAddr, durable: Option<PathBuf>, seconds: u64) -> Result<(), String> {
-    let mut ring = UringRing::new(RingSettings {
-        descriptors: SLOTS,
-        completion_entries: 16_384,
-        submission_entries: 1024,
-        buffers: 512,
-        buffer_bytes: 4096,
-    })
-    .map_err(|refusal| refusal.to_string())?;
-    let options = SocketOptions {
-        no_delay: true,
-        send_buffer_bytes: None,
-        not_sent_low_bytes: None,
-        user_timeout_ms: 30_000,
-        keepalive_s: 0,
-    };
-    let listener = ring.listen(address, 4096, options).map_err(|e| format!("{address}: {e}"))?;
-    let log = durable.map(Log::open).transpose()?;
-    let mut relay = Relay {
-        ring,
-        listener,
-        accepts: 0,
-        asked: 0,
-        connections: (0..SLOTS).map(|_| None).collect(),
-        table: HashMap::new(),
-        pending: VecDeque::new(),
-        spare: Vec::new(),
-        dirty: Vec::new(),
-        log,
-        encoder: Encoder::new(),
-        now: Now::default(),
-    };
-    relay.serve(seconds).map_err(|error| error.to_string())
-}
-
-impl Log {
-    fn open(directory: PathBuf) -> Result<Self, String> {
-        let disk = StdDisk::open(&directory, true).map_err(|error| error.to_string())?;
-        let header = DataHeader::open_or_create(&disk, [7; 32]).map_err(|e| e.to_string())?;
-        let settings = LaneSettings::new(LanePolicy::DirectDurable, header.salt());
-        let writer = LaneWriter::open(0, None, 1, settings);
-        let (file, records) = (None, Vec::new());
-        Ok(Self { writer, disk, directory, file, in_flight: false, records, run: 0, position: 0 })
-    }
-
-    fn append(&mut self, body: &[u8]) -> u64 {
-        self.position += 1;
-        record::put(&mut self.records, 1, 0, self.position, |out| out.extend_from_slice(body));
-        self.run + 1
-    }
-
-    /// Seals the turn's run and starts what the lane asks for.
-    fn drive(&mut self, now: Now, ring: &mut UringRing) -> Result<(), String> {
-        if !self.records.is_empty() {
-            self.run += 1;
-            self.writer
-                .append(now, 0, self.run, &self.records, false)
-                .map_err(|refused| format!("{refused:?}"))?;
-            self.records.clear();
-        }
-        while !self.in_flight
-            && let Some(action) = self.writer.poll(now, true)
-        {
-            match action {
-                LaneAction::PrepareSegment { segment } => {
-                    let name = segment::name(0, segment);
-                    let made = self.disk.create_filled(&name, segment::SEGMENT_BYTES);
-                    let made = made.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-                    self.writer.on_segment_ready(now, segment, made);
-                }
-                LaneAction::Write { segment, offset, bytes, range } => {
-                    if self.file.is_none_or(|(open, _)| open != segment) {
-                        let path = self.directory.join(segment::name(0, segment));
-                        let file = ring.open(&path, FileMode::DirectDurable);
-                        self.file = Some((segment, file.map_err(|error| error.to_string())?));
-                    }
-                    let Some((_, file)) = self.file else { continue };
-                    self.in_flight = true;
-                    ring.write(file, offset, bytes, range, Token::new(Operation::Write, 0, 0));
-                }
-                LaneAction::Sync { .. } => {}
-            }
-        }
-        Ok(())
+pub fn run(
+    address: SocketAddr,
+    protocol: Protocol,
+    durable: Option<PathBuf>,
+    seconds: u64,
+) -> Result<(), String> {
+    match protocol {
+        Protocol::Native => Relay::open(address, durable, native::Chat::default())?.serve(seconds),
+        Protocol::Mqtt => Relay::open(address, durable, publish::Topics::default())?.serve(seconds),
     }
 }
 
-impl Relay {
+impl<T: Traffic> Relay<T> {
+    fn open(address: SocketAddr, durable: Option<PathBuf>, traffic: T) -> Result<Self, String> {
+        let mut ring = UringRing::new(RingSettings {
+            descriptors: SLOTS,
+            completion_entries: 16_384,
+            submission_entries: 1024,
+            buffers: 512,
+            buffer_bytes: 4096,
+        })
+        .map_err(|refusal| refusal.to_string())?;
+        let options = SocketOptions {
+            no_delay: true,
+            send_buffer_bytes: None,
+            not_sent_low_bytes: None,
+            user_timeout_ms: 30_000,
+            keepalive_s: 0,
+        };
+        let listener =
+            ring.listen(address, 4096, options).map_err(|e| format!("{address}: {e}"))?;
+        let wire = Wire {
+            connections: (0..SLOTS).map(|_| None).collect(),
+            dirty: Vec::new(),
+            pending: VecDeque::new(),
+            spare: Vec::new(),
+            log: durable.map(Log::open).transpose()?,
+            now: Now::default(),
+        };
+        Ok(Self { ring, listener, accepts: 0, asked: 0, wire, traffic })
+    }
+
     fn serve(&mut self, seconds: u64) -> Result<(), String> {
         let mut completions: Vec<Completion> = Vec::new();
         let mut end_us = None;
@@ -184,7 +164,7 @@ impl Relay {
                 Wait { until_us, batch: 1, gather_us: 0 }
             };
             let turn = self.ring.turn(wait, &mut completions).map_err(|e| e.to_string())?;
-            self.now = turn.now;
+            self.wire.now = turn.now;
             let end = *end_us.get_or_insert(turn.now.monotonic_us + seconds * 1_000_000);
             if turn.now.monotonic_us >= end {
                 return Ok(());
@@ -193,8 +173,8 @@ impl Relay {
             for completion in completions.drain(..) {
                 self.on_completion(completion);
             }
-            if let Some(log) = &mut self.log {
-                log.drive(self.now, &mut self.ring)?;
+            if let Some(log) = &mut self.wire.log {
+                log.drive(self.wire.now, &mut self.ring)?;
             }
             self.answer_durable();
             self.flush();
@@ -207,53 +187,47 @@ impl Relay {
             Event::Accepted(result) => {
                 self.accepts -= 1;
                 let Ok((socket, _)) = result else { return };
-                self.connections[socket.0 as usize] = Some(Connection {
-                    socket,
-                    name: String::new(),
-                    opened: false,
-                    partial: Vec::new(),
-                    out: Vec::new(),
-                    sending: false,
-                    number: 0,
-                });
+                let (partial, out) = (Vec::new(), Vec::new());
+                let connection = Connection { socket, partial, out, sending: false };
+                self.wire.connections[socket.0 as usize] = Some(connection);
                 self.ring.receive(socket, Token::new(Operation::Receive, socket.0, 0));
             }
             Event::Received(Ok(Some(lease))) => {
-                let bytes = self.ring.bytes(&lease).to_vec();
+                let bytes = self.wire.copy(self.ring.bytes(&lease));
                 self.ring.give_back(lease);
                 self.on_bytes(slot, &bytes);
+                self.wire.recycle(bytes);
                 if !completion.more {
                     self.rearm(slot);
                 }
             }
-            Event::Received(Err(hawser_ring::Errno(libc::ENOBUFS))) => self.rearm(slot),
+            Event::Received(Err(Errno(libc::ENOBUFS))) => self.rearm(slot),
             Event::Received(_) => self.close(slot),
-            Event::Sent(_, mut bytes) => {
-                bytes.clear();
-                self.spare.push(bytes);
-                let Some(connection) = &mut self.connections[slot as usize] else { return };
+            Event::Sent(_, bytes) => {
+                self.wire.recycle(bytes);
+                let Some(connection) = &mut self.wire.connections[slot as usize] else { return };
                 connection.sending = false;
                 if !connection.out.is_empty() {
-                    self.dirty.push(slot);
+                    self.wire.dirty.push(slot);
                 }
             }
             Event::Written(result, bytes) => {
-                let Some(log) = &mut self.log else { return };
-                log.in_flight = false;
-                log.writer.on_written(self.now, result.map_err(|errno| errno.0), bytes);
+                if let Some(log) = &mut self.wire.log {
+                    log.on_written(self.wire.now, result, bytes);
+                }
             }
             _ => {}
         }
     }
 
     fn rearm(&mut self, slot: u32) {
-        let Some(connection) = &self.connections[slot as usize] else { return };
+        let Some(connection) = &self.wire.connections[slot as usize] else { return };
         self.ring.receive(connection.socket, Token::new(Operation::Receive, slot, 0));
     }
 
     fn close(&mut self, slot: u32) {
-        let Some(connection) = self.connections[slot as usize].take() else { return };
-        self.table.remove(&connection.name);
+        let Some(connection) = self.wire.connections[slot as usize].take() else { return };
+        self.traffic.on_closed(slot);
         if !connection.sending {
             let token = Token::new(Operation::Close, slot, 0);
             self.ring.close(connection.socket, true, token);
@@ -261,7 +235,7 @@ impl Relay {
     }
 
     fn on_bytes(&mut self, slot: u32, bytes: &[u8]) {
-        let Some(connection) = &mut self.connections[slot as usize] else { return };
+        let Some(connection) = &mut self.wire.connections[slot as usize] else { return };
         let mut held = std::mem::take(&mut connection.partial);
         let whole: &[u8] = if held.is_empty() {
             bytes
@@ -269,152 +243,34 @@ impl Relay {
             held.extend_from_slice(bytes);
             &held
         };
-        let mut at = 0;
-        if !connection.opened {
-            if whole.len() < frame::PREFACE.len() {
-                connection.partial = whole.to_vec();
-                return;
-            }
-            at = frame::PREFACE.len();
-            connection.opened = true;
-        }
-        let limits = FrameLimits { body_bytes_max: 1 << 20 };
-        while let Ok(Step::Frame { frame, consumed }) = frame::step(&limits, &whole[at..]) {
-            let channel = frame.channel;
-            if let Ok(message) = message::decode(frame) {
-                self.on_message(slot, channel, message);
-            }
-            at += consumed;
-        }
-        if at < whole.len()
-            && let Some(connection) = &mut self.connections[slot as usize]
+        let used = self.traffic.on_bytes(&mut self.wire, slot, whole);
+        if used < whole.len()
+            && let Some(connection) = &mut self.wire.connections[slot as usize]
         {
-            connection.partial = whole[at..].to_vec();
+            connection.partial = whole[used..].to_vec();
         }
     }
 
-    fn on_message(&mut self, slot: u32, channel: u16, message: Message<'_>) {
-        let Some(connection) = &mut self.connections[slot as usize] else { return };
-        match message {
-            Message::Hello(hello) => {
-                connection.name = hello.user.to_owned();
-                self.table.insert(hello.user.to_owned(), slot);
-                let welcome = Welcome {
-                    version: 1,
-                    server_time_ms: self.now.wall_ms,
-                    heartbeat_s: 30,
-                    resume_token: b"none",
-                    head: 0,
-                    cursor: 0,
-                    floor: 0,
-                    frame_bytes_max: 65_536,
-                    requests_max: 64,
-                    compression: 0,
-                };
-                self.encoder.welcome(&mut connection.out, 0, 0, &welcome);
-                self.dirty.push(slot);
-            }
-            Message::Request(request) => {
-                let recipient = self.table.get(request.to).copied();
-                let run = self.log.as_mut().map_or(0, |log| log.append(request.body));
-                let mut body = self.spare.pop().unwrap_or_default();
-                body.extend_from_slice(request.body);
-                let client_seq = request.client_seq;
-                self.pending.push_back(Pending {
-                    run,
-                    sender: slot,
-                    channel,
-                    client_seq,
-                    recipient,
-                    body,
-                });
-            }
-            Message::Sync(sync) => {
-                let page = Page {
-                    request: sync.request,
-                    count: 0,
-                    head: connection.number,
-                    cursor: connection.number,
-                    floor: 0,
-                    more: false,
-                };
-                self.encoder.page(&mut connection.out, channel, 0, &page);
-                self.dirty.push(slot);
-            }
-            Message::Ping(_) => {
-                self.encoder.pong(&mut connection.out, channel, 0, &Beat { next_ms: 30_000 });
-                self.dirty.push(slot);
-            }
-            _ => {}
-        }
-    }
-
-    /// Answers what is durable: acknowledge to the sender, notify to the recipient.
     fn answer_durable(&mut self) {
         let mut durable = u64::MAX;
-        if let Some(log) = &mut self.log {
-            durable = 0;
-            while let Some(done) = log.writer.pop_durable() {
-                durable = done.run;
-            }
+        if let Some(log) = &mut self.wire.log {
+            durable = log.take_durable();
         }
-        while self.pending.front().is_some_and(|pending| pending.run <= durable) {
-            let Some(pending) = self.pending.pop_front() else { return };
-            self.answer(pending);
+        while self.wire.pending.front().is_some_and(|(run, _)| *run <= durable) {
+            let Some((_, pending)) = self.wire.pending.pop_front() else { return };
+            self.traffic.on_durable(&mut self.wire, pending);
         }
-    }
-
-    fn answer(&mut self, pending: Pending) {
-        let (client_seq, time_ms) = (pending.client_seq, self.now.wall_ms);
-        // One sender per recipient in the yardstick's traffic, so one counter serves as both.
-        let mut sequence = 0;
-        if let Some(slot) = pending.recipient
-            && let Some(recipient) = &mut self.connections[slot as usize]
-        {
-            recipient.number += 1;
-            sequence = recipient.number;
-        }
-        let mut sender_name = String::new();
-        if let Some(sender) = &mut self.connections[pending.sender as usize] {
-            sender_name.clone_from(&sender.name);
-            let acknowledge = Acknowledge { client_seq, sequence, time_ms };
-            self.encoder.acknowledge(&mut sender.out, pending.channel, 0, &acknowledge);
-            self.dirty.push(pending.sender);
-        }
-        if let Some(slot) = pending.recipient
-            && let Some(recipient) = &mut self.connections[slot as usize]
-        {
-            let notify = Notify {
-                number: sequence,
-                conversation: &sender_name,
-                sequence,
-                sender: &sender_name,
-                device: "bench",
-                incarnation: 1,
-                client_seq,
-                uuid: [0; 16],
-                time_ms,
-                content: 0,
-                receipts: 0,
-                own: false,
-                body: &pending.body,
-            };
-            self.encoder.notify(&mut recipient.out, 0, 0, &notify);
-            self.dirty.push(slot);
-        }
-        let mut body = pending.body;
-        body.clear();
-        self.spare.push(body);
     }
 
     fn flush(&mut self) {
-        for slot in std::mem::take(&mut self.dirty) {
-            let Some(connection) = &mut self.connections[slot as usize] else { continue };
+        for slot in std::mem::take(&mut self.wire.dirty) {
+            let empty = self.wire.spare.pop().unwrap_or_default();
+            let Some(connection) = &mut self.wire.connections[slot as usize] else { continue };
             if connection.sending || connection.out.is_empty() {
+                self.wire.spare.push(empty);
                 continue;
             }
-            let bytes =
-                std::mem::replace(&mut connection.out, self.spare.pop().unwrap_or_default());
+            let bytes = std::mem::replace(&mut connection.out, empty);
             connection.sending = true;
             self.ring.send(connection.socket, bytes, Token::new(Operation::Send, slot, 0));
         }

@@ -187,7 +187,8 @@ frames! {
         channel: u16,
         /// Incarnation of the sender's outbox.
         incarnation: u64,
-        /// Number of the request within the incarnation.
+        /// Number of the request within the incarnation. 0: it has none, `incarnation` means
+        /// nothing, and its `uuid` is known for ten minutes.
         client_seq: u64,
         /// Latest unanswered earlier request of the sender in this conversation, 0 if none.
         after: u64,

@@ -24,8 +24,9 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
-    connection::Connection,
+    config::{AuthConfig, AuthKind, WebSocketConfig},
+    connection::{Connection, Protocol},
+    face::Faces,
     limits,
     metrics::WorkerMetrics,
     outbound::Pool,
@@ -35,6 +36,7 @@ use hawser_gateway::{
     shared_keys::SharedKeys,
     slab::Handle,
     uplinks::Uplinks,
+    websocket::WebSocketSettings,
 };
 use hawser_router::{
     Host, HostSettings, Outputs, Recovery,
@@ -78,13 +80,14 @@ struct Edge {
     pressure: Pressure,
     uplinks: Uplinks,
     metrics: WorkerMetrics,
+    faces: Faces,
 }
 
 impl Edge {
     fn lend(&mut self, now: Now, slot: u32) -> (&mut Sessions, &mut Connection, Outlet<'_>) {
-        let Self { sessions, connections, pool, pressure, uplinks, metrics } = self;
+        let Self { sessions, connections, pool, pressure, uplinks, metrics, faces } = self;
         let marks = pressure.marks(pool.held_bytes());
-        let outlet = Outlet { now, tick: 0, pool, uplinks, metrics, marks };
+        let outlet = Outlet { now, tick: 0, pool, uplinks, metrics, marks, faces };
         (sessions, &mut connections[slot as usize], outlet)
     }
 }
@@ -119,14 +122,19 @@ impl Gateway {
             grace_ms: 15_000,
             outbound_bytes_high: 1 << 16,
             requests_max: 64,
+            websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+            mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
         };
         let edge = Edge {
             sessions: Sessions::new(Arc::new(sessions), limits::peer_keys_bytes_per_worker(1)),
-            connections: (0..pairs * 2).map(|_| Connection::new(0, u16::MAX)).collect(),
+            connections: (0..pairs * 2)
+                .map(|_| Connection::new(0, u16::MAX, 0, Protocol::Native))
+                .collect(),
             pool: Pool::new(1 << 20),
             pressure: Pressure::new(1 << 16, 64 << 20),
             uplinks: Uplinks::new(1),
             metrics: WorkerMetrics::default(),
+            faces: Faces::default(),
         };
         Self {
             edge,

@@ -11,6 +11,7 @@
 mod command;
 mod layers;
 mod parts;
+mod protocols;
 mod settings;
 mod validate;
 
@@ -18,8 +19,12 @@ pub use hawser_router::settings::ConfigError;
 
 pub use command::{Command, LogCommand};
 pub use parts::{
-    AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, ListenerConfig,
-    ListenerKind, LogConfig, LogFormat, RouterConfig, StoreConfig, WritePolicy,
+    AdminConfig, AuthConfig, AuthKind, HeartbeatConfig, JwtConfig, LimitsConfig, LogConfig,
+    LogFormat, RouterConfig, StoreConfig, WritePolicy,
+};
+pub use protocols::{
+    CertificateFiles, CertificateSource, ClientAuth, KeyExchange, MqttConfig, TlsConfig,
+    TlsVersion, WebSocketConfig,
 };
 pub use validate::LISTENERS_MAX;
 
@@ -32,7 +37,11 @@ use std::{
 
 use clap::Parser as _;
 
-use crate::{admin, auth::Authenticator};
+use crate::{
+    admin,
+    auth::Authenticator,
+    listener::{ListenerSettings, Network},
+};
 use command::CommandLine;
 use layers::Layers;
 
@@ -49,7 +58,7 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// At least one.
-    pub listeners: Vec<ListenerConfig>,
+    pub listeners: Vec<ListenerSettings>,
     /// `[limits]`.
     pub limits: LimitsConfig,
     /// `[auth]`.
@@ -62,12 +71,30 @@ pub struct Config {
     pub router: RouterConfig,
     /// Keys of resume tokens, if not those of the data directory.
     pub resume_key_file: Option<PathBuf>,
+    /// `[tls]`.
+    pub tls: TlsConfig,
+    /// `[proxy] from`: who may send PROXY headers.
+    pub proxies: Vec<Network>,
+    /// `[websocket]`.
+    pub websocket: WebSocketConfig,
+    /// `[mqtt]`.
+    pub mqtt: MqttConfig,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[log]`.
     pub log: LogConfig,
     /// Worth a line in the log, each.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Puts into `running` what may change without a restart.
+    pub fn clone_reloadable_into(&self, running: &mut Self) {
+        running.auth.clone_from(&self.auth);
+        running.tls.clone_from(&self.tls);
+        running.websocket.clone_from(&self.websocket);
+        running.mqtt.clone_from(&self.mqtt);
+    }
 }
 
 /// What the command line asks for.
@@ -109,7 +136,7 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
-/// Keys of all settings outside `[[listener]]` and `[auth.tokens]`, as `section.name`.
+/// Keys of all settings outside `[[listener]]`, `[auth.tokens]` and `[[mqtt.rule]]`, as `section.name`.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     settings::SETTINGS.iter().map(|setting| setting.key)
 }

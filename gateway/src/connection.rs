@@ -54,6 +54,8 @@ pub enum Flow {
     Yielding,
     /// It does not read its answers: nothing more is taken until they have gone.
     Paused,
+    /// What comes next hangs on an answer of a host: nothing more is taken until it is there.
+    Asking,
 }
 
 /// Operations of one connection that the kernel has not finished, a set.
@@ -95,10 +97,119 @@ impl InFlight {
     }
 }
 
+/// What is spoken on a connection. It is set when it is accepted, and changes when first bytes or
+/// an upgrade decide it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Protocol {
+    /// Hawser's own.
+    Native,
+    /// MQTT 3.1.1 or 5.
+    Mqtt,
+    /// Native frames as binary messages (sub-protocol `hawser.v1`).
+    WebSocketNative,
+    /// The same operations as JSON text (sub-protocol `hawser.json.v1`).
+    WebSocketJson,
+    /// Each message comes back as it came.
+    WebSocketEcho,
+    /// MQTT in binary messages, a stream of bytes.
+    WebSocketMqtt,
+    /// HTTP requests, one of which may upgrade it.
+    Http,
+    /// HTTP requests of a device that is logged in: long-poll.
+    Poll,
+    /// An answer without end: server-sent events.
+    Events,
+    /// The first bytes will tell.
+    Undetermined,
+}
+
+impl Protocol {
+    /// What a core appends goes out as it is: no face stands between.
+    #[inline]
+    pub const fn is_bare(self) -> bool {
+        self as u8 <= Self::Mqtt as u8
+    }
+
+    /// WebSocket frames (RFC 6455) carry it.
+    pub const fn is_websocket(self) -> bool {
+        matches!(
+            self,
+            Self::WebSocketNative | Self::WebSocketJson | Self::WebSocketEcho | Self::WebSocketMqtt
+        )
+    }
+
+    /// The MQTT core has it, not the native session's.
+    pub const fn is_mqtt(self) -> bool {
+        matches!(self, Self::Mqtt | Self::WebSocketMqtt)
+    }
+
+    /// Somebody logs in on it: a session at a home shard goes with it once it is open.
+    pub const fn has_session(self) -> bool {
+        !matches!(self, Self::WebSocketEcho | Self::Http | Self::Undetermined)
+    }
+}
+
+/// One fact of [`Flags`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Flag {
+    /// Reset instead of FIN at the end.
+    Abort = 1,
+    /// The home shard was told to stop pushing.
+    Stalled = 2,
+    /// A PROXY header is to come first.
+    Proxy = 4,
+    /// Bytes are TLS records, or on a connection whose protocol the first bytes will tell may be.
+    Tls = 8,
+    /// Its protocol keeps something of it in a table of its own, to be dropped at the end.
+    Aside = 16,
+    /// Bytes were taken off the wire whose turn has not come: its core is called again without new
+    /// ones.
+    Waiting = 64,
+    /// A layer below its protocol has something of it that has to be finished in time: a handshake,
+    /// or plaintext that is no whole frame.
+    Unfinished = 128,
+    /// It has been silent for its heartbeat, was asked for a sign, and has not answered; or it is
+    /// leaving and has not answered that.
+    Asked = 32,
+}
+
+/// Facts about a connection, a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Is it so?
+    #[inline]
+    pub const fn has(self, flag: Flag) -> bool {
+        self.0 & flag as u8 != 0
+    }
+
+    /// Something stands below the protocol.
+    #[inline]
+    pub const fn is_layered(self) -> bool {
+        self.0 & (Flag::Proxy as u8 | Flag::Tls as u8) != 0
+    }
+
+    /// It is so from now on, or no longer.
+    #[inline]
+    pub const fn set(&mut self, flag: Flag, is_so: bool) {
+        match is_so {
+            true => self.0 |= flag as u8,
+            false => self.0 &= !(flag as u8),
+        }
+    }
+}
+
 /// One connection. Its size is part of the memory budget ([`crate::limits`]).
 pub struct Connection {
     /// Where it stands.
     pub state: State,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// What else is to be known of it.
+    pub flags: Flags,
     /// How bytes are awaited.
     pub receiving: Receiving,
     /// Whether its bytes are taken.
@@ -111,14 +222,10 @@ pub struct Connection {
     pub class: u8,
     /// Operations whose cancel was asked for.
     pub cancelled: InFlight,
-    /// Reset instead of FIN at the end.
-    pub abort: bool,
     /// In the worker's list of connections to flush.
     pub dirty: bool,
     /// What is queued may wait for the next frame.
     pub lazy: bool,
-    /// The home shard was told to stop pushing.
-    pub stalled: bool,
     /// Receives since the last timer, saturating: several mean an active client.
     pub busy: u8,
     /// Requests not yet answered.
@@ -149,6 +256,10 @@ pub struct Connection {
     pub user_bytes: u8,
     /// Length of the device's name, which follows it.
     pub device_bytes: u8,
+    /// Index of the listener it came through.
+    pub door: u8,
+    /// permessage-deflate as agreed, in the words of [`crate::websocket::Compression`]; 0: none.
+    pub compression: u8,
     /// Incarnation of the client's outbox, in two halves: a field of 8 bytes would align the whole
     /// to 8 and cost as much again.
     incarnation: [u32; 2],
@@ -159,20 +270,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection just accepted.
-    pub fn new(now: Tick, silence: u16) -> Self {
+    /// A connection just accepted through the listener of this index, where this is spoken.
+    pub fn new(now: Tick, silence: u16, door: u8, protocol: Protocol) -> Self {
         Self {
             state: State::Opening,
+            protocol,
+            flags: Flags::default(),
             receiving: Receiving::Ended,
             flow: Flow::Open,
             missed: false,
             in_flight: InFlight::default(),
             class: 0,
             cancelled: InFlight::default(),
-            abort: false,
             dirty: false,
             lazy: false,
-            stalled: false,
             busy: 0,
             requests: 0,
             silence,
@@ -188,6 +299,8 @@ impl Connection {
             names: NameRef::NONE,
             user_bytes: 0,
             device_bytes: 0,
+            door,
+            compression: 0,
             incarnation: [0; 2],
             user: [0; 16],
             device: [0; 16],
@@ -196,7 +309,17 @@ impl Connection {
 
     /// Nothing has come from it yet.
     pub fn is_silent(&self) -> bool {
-        self.state == State::Opening && self.partial == Queue::NONE
+        self.state == State::Opening && !self.has_unfinished()
+    }
+
+    /// The beginning of something waits for its end: of a frame, a record, a handshake.
+    pub fn has_unfinished(&self) -> bool {
+        self.partial != Queue::NONE || self.flags.has(Flag::Unfinished)
+    }
+
+    /// It was told that it ends, and has not said the same yet.
+    pub fn awaits_answer(&self) -> bool {
+        self.state == State::Leaving && self.flags.has(Flag::Asked)
     }
 
     /// Incarnation of the client's outbox.

@@ -8,9 +8,11 @@
 //! [`POOL_BYTES_PER_TABLE_MAX`] a table, its worker's share included, and
 //! [`POOL_BYTES_PER_PROCESS_MAX`] in all.
 
+mod mqtt;
 mod turn;
 
 pub use hawser_router::hosting::{ANSWERS_MAX, CHECKPOINT_BYTES};
+pub use mqtt::*;
 pub use turn::*;
 
 use std::fmt;
@@ -77,6 +79,22 @@ pub const HELD_BYTES_PER_PROCESS: u64 = 1024 * MIB;
 /// of 300 bytes, which is a block of 32 for each of 3,400 mailboxes in use. It fills with traffic,
 /// not with connections; what has left it is read from the log.
 pub const RECENT_BYTES_PER_PROCESS: usize = 32 * MIB as usize;
+/// Lowest setting of the longest frame or message of a WebSocket, bytes: control frames have so many
+/// (RFC 6455, section 5.5).
+pub const WEBSOCKET_BYTES_MIN: u64 = 125;
+/// And the highest: what the largest tests of conformance send.
+pub const WEBSOCKET_BYTES_MAX: u64 = 16 * MIB;
+/// Certificates of one configuration: the names of some hundred customers.
+pub const CERTIFICATES_MAX: usize = 256;
+/// Highest setting of the longest MQTT packet, bytes: a log lane writes 1 MiB at once, and the run
+/// that the message ends may be a quarter of that already.
+pub const MQTT_PACKET_BYTES_MAX: u64 = 256 * KIB;
+/// Highest setting of topic aliases a connection keeps: each costs the topic's bytes.
+pub const MQTT_ALIASES_MAX: u16 = 1024;
+/// Highest setting of filters of one session: its record and its announcement hold all of them.
+pub const MQTT_SUBSCRIPTIONS_MAX: u32 = 1024;
+/// Longest server reference, bytes: half a dozen host names.
+pub const SERVER_REFERENCE_BYTES_MAX: usize = 512;
 /// Default time from accept to a complete hello, ms: three retransmissions on a bad mobile link.
 pub const HANDSHAKE_TIMEOUT_MS: u32 = 10_000;
 /// Default time a send may not move before the connection is closed, ms; also `TCP_USER_TIMEOUT`.
@@ -92,6 +110,10 @@ pub const RECEIVE_BYTES_PER_TURN: u32 = 32 * 1024;
 /// smallest frames these are some 16,000, which is 2 ms; of chat messages it is more than the
 /// completions of a turn bring.
 pub const RECEIVE_BYTES_PER_TURN_IN_ALL: u32 = 384 * 1024;
+
+/// How hard messages are compressed, 1 to 9: chat is short, and the fastest level wins most of what
+/// can be won at a quarter of the price.
+pub const DEFLATE_LEVEL: u8 = 1;
 
 /// Completion queue entries: a whole table turning readable at once fits with its sends cut off
 /// by the turn; an overflow is counted as a sizing fault.
@@ -119,6 +141,13 @@ pub const SPARE_BUFFERS_BYTES_MAX: u64 = MIB;
 pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// Keys of peers kept by one worker, bytes, at most: some 4,000 chats that go on at the same time.
 pub const PEER_KEYS_BYTES_MAX: u64 = 512 * KIB;
+/// Expanded TLS keys kept by one worker, at most: both directions of 256 connections that speak in
+/// turn. More would not stay in the processor's caches.
+pub const TLS_KEYS_MAX: usize = 512;
+/// And at least.
+pub const TLS_KEYS_MIN: usize = 16;
+/// Bytes of these keys of all workers, at most, out of [`POOL_BYTES_SHARED`].
+pub const TLS_KEYS_BYTES: usize = 4 * MIB as usize;
 /// Heads of the timing wheel of one worker; its links are part of each connection's budget.
 pub const TIMER_WHEEL_BYTES: u64 = 4 * KIB;
 /// Completions and parcels of one turn, in vectors that stay: 512 of 64 B, and as much again.
@@ -128,7 +157,8 @@ pub const TURN_SCRATCH_BYTES: u64 = 64 * KIB;
 pub const POOL_BYTES_PER_TABLE_MAX: u64 = 4 * MIB;
 /// Fixed pools of the process, workers included, at most.
 pub const POOL_BYTES_PER_PROCESS_MAX: u64 = 64 * MIB;
-/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), allocator's own.
+/// Of these: log buffers, the admin thread, key tables, lists of newcomers (64 KiB), expanded TLS keys,
+/// allocator's own.
 pub const POOL_BYTES_SHARED: u64 = 16 * MIB;
 
 /// User memory of an idle connection, session and directory entry included: the bound a test
@@ -151,8 +181,16 @@ const _: () = assert!(COMPLETION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(SUBMISSION_QUEUE_ENTRIES.is_power_of_two());
 const _: () = assert!(HOSTS_MAX <= WORKERS_MAX && LANES_MAX <= HOSTS_MAX);
 const _: () = assert!(
-    RECEIVE_POOL_BYTES_MAX + SPARE_BUFFERS_BYTES_MAX + PEER_KEYS_BYTES_MAX + WORKER_FIXED_BYTES
+    RECEIVE_POOL_BYTES_MAX
+        + SPARE_BUFFERS_BYTES_MAX
+        + PEER_KEYS_BYTES_MAX
+        + (TLS_KEYS_MAX * hawser_tls::CACHED_KEY_BYTES) as u64
+        + WORKER_FIXED_BYTES
         <= POOL_BYTES_PER_TABLE_MAX
+);
+const _: () = assert!(
+    TLS_KEYS_MIN * hawser_tls::CACHED_KEY_BYTES * WORKERS_MAX as usize <= TLS_KEYS_BYTES
+        && TLS_KEYS_BYTES as u64 <= POOL_BYTES_SHARED / 4
 );
 const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two() && RECEIVE_BUFFERS_MAX <= 1 << 15);
 
@@ -201,6 +239,17 @@ pub fn peer_keys_bytes_per_worker(workers: u32) -> u64 {
     (pool_share(workers) / 16).min(PEER_KEYS_BYTES_MAX)
 }
 
+/// Expanded TLS keys each worker keeps.
+///
+/// # Panics
+/// As [`receive_buffers_per_table`].
+#[must_use]
+pub fn tls_keys_per_worker(workers: u32) -> usize {
+    assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
+    let share = TLS_KEYS_BYTES / workers as usize / hawser_tls::CACHED_KEY_BYTES;
+    share.clamp(TLS_KEYS_MIN, TLS_KEYS_MAX)
+}
+
 /// Bytes that may wait on each worker for clients that do not read or have not finished a frame.
 ///
 /// # Panics
@@ -210,6 +259,9 @@ pub fn held_bytes_per_worker(workers: u32) -> u64 {
     assert!((1..=WORKERS_MAX).contains(&workers), "validated by the configuration");
     HELD_BYTES_PER_PROCESS / u64::from(workers)
 }
+
+/// Line of the budget for TLS, which grows with connections.
+const TLS_ITEM: &str = "TLS of connections";
 
 /// One line of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +324,16 @@ impl MemoryBudget {
         }
     }
 
+    /// The same where connections may come with TLS: all of them, at worst.
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        let count = self.items[0].count;
+        let bytes_each = TLS_BYTES_PER_CONNECTION;
+        let item = BudgetItem { what: TLS_ITEM, count, bytes_each, kernel: false };
+        self.items.insert(1, item);
+        self
+    }
+
     /// Bytes of the process.
     #[must_use]
     pub fn user_bytes(&self) -> u64 {
@@ -281,7 +343,8 @@ impl MemoryBudget {
     /// Bytes of the process that do not grow with connections.
     #[must_use]
     pub fn pool_bytes(&self) -> u64 {
-        self.user_bytes() - self.items[0].bytes()
+        let tls = self.items.iter().filter(|item| item.what == TLS_ITEM).map(BudgetItem::bytes);
+        self.user_bytes() - self.items[0].bytes() - tls.sum::<u64>()
     }
 
     /// Bytes of the kernel on our behalf.
@@ -366,6 +429,14 @@ mod tests {
         let none = MemoryBudget::for_config(2, 26, 0).user_bytes();
         let million = MemoryBudget::for_config(2, 26, 1_000_000).user_bytes();
         assert_eq!(million - none, 256_000_000);
+    }
+
+    #[test]
+    fn tls_adds_512_bytes_for_each_connection_and_nothing_to_the_pools() {
+        let (plain, million) = (MemoryBudget::for_config(2, 26, 1_000_000), 1_000_000);
+        let secure = plain.clone().with_tls();
+        assert_eq!(secure.user_bytes() - plain.user_bytes(), 512 * million);
+        assert_eq!(secure.pool_bytes(), plain.pool_bytes());
     }
 
     #[test]

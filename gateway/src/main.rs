@@ -1,11 +1,12 @@
 //! The gateway: holds connections and, unless told otherwise, embeds the router tier.
 
 use hawser_gateway::{
+    admin::{Ask, Asks, Outcome, Reloaded},
     config::{self, Command, Config, Invocation, LogFormat, Machine, Stop},
     environment::{Environment, judge},
     limits::MemoryBudget,
     log,
-    start::{Running, StartError, start, wall_ms},
+    start::{Running, StartError, check, start, wall_ms},
     worker::Phase,
 };
 use hawser_router::log_tools;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => run(&config, &environment, machine),
         Ok(Invocation::Check(config)) => {
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            if let Err(error) = check(&config) {
+                eprintln!("hawser-gateway: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
             println!("configuration is valid");
             ExitCode::SUCCESS
         }
@@ -73,6 +78,9 @@ fn run(config: &Config, environment: &Environment, machine: Machine) -> ExitCode
         return ExitCode::from(ENVIRONMENT);
     }
     raise_descriptor_limit();
+    if !config.limits.core_dumps {
+        keep_out_of_core_dumps();
+    }
     match start(config) {
         Ok(running) => serve(Reload { config, machine, level }, running),
         Err(error) => {
@@ -93,6 +101,18 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// Keys and messages stay in memory when the process crashes. The limit keeps them out of files;
+/// a program that `kernel.core_pattern` names is not bound by it (core(5)), but by the attribute.
+fn keep_out_of_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let kept = setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "core dumps cannot be forbidden; they would hold keys and messages");
+    }
+}
+
 /// What a reload starts from.
 struct Reload<'a> {
     config: &'a Config,
@@ -103,41 +123,46 @@ struct Reload<'a> {
 impl Reload<'_> {
     /// Takes over what may change: who may log in, the keys of tokens, the level of the log. A bad
     /// configuration changes nothing.
-    fn run(&self, running: &Running) {
+    fn run(&self, running: &Running) -> Reloaded {
         let refused = match load(self.machine) {
             Ok(Invocation::Run(new)) => match self.take_over(*new, running) {
-                Ok(()) => return,
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error.to_string(),
             },
-            Ok(_) => return,
+            // The command line is the one it was started with.
+            Ok(_) => "the command line asks for something else".to_owned(),
             Err(Stop::Shown(text) | Stop::Usage(text)) => text,
             Err(Stop::Config(error)) => error.to_string(),
         };
         tracing::error!("reload refused, the configuration in force stays: {refused}");
+        Err(refused)
     }
 
-    fn take_over(&self, new: Config, running: &Running) -> Result<(), StartError> {
+    fn take_over(&self, new: Config, running: &Running) -> Result<Outcome, StartError> {
         let mut config = self.config.clone();
-        config.auth = new.auth.clone();
+        new.clone_reloadable_into(&mut config);
         running.reload(&config)?;
         config.log.level = new.log.level;
         config.warnings.clone_from(&new.warnings);
         self.level.set("info");
         tracing::info!(log_level = new.log.level, "configuration reloaded");
-        if config != new {
-            tracing::warn!(
-                "settings other than [auth] and log.level differ from those in force: they need a restart"
-            );
+        let restart_needed = config != new;
+        if restart_needed {
+            tracing::warn!("settings that only a restart takes over differ from those in force");
         }
         self.level.set(new.log.level);
-        Ok(())
+        Ok(Outcome { restart_needed })
     }
 }
 
 /// Says with what the process has started, in the form the log has.
 fn introduce(config: &Config) {
     let limits = &config.limits;
-    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    let mut budget =
+        MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    if config.listeners.iter().any(|listener| listener.tls) {
+        budget = budget.with_tls();
+    }
     match config.log.format {
         LogFormat::Text => eprintln!("{budget}"),
         LogFormat::Json => {
@@ -149,7 +174,9 @@ fn introduce(config: &Config) {
         }
     }
     for listener in &config.listeners {
-        tracing::info!(protocol = "native", address = %listener.address, "listening");
+        let (protocol, address) = (listener.kind.name(), listener.address);
+        let (tls, proxy) = (listener.tls, listener.proxy);
+        tracing::info!(protocol, %address, tls, proxy, "listening");
     }
     if let Some(address) = config.admin.address {
         tracing::info!(protocol = "admin", %address, "listening");
@@ -164,10 +191,11 @@ fn introduce(config: &Config) {
 }
 
 /// Waits for signals until the workers have ended.
-fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
+fn serve(reload: Reload<'_>, mut running: Running) -> ExitCode {
+    let asks = running.take_asks();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(watch(&reload, &running)),
+        Ok(runtime) => runtime.block_on(watch(&reload, asks, &running)),
         Err(error) => Err(error.to_string()),
     };
     let interrupted = matches!(outcome, Ok(true));
@@ -182,8 +210,20 @@ fn serve(reload: Reload<'_>, running: Running) -> ExitCode {
     }
 }
 
+/// The next question from the admin port; for ever none, where there is no such port.
+async fn next(asks: &mut Option<Asks>) -> Option<Ask> {
+    match asks {
+        Some(asks) => asks.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// True: interrupted, end at once. False: drained.
-async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
+async fn watch(
+    reload: &Reload<'_>,
+    mut asks: Option<Asks>,
+    running: &Running,
+) -> Result<bool, String> {
     let config = reload.config;
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let mut interrupt = on(SignalKind::interrupt())?;
@@ -196,10 +236,16 @@ async fn watch(reload: &Reload<'_>, running: &Running) -> Result<bool, String> {
         tokio::select! {
             _ = interrupt.recv() => return Ok(true),
             _ = terminate.recv() => break,
-            _ = hangup.recv() => reload.run(running),
+            _ = hangup.recv() => drop(reload.run(running)),
+            Some(ask) = next(&mut asks) => match ask {
+                // Who asked may have gone.
+                Ask::Reload(answer) => drop(answer.send(reload.run(running))),
+            },
             _ = tick.tick() => if running.has_ended() { return Err("a worker has ended".into()) },
         }
     }
+    // Who asks from now on hears that the process is ending.
+    drop(asks);
     tracing::info!(seconds = config.limits.drain_timeout_s, "draining");
     running.set_phase(Phase::Draining);
     let bound = Duration::from_secs(u64::from(config.limits.drain_timeout_s));

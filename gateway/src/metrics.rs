@@ -21,7 +21,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
+use crate::connection::Protocol;
 use hawser_codec::message::Message;
+use hawser_tls::Reason;
 
 /// A count per label out of a fixed set.
 #[derive(Debug)]
@@ -161,6 +163,38 @@ impl FrameKind {
     }
 }
 
+labels! {
+    /// What is spoken on an open connection.
+    Spoken {
+        /// Hawser's own protocol.
+        Native = "native",
+        /// WebSocket, whatever it carries but MQTT.
+        WebSocket = "websocket",
+        /// MQTT, over WebSocket too.
+        Mqtt = "mqtt",
+        /// HTTP: requests, long-poll, events.
+        Http = "http",
+        /// Not told yet by the first bytes.
+        Undetermined = "undetermined",
+    }
+}
+
+impl Spoken {
+    /// Where connections of a protocol are counted.
+    #[must_use]
+    pub const fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Native => Self::Native,
+            Protocol::WebSocketNative | Protocol::WebSocketJson | Protocol::WebSocketEcho => {
+                Self::WebSocket
+            }
+            Protocol::Mqtt | Protocol::WebSocketMqtt => Self::Mqtt,
+            Protocol::Http | Protocol::Poll | Protocol::Events => Self::Http,
+            Protocol::Undetermined => Self::Undetermined,
+        }
+    }
+}
+
 /// Turns up to 16 ms, µs.
 pub const TURN_BUCKETS: usize = 15;
 /// Completions of a turn, up to 16,384.
@@ -168,8 +202,8 @@ pub const BATCH_BUCKETS: usize = 15;
 /// What one worker counts. Written by that worker alone.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    /// Level: connections open, closing ones included.
-    pub connections: Cell,
+    /// Level: connections open, closing ones included, by what is spoken.
+    pub connections: Labelled<{ Spoken::ALL.len() }>,
     /// Level: of these with a multishot receive armed.
     pub connections_hot: Cell,
     /// Level: of these with only a watch armed.
@@ -178,6 +212,10 @@ pub struct WorkerMetrics {
     pub connections_closing: Cell,
     /// Level: of these logged in.
     pub sessions: Cell,
+    /// Level: WebSocket connections in the midst of a message, or before their hello.
+    pub websocket_unfinished: Cell,
+    /// Level: compressors of WebSocket messages, bytes: contexts kept, at most, and shared ones.
+    pub websocket_deflate_bytes: Cell,
     /// Level: requests armed or in flight in the ring.
     pub armed: Cell,
     /// Level: bytes queued towards clients, and received ones not yet taken.
@@ -220,12 +258,38 @@ pub struct WorkerMetrics {
     pub pauses: Cell,
     /// Times the mesh was full and reading stopped.
     pub mesh_stalls: Cell,
+    /// Messages of MQTT clients taken.
+    pub mqtt_published: Cell,
+    /// Of these refused.
+    pub mqtt_refused: Cell,
+    /// Messages sent to MQTT clients.
+    pub mqtt_delivered: Cell,
+    /// Messages not sent to MQTT clients: too slow, too much waiting, or too long for them.
+    pub mqtt_dropped: Cell,
     /// Calls of `io_uring_enter`.
     pub enters: Cell,
     /// Completions.
     pub completions: Cell,
     /// Completion queue overflows.
     pub overflows: Cell,
+    /// Level: TLS handshakes under way.
+    pub tls_handshakes: Cell,
+    /// Level: TLS handshakes that wait for their turn.
+    pub tls_waiting: Cell,
+    /// TLS handshakes done, with a new key.
+    pub tls_full: Cell,
+    /// TLS handshakes done, from a ticket.
+    pub tls_resumed: Cell,
+    /// TLS handshakes that failed, by [`Reason`].
+    pub tls_failed: Labelled<{ Reason::ALL.len() }>,
+    /// Connections ended by a record that does not open or has no place.
+    pub tls_broken: Cell,
+    /// Key updates of clients.
+    pub tls_key_updates: Cell,
+    /// Renegotiations asked for by clients, and refused.
+    pub tls_renegotiations: Cell,
+    /// Keys expanded from their secrets because they were not at hand.
+    pub tls_keys_expanded: Cell,
     /// Turns; each counts in both histograms.
     pub turns: Cell,
     /// Work of a turn, waiting not included, µs.

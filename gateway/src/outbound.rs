@@ -11,6 +11,12 @@ use crate::limits::SPARE_BUFFER_BYTES_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue(u32);
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Queue {
     /// No buffer.
     pub const NONE: Self = Self(u32::MAX);
@@ -92,11 +98,15 @@ impl Pool {
     pub fn sent(&mut self, queue: &mut Queue, unsent: usize) {
         let Some(sending) = self.sending.get_mut(queue.0 as usize) else { return };
         *sending = unsent as u32;
-        if self.waiting_bytes(*queue) == 0 {
+        self.release_if_empty(queue);
+        self.count(*queue);
+    }
+
+    /// Gives a queue back in which nothing waits after all.
+    pub fn release_if_empty(&mut self, queue: &mut Queue) {
+        if *queue != Queue::NONE && self.waiting_bytes(*queue) == 0 {
             let empty = self.take(queue);
             self.recycle(empty);
-        } else {
-            self.count(*queue);
         }
     }
 

@@ -14,18 +14,14 @@
 //! What it is not: a session. Whoever opens a token compares its epoch with the session's; a kick
 //! raises the epoch, and the token is dead although its MAC stands.
 
-use std::{
-    fs, io,
-    io::{Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use hawser_codec::code;
 
 use crate::{
     auth::{Denied, Identity},
     limits::NAME_BYTES_MAX,
+    secret_file,
 };
 
 /// Version of the token's layout.
@@ -39,8 +35,6 @@ pub const RESUME_TOKEN_BYTES_MAX: usize = FIXED_BYTES + 2 * NAME_BYTES_MAX;
 /// Name of the key file in the data directory.
 pub const KEY_FILE: &str = "resume.keys";
 const KEY_FILE_HEAD: &str = "hawser resume keys 1";
-/// Three lines of at most 65 bytes; anything longer is not ours.
-const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
@@ -126,30 +120,12 @@ impl ResumeKeys {
     /// # Errors
     /// With the path in the text: cannot be read or made, is readable by others, is damaged.
     pub fn open_or_create_at(path: &Path) -> io::Result<Self> {
-        match read_keys(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let dir = directory_of(path);
-                fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(dir)
-                    .map_err(|error| named(dir, &error))?;
-                let keys = Self { current: Key::new(random()?), previous: None };
-                match write_keys(path, &keys, false) {
-                    // Another process was first: its keys are the ones.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        read_keys(path).map_err(|error| named(path, &error))
-                    }
-                    Err(error) => Err(named(path, &error)),
-                    Ok(()) => {
-                        tracing::info!(file = %path.display(), "new keys for resume tokens made");
-                        Ok(keys)
-                    }
-                }
-            }
-            Err(error) => Err(named(path, &error)),
-            Ok(keys) => Ok(keys),
+        let make = || Ok(Self { current: Key::new(random()?), previous: None }.text());
+        let (text, is_new) = secret_file::open_or_create(path, make)?;
+        if is_new {
+            tracing::info!(file = %path.display(), "new keys for resume tokens made");
         }
+        parse_keys(&text).map_err(|error| secret_file::named(path, &error))
     }
 
     /// Draws a new current key; the one of now becomes the previous one, and the previous one is
@@ -159,9 +135,19 @@ impl ResumeKeys {
     /// With the path in the text.
     pub fn rotate(&self, dir: &Path) -> io::Result<Self> {
         let keys = Self { current: Key::new(random()?), previous: Some(self.current.clone()) };
-        let path = dir.join(KEY_FILE);
-        write_keys(&path, &keys, true).map_err(|error| named(&path, &error))?;
+        secret_file::replace(&dir.join(KEY_FILE), &keys.text())?;
         Ok(keys)
+    }
+
+    /// The key file.
+    fn text(&self) -> String {
+        let mut text = String::from(KEY_FILE_HEAD);
+        for key in [Some(&self.current), self.previous.as_ref()].into_iter().flatten() {
+            text.push('\n');
+            text.push_str(blake3::Hash::from_bytes(key.secret).to_hex().as_str());
+        }
+        text.push('\n');
+        text
     }
 
     /// The token for these claims.
@@ -250,28 +236,11 @@ fn random() -> io::Result<[u8; 32]> {
     Ok(secret)
 }
 
-/// Of a name without one, the current directory.
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
 fn damaged(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-fn read_keys(path: &Path) -> io::Result<ResumeKeys> {
-    let file = fs::File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let text = format!("mode {mode:04o} lets others read it; wanted: 0600");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    }
-    let mut text = String::new();
-    file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
+fn parse_keys(text: &str) -> io::Result<ResumeKeys> {
     let mut lines = text.lines();
     if lines.next() != Some(KEY_FILE_HEAD) {
         return Err(damaged(&format!("first line is not \"{KEY_FILE_HEAD}\"")));
@@ -284,37 +253,6 @@ fn read_keys(path: &Path) -> io::Result<ResumeKeys> {
     };
     let current = key()?.ok_or_else(|| damaged("holds no key"))?;
     Ok(ResumeKeys { current, previous: key()? })
-}
-
-/// Writes the file whole or not at all: a half-written one would log everybody out.
-fn write_keys(path: &Path, keys: &ResumeKeys, replace: bool) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let mut text = String::from(KEY_FILE_HEAD);
-    for key in [Some(&keys.current), keys.previous.as_ref()].into_iter().flatten() {
-        text.push('\n');
-        text.push_str(blake3::Hash::from_bytes(key.secret).to_hex().as_str());
-    }
-    text.push('\n');
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        // A hard link fails where the name exists; a rename replaces.
-        if replace { fs::rename(&draft, path) } else { fs::hard_link(&draft, path) }
-    })();
-    if !replace || written.is_err() {
-        // The draft may never have been made; what counts is the outcome above.
-        drop(fs::remove_file(&draft));
-    }
-    written?;
-    fs::File::open(directory_of(path))?.sync_all()
 }
 
 #[cfg(test)]

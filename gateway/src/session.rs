@@ -5,12 +5,17 @@
 
 mod downlink;
 mod login;
+mod stateless;
+
+pub use stateless::NOBODY;
 
 use crate::{
     auth::{Authenticator, Denied, Identity},
-    connection::{Connection, State},
+    connection::{Connection, Flag, State},
+    face::Faces,
     limits,
     metrics::{FrameKind, WorkerMetrics},
+    mqtt::MqttSettings,
     names::Names,
     outbound::Pool,
     peers::Peers,
@@ -20,6 +25,7 @@ use crate::{
     slab::Handle,
     timers::{TICK_US, Tick},
     uplinks::Uplinks,
+    websocket::WebSocketSettings,
 };
 use hawser_codec::{
     code::{self, text as code_text},
@@ -27,8 +33,8 @@ use hawser_codec::{
     link::{self, Downlink},
     malformed::Malformed,
     message::{
-        Acknowledge, Beat, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX, Page,
-        Receipt, Request, Sync, Welcome,
+        Acknowledge, Beat, Class, Encoder, Error, Head, Hello, Level, Message, NAME_BYTES_MAX,
+        Page, Receipt, Request, Sync, Welcome,
     },
     time::Now,
 };
@@ -43,23 +49,73 @@ pub struct Farewell {
     pub text: String,
     /// Milliseconds after which coming back makes sense, 0: it does not.
     pub retry_after_ms: u32,
+    /// What is said instead where the protocol has words of its own for it.
+    pub ending: Ending,
+}
+
+/// How a farewell is said in protocols that number their reasons differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// By what the protocol's face makes of the code.
+    #[default]
+    ByCode,
+    /// Not at all: the other side has said good-bye, or has its last answer.
+    Silent,
+    /// With this close code (RFC 6455 section 7.4).
+    WebSocket(u16),
+    /// With this reason code, of CONNACK before the login and of DISCONNECT after it (MQTT 5
+    /// section 2.4).
+    Mqtt(u8),
+    /// With this status (RFC 9110 section 15).
+    Http(u16),
 }
 
 impl Farewell {
-    fn of(code: u16) -> Self {
-        Self { code, text: String::new(), retry_after_ms: 0 }
+    /// With the code's own text, for good.
+    pub fn of(code: u16) -> Self {
+        Self { code, text: String::new(), retry_after_ms: 0, ending: Ending::ByCode }
+    }
+
+    /// With a text for people, for good.
+    pub fn saying(code: u16, text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::of(code) }
+    }
+
+    /// The other side is done: nothing is left to be said.
+    pub fn silent() -> Self {
+        Self::of(0).ending(Ending::Silent)
+    }
+
+    /// Coming back makes sense after so many milliseconds.
+    #[must_use]
+    pub fn retry_after(self, retry_after_ms: u32) -> Self {
+        Self { retry_after_ms, ..self }
+    }
+
+    /// Said in the protocol's own words.
+    #[must_use]
+    pub fn ending(self, ending: Ending) -> Self {
+        Self { ending, ..self }
+    }
+
+    /// Its text, or the code's own.
+    pub fn text(&self) -> &str {
+        match self.text.as_str() {
+            "" => code::text(self.code),
+            text => text,
+        }
     }
 }
 
 impl From<Malformed> for Farewell {
     fn from(malformed: Malformed) -> Self {
-        Self { code: malformed.code(), text: malformed.to_string(), retry_after_ms: 0 }
+        Self::saying(malformed.code(), malformed.to_string())
     }
 }
 
 impl From<Denied> for Farewell {
     fn from(denied: Denied) -> Self {
-        Self { code: denied.code, text: denied.text.to_owned(), retry_after_ms: 0 }
+        Self::saying(denied.code, denied.text)
     }
 }
 
@@ -85,6 +141,10 @@ pub struct SessionSettings {
     pub outbound_bytes_high: usize,
     /// Requests a client may have unanswered.
     pub requests_max: u16,
+    /// What holds for MQTT clients alone.
+    pub mqtt: MqttSettings,
+    /// Settings of WebSocket connections.
+    pub websocket: WebSocketSettings,
 }
 
 /// A page under way to one connection: its entries come between start and end, and nothing else
@@ -104,6 +164,8 @@ pub struct Sessions {
     pages: Vec<PageUnderWay>,
     names: Names,
     peers: Peers,
+    /// Token for a hello that brings none.
+    lent_token: Option<Box<str>>,
 }
 
 /// How far the bytes given were taken.
@@ -124,6 +186,9 @@ pub enum Stop {
     Budget,
     /// The client does not read what it is answered.
     Pressure,
+    /// What follows hangs on a host's answer: it is given again with the next link frame that the
+    /// connection hears.
+    Answer,
 }
 
 /// What the session logic writes to, lent by the worker for one call.
@@ -140,12 +205,32 @@ pub struct Outlet<'a> {
     pub metrics: &'a WorkerMetrics,
     /// How much may wait for the connection.
     pub marks: Marks,
+    /// What turns frames into other protocols' bytes.
+    pub faces: &'a mut Faces,
 }
 
 impl Outlet<'_> {
     /// Bytes on their way to the connection.
-    fn waiting(&self, connection: &Connection) -> usize {
+    pub fn waiting(&self, connection: &Connection) -> usize {
         self.pool.waiting_bytes(connection.queued)
+    }
+
+    /// Appends what `write` appends to the connection's queue, in the words of its protocol: whole
+    /// frames of the native protocol or whole MQTT packets. The one way a core speaks to a client.
+    #[inline]
+    pub fn say(
+        &mut self,
+        connection: &mut Connection,
+        handle: Handle,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let queue = self.pool.open(&mut connection.queued);
+        if connection.protocol.is_bare() {
+            return write(queue);
+        }
+        let at = queue.len();
+        write(queue);
+        self.faces.wrap(connection, handle, self.pool, at);
     }
 }
 
@@ -153,12 +238,23 @@ impl Sessions {
     /// Session logic with these settings; it keeps keys of peers in `peer_keys_bytes` at most.
     pub fn new(settings: Arc<SessionSettings>, peer_keys_bytes: u64) -> Self {
         let (encoder, names) = (Encoder::new(), Names::default());
-        Self { settings, encoder, pages: Vec::new(), names, peers: Peers::new(peer_keys_bytes) }
+        let peers = Peers::new(peer_keys_bytes);
+        Self { settings, encoder, pages: Vec::new(), names, peers, lent_token: None }
     }
 
     /// New settings, for logins from now on.
     pub fn take_over(&mut self, settings: Arc<SessionSettings>) {
         self.settings = settings;
+    }
+
+    /// Lends a token that came before the hello, for the messages until it is returned.
+    pub fn lend_token(&mut self, token: Option<Box<str>>) {
+        self.lent_token = token;
+    }
+
+    /// Gives it back.
+    pub fn return_token(&mut self) -> Option<Box<str>> {
+        self.lent_token.take()
     }
 
     /// Settings in force.
@@ -228,7 +324,11 @@ impl Sessions {
         }
     }
 
-    fn on_message(
+    /// Takes one message, however it was written.
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn on_message(
         &mut self,
         connection: &mut Connection,
         handle: Handle,
@@ -266,8 +366,8 @@ impl Sessions {
             (State::Open, Message::Ping(beat)) => {
                 self.expect_within(connection, beat.next_ms);
                 let next_ms = u32::from(self.heartbeat_s(connection.class)) * 1000;
-                let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.pong(queue, channel, 0, &Beat { next_ms });
+                let pong = Beat { next_ms };
+                outlet.say(connection, handle, |queue| self.encoder.pong(queue, channel, 0, &pong));
                 Ok(())
             }
             (State::Open, Message::Pong(beat)) => {
@@ -275,19 +375,13 @@ impl Sessions {
                 Ok(())
             }
             (State::Opening | State::Greeting | State::LoggingIn | State::Open, other) => {
-                Err(Farewell {
-                    code: code::UNEXPECTED_FRAME,
-                    text: format!(
-                        "{} is not allowed {}",
-                        FrameKind::of(other).label(),
-                        match connection.state {
-                            State::Opening | State::Greeting => "before hello",
-                            State::LoggingIn => "before the welcome",
-                            _ => "from a client that is logged in",
-                        }
-                    ),
-                    retry_after_ms: 0,
-                })
+                let when = match connection.state {
+                    State::Opening | State::Greeting => "before hello",
+                    State::LoggingIn => "before the welcome",
+                    _ => "from a client that is logged in",
+                };
+                let text = format!("{} is not allowed {when}", FrameKind::of(other).label());
+                Err(Farewell::saying(code::UNEXPECTED_FRAME, text))
             }
             (State::Leaving | State::Closing, _) => Ok(()),
         }
@@ -311,7 +405,15 @@ impl Sessions {
             None
         };
         if let Some((code, retry_after_ms)) = refusal {
-            self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
+            self.refuse(
+                connection,
+                handle,
+                channel,
+                request.client_seq,
+                code,
+                retry_after_ms,
+                outlet,
+            );
             return;
         }
         // Who is logged in has keys.
@@ -319,7 +421,15 @@ impl Sessions {
         let peer = self.peers.find(keys, connection.realm, &connection.user, request.to.as_bytes());
         outlet.metrics.peer_keys_kept.add(peer.was_kept.into());
         if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_request(&peer.conversation) {
-            self.refuse(connection, channel, request.client_seq, code, retry_after_ms, outlet);
+            self.refuse(
+                connection,
+                handle,
+                channel,
+                request.client_seq,
+                code,
+                retry_after_ms,
+                outlet,
+            );
             return;
         }
         connection.requests += 1;
@@ -350,9 +460,11 @@ impl Sessions {
         .put(outlet.uplinks.to(&peer.conversation));
     }
 
+    #[allow(clippy::too_many_arguments)] // one refusal has so many facts
     fn refuse(
         &mut self,
         connection: &mut Connection,
+        handle: Handle,
         channel: u16,
         client_seq: u64,
         code: u16,
@@ -360,14 +472,9 @@ impl Sessions {
         outlet: &mut Outlet<'_>,
     ) {
         outlet.metrics.refused.at(code).add(1);
-        let queue = outlet.pool.open(&mut connection.queued);
         let text = code_text(code);
-        self.encoder.error(
-            queue,
-            channel,
-            0,
-            &Error { code, text, retry_after_ms, client_seq, fatal: false },
-        );
+        let error = Error { code, text, retry_after_ms, client_seq, fatal: false };
+        outlet.say(connection, handle, |queue| self.encoder.error(queue, channel, 0, &error));
     }
 
     fn on_sync(
@@ -379,7 +486,7 @@ impl Sessions {
         outlet: &mut Outlet<'_>,
     ) {
         if !(1..=limits::PAGE_ENTRIES_MAX).contains(&sync.limit) {
-            self.refuse(connection, channel, 0, code::BAD_REQUEST, 0, outlet);
+            self.refuse(connection, handle, channel, 0, code::BAD_REQUEST, 0, outlet);
             return;
         }
         if connection.page_since != 0
@@ -387,16 +494,16 @@ impl Sessions {
                 < limits::PAGE_LOST_TICKS as u16
         {
             let retry_ms = limits::RATE_LIMITED_RETRY_MS;
-            self.refuse(connection, channel, 0, code::RATE_LIMITED, retry_ms, outlet);
+            self.refuse(connection, handle, channel, 0, code::RATE_LIMITED, retry_ms, outlet);
             return;
         }
         if outlet.marks.crowded || !outlet.uplinks.has_room() {
             let retry_ms = limits::OVERLOADED_RETRY_MS;
-            self.refuse(connection, channel, 0, code::OVERLOADED, retry_ms, outlet);
+            self.refuse(connection, handle, channel, 0, code::OVERLOADED, retry_ms, outlet);
             return;
         }
         if let Some((code, retry_after_ms)) = outlet.uplinks.refuse_page(&connection.user) {
-            self.refuse(connection, channel, 0, code, retry_after_ms, outlet);
+            self.refuse(connection, handle, channel, 0, code, retry_after_ms, outlet);
             return;
         }
         connection.page_since = page_mark(outlet.tick);
@@ -442,46 +549,44 @@ impl Sessions {
         self.names.forget(&mut connection.names);
     }
 
-    /// Encodes the farewell.
+    /// Says why the connection ends, as a native frame.
     pub fn say_farewell(
         &mut self,
         connection: &mut Connection,
+        handle: Handle,
         farewell: &Farewell,
-        pool: &mut Pool,
+        outlet: &mut Outlet<'_>,
     ) {
-        let text = match farewell.text.as_str() {
-            "" => code::text(farewell.code),
-            text => text,
-        };
         let error = Error {
             code: farewell.code,
-            text,
+            text: farewell.text(),
             retry_after_ms: farewell.retry_after_ms,
             client_seq: 0,
             fatal: true,
         };
-        self.encoder.error(pool.open(&mut connection.queued), 0, 0, &error);
+        outlet.say(connection, handle, |queue| self.encoder.error(queue, 0, 0, &error));
     }
 
     /// Tells a client that the server is leaving.
     pub fn say_go_away(
         &mut self,
         connection: &mut Connection,
+        handle: Handle,
         retry_after_ms: u32,
-        pool: &mut Pool,
+        outlet: &mut Outlet<'_>,
     ) {
         let go_away = hawser_codec::message::GoAway {
             code: code::SHUTTING_DOWN,
             retry_after_ms,
             endpoint: "",
         };
-        self.encoder.go_away(pool.open(&mut connection.queued), 0, 0, &go_away);
+        outlet.say(connection, handle, |queue| self.encoder.go_away(queue, 0, 0, &go_away));
     }
 }
 
 /// A login that may succeed later.
 pub fn later((code, retry_after_ms): crate::uplinks::Refusal) -> Farewell {
-    Farewell { code, text: String::new(), retry_after_ms }
+    Farewell::of(code).retry_after(retry_after_ms)
 }
 
 /// When a page was asked for, in 16 bits of which 0 means never.

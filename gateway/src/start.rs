@@ -8,15 +8,19 @@ mod embedded;
 mod remote;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, AdminKey, Asks, api},
     auth::Authenticator,
+    certificates::{self, Missing},
     config::{Config, ConfigError},
     limits,
     mesh::mesh,
     metrics::ProcessMetrics,
+    mqtt::MqttSettings,
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    tls::Offers,
+    websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
 use hawser_codec::frame::FrameLimits;
@@ -69,6 +73,7 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), String>>>,
     metrics: Arc<ProcessMetrics>,
     admin: Option<Admin>,
+    asks: Option<Asks>,
     keys: SharedKeys,
 }
 
@@ -80,19 +85,29 @@ impl Running {
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
-    /// New logins are checked against the keys, tokens and resume keys as they are now. `config` is
-    /// the one in force, but for its `[auth]`.
+    /// New logins are checked against the keys, tokens and resume keys as they are now, new
+    /// handshakes offer the certificates as they are now. `config` is the one in force, but for the
+    /// sections that may change.
     ///
     /// # Errors
-    /// A key file that cannot be read; everything stays as it was.
+    /// A file of keys or certificates that cannot be read; everything stays as it was.
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
         let resume = resume_keys(config)?;
+        let offers = offers(config, Missing::Make)?;
         let sessions = session_settings(config, authenticator, resume, self.keys.clone());
         self.fleet.offer(Arc::new(sessions));
+        if let Some(offers) = offers {
+            self.fleet.offer_tls(offers);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
+    }
+
+    /// Questions from the admin port; there are none if it is off, or after they were taken.
+    pub fn take_asks(&mut self) -> Option<Asks> {
+        self.asks.take()
     }
 
     /// A worker has ended by itself.
@@ -131,6 +146,18 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(bytes)
 }
 
+/// Looks at what a configuration names as far as that leaves no trace: `--check-config`.
+///
+/// # Errors
+/// As [`start`] would give.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    offers(config, Missing::Forget).map(drop)
+}
+
+fn offers(config: &Config, missing: Missing) -> Result<Option<Arc<Offers>>, StartError> {
+    Ok(certificates::offers(config, missing, wall_ms() / 1000)?)
+}
+
 /// Opens the data directory, recovers, starts all threads.
 ///
 /// # Errors
@@ -150,6 +177,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         Tier::Remote(_) => SharedKeys::unknown(),
     };
     let resume = resume_keys(config)?;
+    let offers = offers(config, Missing::Make)?;
 
     for listener in &config.listeners {
         claim(listener.address)?;
@@ -161,11 +189,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             ProcessMetrics::with_routers(workers, routers.iter().map(SocketAddr::to_string))
         }
     };
-    let admin = match config.admin.address {
+    let (admin, asks) = match config.admin.address {
         Some(address) => {
-            Some(Admin::start(address, admin_key, metrics.clone()).map_err(environment)?)
+            let (api, asks) = api(api_key(config, admin_key)?, config.admin.hosts.clone());
+            let admin = Admin::start(address, admin_key, metrics.clone(), api);
+            (Some(admin.map_err(environment)?), Some(asks))
         }
-        None => None,
+        None => (None, None),
     };
 
     // Hosts live on the first workers, and so do links: router r on worker r mod workers.
@@ -191,12 +221,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
     let fleet = Arc::new(Fleet::new(workers as usize));
+    if let Some(offers) = offers {
+        fleet.offer_tls(offers);
+    }
     let mut parts = parts.into_iter();
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::new();
     for (index, port) in mesh(workers as usize, holders as usize).into_iter().enumerate() {
         let part = parts.next();
-        let settings = worker_settings(config, index, hosts);
+        let settings = worker_settings(config, index, hosts, random()?);
         let (fleet, sessions, metrics) = (fleet.clone(), sessions.clone(), metrics.clone());
         let (ready, config) = (ready.clone(), config.clone());
         let body = move || -> Result<(), String> {
@@ -219,7 +252,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     drop(ready);
     let mut running =
-        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, keys };
+        Running { fleet, wakers: Vec::new(), threads, metrics: metrics.clone(), admin, asks, keys };
     let mut failure = None;
     for outcome in readiness {
         match outcome {
@@ -261,6 +294,14 @@ fn claim(address: SocketAddr) -> Result<(), StartError> {
             }
             outcome => return outcome.map_err(refused),
         }
+    }
+}
+
+/// The key that the server API wants: there always is one.
+fn api_key(config: &Config, configured: Option<AdminKey>) -> Result<AdminKey, StartError> {
+    match configured {
+        Some(key) => Ok(key),
+        None => admin::open_or_create_key(&config.store.data_dir).map_err(environment),
     }
 }
 
@@ -328,12 +369,13 @@ fn ring_settings(config: &Config) -> RingSettings {
     }
 }
 
-fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings {
+fn worker_settings(config: &Config, index: usize, hosts: u16, random: [u8; 32]) -> WorkerSettings {
     let configured = &config.limits;
     WorkerSettings {
         index,
         hosts,
-        listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+        listeners: config.listeners.clone(),
+        proxies: config.proxies.as_slice().into(),
         slots: configured.tables * configured.table_slots,
         share: configured
             .max_connections
@@ -349,6 +391,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16) -> WorkerSettings 
         buffer_bytes: receive_buffers(config).1,
         handshake_ms: configured.handshake_timeout_ms,
         close_ms: configured.close_timeout_ms,
+        secret: u64::from_le_bytes(*random.first_chunk().expect("it has 32 bytes")),
     }
 }
 
@@ -373,5 +416,7 @@ fn session_settings(
         grace_ms: u32::from(heartbeat.grace_s) * 1000,
         outbound_bytes_high: config.limits.outbound_bytes_high as usize,
         requests_max: config.limits.requests_max,
+        websocket: WebSocketSettings::of(&config.websocket, config.limits.workers),
+        mqtt: MqttSettings::of(&config.mqtt),
     }
 }

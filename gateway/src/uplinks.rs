@@ -39,6 +39,16 @@ impl Uplinks {
         &mut self.batches[host]
     }
 
+    /// The batch towards each host: for what concerns all of them.
+    pub fn to_each(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
+        self.batches.iter_mut()
+    }
+
+    /// The batch towards one host: for what answers it, not a key.
+    pub fn to_host(&mut self, host: u16) -> &mut Vec<u8> {
+        &mut self.batches[usize::from(host)]
+    }
+
     /// New work is taken; false while a host is behind by more than the mesh's bound.
     pub fn has_room(&self) -> bool {
         self.has_room

@@ -9,6 +9,21 @@
 //! A turn ends with everything it produced handed on: nothing waits for the next one but what a
 //! bound cut off. The worker runs unchanged on the real and on the simulated ring.
 
+/// What a core writes to, out of the worker's parts that it does not borrow otherwise.
+macro_rules! lend {
+    ($worker:ident) => {
+        Outlet {
+            now: $worker.now,
+            tick: $worker.tick,
+            marks: $worker.pressure.marks($worker.pool.held_bytes()),
+            pool: &mut $worker.pool,
+            uplinks: &mut $worker.uplinks,
+            metrics: &$worker.metrics,
+            faces: &mut $worker.faces,
+        }
+    };
+}
+
 mod accept;
 mod close;
 mod fleet;
@@ -22,16 +37,20 @@ pub use fleet::{Fleet, Phase};
 pub use links::{RouterSetup, RouterTier};
 
 use crate::{
-    connection::{Connection, Flow, Receiving, State},
+    connection::{Connection, Flag, Flow, Protocol, Receiving, State},
+    cores::Cores,
+    face::Faces,
     hosting::{Hosting, RingFiles, file_event},
     limits,
+    listener::{ListenerSettings, Network},
     mesh::{MeshPort, Parcel},
-    metrics::{CloseReason, WorkerMetrics},
+    metrics::{CloseReason, Spoken, WorkerMetrics},
     outbound::{Pool, Queue},
     pressure::Pressure,
-    session::{Farewell, Outlet, SessionSettings, Sessions},
+    session::{Farewell, Outlet, SessionSettings},
     slab::{Handle, Slab},
     timers::{TICK_US, Tick, Wheel},
+    tls,
     uplinks::Uplinks,
 };
 use hawser_codec::{code, link::Downlink, time::Now};
@@ -58,8 +77,10 @@ pub struct WorkerSettings {
     pub index: usize,
     /// Shard hosts there are; they live on the first workers.
     pub hosts: u16,
-    /// Addresses to listen on.
-    pub listeners: Vec<SocketAddr>,
+    /// Where to listen, and for what; the same list at every worker.
+    pub listeners: Vec<ListenerSettings>,
+    /// Who may send PROXY headers.
+    pub proxies: Arc<[Network]>,
     /// Slots of the descriptor table.
     pub slots: u32,
     /// Connections this worker should hold at most; above it passes new ones on.
@@ -68,6 +89,8 @@ pub struct WorkerSettings {
     pub handshake_ms: u32,
     /// Time last bytes get on close, ms.
     pub close_ms: u32,
+    /// Random and kept to itself: identifiers that nobody may guess come from it.
+    pub secret: u64,
     /// Options of accepted sockets.
     pub options: SocketOptions,
     /// Bytes of one receive buffer: a receive that fills it may have left more behind.
@@ -109,7 +132,8 @@ pub struct Worker<R: Ring> {
     connections: Slab<Connection>,
     wheel: Wheel,
     pool: Pool,
-    sessions: Sessions,
+    cores: Cores,
+    faces: Faces,
     uplinks: Uplinks,
     mesh: MeshPort,
     hosting: Option<Hosting>,
@@ -133,6 +157,12 @@ pub struct Worker<R: Ring> {
     edition: u32,
     /// Slot up to which sessions were announced again, per host that asked.
     announcing: Vec<Option<u32>>,
+    /// Hosts that are being told which topics are wanted here.
+    routing: Vec<bool>,
+    /// Messages of topics wait for the next turn, for connections that have not had theirs.
+    spreading: bool,
+    /// Those that have had some.
+    told: Vec<Handle>,
     leaving: Option<u32>,
     /// When the end was first asked for, monotonic microseconds.
     stopping_us: Option<u64>,
@@ -161,13 +191,15 @@ impl<R: Ring> Worker<R> {
         mesh.announce(ring.address());
         fleet.addresses[settings.index].get_or_init(|| ring.address());
         let mut doors = Vec::new();
-        for address in &settings.listeners {
+        for ListenerSettings { address, .. } in &settings.listeners {
             let listener = ring
                 .listen(*address, limits::LISTEN_BACKLOG, settings.options)
                 .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
             doors.push(Door { listener, accepts: 0, asked: 0 });
         }
         let workers = fleet.loads.len() as u32;
+        let mut faces = Faces::default();
+        faces.websockets.take_over(&sessions.websocket);
         Ok(Self {
             connections: Slab::new(settings.slots),
             wheel: Wheel::new(settings.slots),
@@ -177,9 +209,18 @@ impl<R: Ring> Worker<R> {
                 limits::held_bytes_per_worker(workers) as usize,
             ),
             edition: 0,
-            sessions: Sessions::new(sessions, limits::peer_keys_bytes_per_worker(workers)),
+            cores: Cores::new(
+                sessions,
+                limits::peer_keys_bytes_per_worker(workers),
+                settings.secret,
+                tls::Layer::new(&settings.listeners, limits::tls_keys_per_worker(workers)),
+            ),
+            faces,
             uplinks: Uplinks::new(settings.hosts),
             announcing: vec![None; usize::from(settings.hosts)],
+            routing: vec![false; usize::from(settings.hosts)],
+            spreading: false,
+            told: Vec::new(),
             settings,
             fleet,
             ring,
@@ -244,9 +285,13 @@ impl<R: Ring> Worker<R> {
         self.mesh.unpark();
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        if tick / limits::REST_TICKS != self.tick / limits::REST_TICKS {
+            self.faces.websockets.rest();
+        }
         self.tick = tick;
         self.take_over_settings();
         self.begin_budget();
+        self.shake_some();
         self.pace.note(turn.now, completions.len() as u32);
         self.metrics.batch.record(completions.len() as u64);
         for completion in completions.drain(..) {
@@ -261,6 +306,7 @@ impl<R: Ring> Worker<R> {
         self.hand_on();
         self.drive_links();
         self.spread_links();
+        self.spread_topics();
         self.rearm_starved();
         self.send_lazy();
         self.flush();
@@ -270,15 +316,24 @@ impl<R: Ring> Worker<R> {
     }
 
     fn take_over_settings(&mut self) {
-        if let Some(settings) = self.fleet.newer_than(&mut self.edition) {
-            self.sessions.take_over(settings);
+        let Some((sessions, tls)) = self.fleet.newer_than(&mut self.edition) else { return };
+        if let Some(sessions) = sessions {
+            self.cores.take_over(sessions);
         }
+        if let Some(offers) = tls {
+            self.cores.tls().take_over(offers);
+        }
+    }
+
+    /// Counts a connection of this protocol, or one less.
+    fn count_spoken(&self, protocol: Protocol, is_more: bool) {
+        let cell = self.metrics.connections.at(Spoken::of(protocol));
+        if is_more { cell.add(1) } else { cell.sub(1) }
     }
 
     /// Levels and the ring's own counters. The turn's length counts from the end of its wait.
     fn export(&mut self, started: Now) {
         let metrics = &self.metrics;
-        metrics.connections.set(u64::from(self.connections.occupied()));
         let (levels, held) = (&self.levels, self.connections.occupied());
         metrics.connections_hot.set(u64::from(levels.hot));
         metrics.connections_closing.set(u64::from(levels.closing));
@@ -288,6 +343,10 @@ impl<R: Ring> Worker<R> {
         metrics.connections_slow.set(u64::from(levels.paused));
         metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
+        let websockets = &self.faces.websockets;
+        metrics.websocket_unfinished.set(websockets.unfinished() as u64);
+        metrics.websocket_deflate_bytes.set(websockets.compressor_bytes());
+        self.cores.tls().export(metrics);
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
         let ring = self.ring.counters();
@@ -343,9 +402,14 @@ impl<R: Ring> Worker<R> {
             sooner(self.now.monotonic_us + limits::LEAVE_POLL_US);
         }
         let unfinished = self.announcing.iter().any(Option::is_some)
+            || self.routing.contains(&true)
+            || self.spreading
+            // Said in answer to what hosts said at the end of this turn.
+            || (0..self.uplinks.hosts()).any(|host| !self.uplinks.is_empty(host))
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
+            || self.cores.tls().has_waiting()
             || (self.fleet.phase() == Phase::Draining && self.leaving != Some(0));
         if unfinished || !self.mesh.park() {
             return Wait { until_us: Some(0), batch: 1, gather_us: 0 };
@@ -361,7 +425,7 @@ impl<R: Ring> Worker<R> {
         }
         match event {
             Event::Accepted(result) => self.on_accepted(token, result),
-            Event::Arrived(result) => self.on_arrived(result),
+            Event::Arrived(result) => self.on_arrived(token, result),
             Event::Woken => {}
             event @ (Event::Written(..) | Event::Synced(_) | Event::Read(_)) => {
                 if let Some(hosting) = &mut self.hosting
@@ -451,33 +515,16 @@ impl<R: Ring> Worker<R> {
 
     fn on_downlink(&mut self, downlink: &Downlink<'_>, host: u16) {
         let Some(connection) = downlink.connection() else {
-            if let Some(from) = self.announcing.get_mut(usize::from(host)) {
-                *from = Some(0);
-            }
-            return;
+            return self.on_broadcast(downlink, host);
         };
         let handle = Handle::from_u64(connection);
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let was_logging_in = connection.state == State::LoggingIn;
+        let before = (connection.state, connection.protocol);
         let may_wait = connection.lazy || self.pool.queued_bytes(connection.queued) == 0;
-        let marks = self.pressure.marks(self.pool.held_bytes());
-        let mut outlet = Outlet {
-            marks,
-            now: self.now,
-            tick: self.tick,
-            pool: &mut self.pool,
-            uplinks: &mut self.uplinks,
-            metrics: &self.metrics,
-        };
-        match self.sessions.on_downlink(connection, handle, downlink, &mut outlet) {
+        let mut outlet = lend!(self);
+        match self.cores.on_downlink(connection, handle, downlink, &mut outlet) {
             Ok(()) => {
-                if was_logging_in && connection.state == State::Open {
-                    self.levels.sessions += 1;
-                    self.levels.greeting -= 1;
-                    // The heartbeat or the token may end before the handshake would have.
-                    let next = self.next_timer(handle);
-                    self.wheel.file(handle.slot, next);
-                }
+                self.settle(handle, before);
                 // The sender knows its own message from the acknowledgement; the entry only keeps
                 // its cursor without a hole.
                 if may_wait && matches!(downlink, Downlink::Deliver(deliver) if deliver.own) {
@@ -485,8 +532,65 @@ impl<R: Ring> Worker<R> {
                 } else {
                     self.mark_dirty(handle);
                 }
+                self.resume_if_answered(handle);
             }
-            Err(farewell) => self.dismiss(handle, &farewell, CloseReason::Denied),
+            Err(farewell) => {
+                self.settle(handle, before);
+                self.dismiss(handle, &farewell, CloseReason::Denied);
+            }
+        }
+    }
+
+    /// What a host says to the worker itself.
+    fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
+        if !matches!(downlink, Downlink::Announce(_)) {
+            return self.cores.mqtt().on_broadcast(downlink, host);
+        }
+        let host = usize::from(host);
+        if let (Some(from), Some(routing)) =
+            (self.announcing.get_mut(host), self.routing.get_mut(host))
+        {
+            (*from, *routing) = (Some(0), true);
+        }
+    }
+
+    /// Gives messages of topics to the connections that want them, a bounded number a turn, so that
+    /// what is for one connection only does not wait behind what is for very many.
+    fn spread_topics(&mut self) {
+        let mut told = std::mem::take(&mut self.told);
+        let mut outlet = lend!(self);
+        let work_max = limits::TOPIC_WORK_PER_TURN;
+        let connections = &mut self.connections;
+        self.spreading = self.cores.mqtt().spread(connections, work_max, &mut told, &mut outlet);
+        for handle in told.drain(..) {
+            self.mark_dirty(handle);
+            self.resume_if_answered(handle);
+        }
+        self.told = told;
+    }
+
+    /// Takes note of what a core has made of a connection that was like this before.
+    fn settle(&mut self, handle: Handle, (state, protocol): (State, Protocol)) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        let spoken = connection.protocol;
+        if connection.state == State::Open && state != State::Open {
+            self.levels.sessions += u32::from(connection.protocol.has_session());
+            self.levels.greeting -= 1;
+        }
+        if connection.state == State::LoggingIn && state == State::Open {
+            self.levels.sessions -= u32::from(connection.protocol.has_session());
+            self.levels.greeting += 1;
+        }
+        let is_open = connection.state == State::Open && state != State::Open;
+        if is_open || self.faces.due(handle).is_some() {
+            // The heartbeat or the token may end before the handshake would have, and a request
+            // under way before both.
+            let next = self.next_timer(handle);
+            self.wheel.file(handle.slot, next);
+        }
+        if spoken != protocol {
+            self.count_spoken(protocol, false);
+            self.count_spoken(spoken, true);
         }
     }
 

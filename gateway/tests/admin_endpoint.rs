@@ -10,8 +10,8 @@ use std::{
 };
 
 use hawser_gateway::{
-    admin::{Admin, AdminKey},
-    metrics::{CloseReason, FrameKind, ProcessMetrics, encode},
+    admin::{self, Admin, AdminKey, Ask, Asks, Outcome, Reloaded},
+    metrics::{CloseReason, FrameKind, ProcessMetrics, Spoken, encode},
 };
 
 /// A listener on a free port below those of clients, as the tests of this project do.
@@ -22,7 +22,7 @@ fn start(key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
 fn start_from(first: u16, key: Option<AdminKey>, metrics: &Arc<ProcessMetrics>) -> Admin {
     for port in first..first + 200 {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if let Ok(admin) = Admin::start(address, key, metrics.clone()) {
+        if let Ok(admin) = Admin::start(address, key, metrics.clone(), axum::Router::new()) {
             return admin;
         }
     }
@@ -43,8 +43,8 @@ fn get(at: SocketAddr, path: &str, header: &str) -> (u16, String) {
 #[test]
 fn a_scrape_shows_what_workers_count() {
     let metrics = ProcessMetrics::new(2, 1);
-    metrics.workers[0].connections.add(3);
-    metrics.workers[1].connections.add(4);
+    metrics.workers[0].connections.at(Spoken::Native).add(3);
+    metrics.workers[1].connections.at(Spoken::Native).add(4);
     metrics.workers[1].accepted.add(4);
     metrics.workers[1].closed.at(CloseReason::Heartbeat).add(2);
     metrics.workers[0].frames_in.at(FrameKind::Request).add(9);
@@ -73,11 +73,11 @@ fn a_scrape_shows_what_workers_count() {
 #[test]
 fn a_level_counted_up_at_one_worker_and_down_at_another_sums_up() {
     let metrics = ProcessMetrics::new(2, 0);
-    metrics.workers[0].connections.add(5);
-    metrics.workers[1].connections.sub(2);
+    metrics.workers[0].connections.at(Spoken::Native).add(5);
+    metrics.workers[1].connections.at(Spoken::Native).sub(2);
     let page = encode(&metrics).unwrap();
     assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 3\n"), "{page}");
-    metrics.workers[1].connections.sub(4);
+    metrics.workers[1].connections.at(Spoken::Native).sub(4);
     let page = encode(&metrics).unwrap();
     assert!(page.contains("\nhawser_gateway_connections{protocol=\"native\"} 0\n"), "{page}");
 }
@@ -152,7 +152,7 @@ fn a_port_in_use_is_refused_by_name_and_a_stopped_one_is_free_again() {
     // Ports of its own: a test beside it would take the one that has become free.
     let admin = start_from(18_000, None, &metrics);
     let at = admin.address();
-    let error = Admin::start(at, None, metrics.clone()).unwrap_err();
+    let error = Admin::start(at, None, metrics.clone(), axum::Router::new()).unwrap_err();
     assert!(error.to_string().contains(&format!("admin.address {at}")), "{error}");
     drop(admin);
     TcpListener::bind(at).unwrap();
@@ -167,4 +167,120 @@ fn garbage_and_silence_cost_only_their_own_connection() {
     garbage.write_all(&[0xA7; 4096]).unwrap();
     assert_eq!(get(admin.address(), "/healthz", "").0, 200);
     drop((silent, garbage));
+}
+
+const KEY: &str = "0123456789abcdef";
+const BEARER: &str = "authorization: Bearer 0123456789abcdef\r\n";
+
+/// An admin port with the server API, called by these names, too.
+fn start_with_api(hosts: &[&str]) -> (Admin, Asks) {
+    let hosts = hosts.iter().map(ToString::to_string).collect();
+    let (api, asks) = admin::api(AdminKey::of(KEY).unwrap(), hosts);
+    for port in 18_300..18_500 {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let metrics = ProcessMetrics::new(1, 1);
+        if let Ok(admin) = Admin::start(address, None, metrics, api.clone()) {
+            return (admin, asks);
+        }
+    }
+    panic!("no port of 200 is free");
+}
+
+/// Answers one reload.
+fn answering(mut asks: Asks, outcome: Reloaded) -> std::thread::JoinHandle<Asks> {
+    std::thread::spawn(move || {
+        let Some(Ask::Reload(answer)) = asks.blocking_recv() else { panic!("nobody asked") };
+        answer.send(outcome).unwrap();
+        asks
+    })
+}
+
+fn ask(at: SocketAddr, method: &str, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let question = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+#[test]
+fn a_reload_is_asked_for_with_the_key_and_answered_with_its_outcome() {
+    let (admin, asks) = start_with_api(&[]);
+    let at = admin.address();
+    let headers = format!("host: {at}\r\n{BEARER}");
+    let process = answering(asks, Ok(Outcome { restart_needed: true }));
+    let (code, answer) = ask(at, "POST", "/v1/reload", &headers);
+    assert_eq!(code, 200, "{answer}");
+    assert!(answer.contains("\"reloaded\":true") && answer.contains("\"restart_needed\":true"));
+
+    let asks = process.join().unwrap();
+    let process = answering(asks, Err("`log.level` = \"loud\"".to_owned()));
+    let (code, answer) = ask(at, "POST", "/v1/reload", &headers);
+    assert_eq!(code, 422, "{answer}");
+    assert!(answer.contains("`log.level` = \\\"loud\\\""), "{answer}");
+
+    // The process is ending.
+    drop(process.join().unwrap());
+    assert_eq!(ask(at, "POST", "/v1/reload", &headers).0, 503);
+    assert_eq!(ask(at, "GET", "/v1/reload", &headers).0, 405);
+    assert_eq!(ask(at, "GET", "/v1/users", &headers).0, 404);
+}
+
+#[test]
+fn the_server_api_is_closed_to_those_without_the_key_and_to_strangers_pages() {
+    let (admin, mut asks) = start_with_api(&["gateway.internal"]);
+    let at = admin.address();
+    let code = |headers: &str| ask(at, "POST", "/v1/reload", headers).0;
+    let own = format!("host: {at}\r\n");
+    assert_eq!(code(&own), 401);
+    assert_eq!(code(&format!("{own}authorization: Bearer 0123456789abcdee\r\n")), 401);
+    assert_eq!(ask(at, "GET", "/v1/anything", &own).0, 401);
+    // A name of the attacker's that leads to this machine.
+    for host in
+        ["", "host: evil.example\r\n", "host: evil.example:7980\r\n", "host: localhost.evil\r\n"]
+    {
+        assert_eq!(code(&format!("{host}{BEARER}")), 403, "{host:?}");
+    }
+    for origin in ["http://evil.example", "null", "http://127.0.0.1:1", ""] {
+        let headers = format!("{own}origin: {origin}\r\n{BEARER}");
+        assert_eq!(code(&headers), 403, "{origin:?}");
+    }
+    assert!(asks.try_recv().is_err(), "a refused question came through");
+    // These reach the process, of which nothing is there.
+    drop(asks);
+    let port = at.port();
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "localhost".to_owned(),
+        format!("[::1]:{port}"),
+        "Gateway.Internal".to_owned(),
+    ] {
+        assert_eq!(code(&format!("host: {host}\r\n{BEARER}")), 503, "{host}");
+        let headers = format!("host: {host}\r\norigin: http://{host}\r\n{BEARER}");
+        assert_eq!(code(&headers), 503, "{host}");
+    }
+}
+
+#[test]
+fn the_key_of_a_data_directory_is_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    admin::open_or_create_key(&data).unwrap();
+    let path = data.join(admin::KEY_FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(text.trim().len() >= 43 && text.ends_with('\n'), "{text:?}");
+    admin::open_or_create_key(&data).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+
+    std::fs::write(&path, "short\n").unwrap();
+    let error = admin::open_or_create_key(&data).unwrap_err().to_string();
+    assert!(error.contains("admin.key") && error.contains("16 bytes"), "{error}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = admin::open_or_create_key(&data).unwrap_err().to_string();
+    assert!(error.contains("admin.key") && error.contains("0640"), "{error}");
 }

@@ -20,13 +20,15 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     limits,
+    listener::ListenerSettings,
     mesh::{MeshPort, Parcel, mesh},
     metrics::{CloseReason, FrameKind, ProcessMetrics, WorkerMetrics},
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -100,15 +102,19 @@ impl Gateway {
             grace_ms: 10_000,
             outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
             requests_max: limits::REQUESTS_IN_FLIGHT,
+            websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+            mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
         };
         let settings = WorkerSettings {
             index: 1,
             hosts: 1,
-            listeners: vec![SocketAddr::from(LISTEN)],
+            listeners: vec![ListenerSettings::native(SocketAddr::from(LISTEN))],
+            proxies: Arc::new([]),
             slots: 2_000,
             share: 1_900,
             handshake_ms: 10_000,
             close_ms: 2_000,
+            secret: 7,
             options: OPTIONS,
             buffer_bytes,
         };

@@ -5,8 +5,14 @@
 use std::{io, path::Path};
 
 use hawser_gateway::{
-    config::{self, AuthKind, Command, Config, Invocation, LogCommand, Machine, Stop},
+    access::Who,
+    config::{
+        self, AuthKind, CertificateSource, ClientAuth, Command, Config, Invocation, KeyExchange,
+        LogCommand, Machine, Stop, TlsVersion, WebSocketConfig,
+    },
     limits,
+    listener::Kind,
+    mqtt::MqttSettings,
 };
 
 const MACHINE: Machine = Machine { cores: 2, descriptors_max: 20_000 };
@@ -53,8 +59,20 @@ fn assert_parts(text: &str, parts: &[&str]) {
 #[test]
 fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
     let config = good("", &[], &[]);
-    assert_eq!(config.listeners.len(), 1);
-    assert_eq!(config.listeners[0].address, "127.0.0.1:7900".parse().unwrap());
+    let listeners: Vec<String> = config
+        .listeners
+        .iter()
+        .inspect(|listener| assert!(!listener.tls && !listener.proxy))
+        .map(|listener| format!("{} {}", listener.kind, listener.address))
+        .collect();
+    assert_eq!(
+        listeners,
+        ["native 127.0.0.1:7900", "websocket 127.0.0.1:7901", "mqtt 127.0.0.1:1883"]
+    );
+    assert_eq!(config.tls.certificates, CertificateSource::None);
+    assert_eq!(MqttSettings::of(&config.mqtt), MqttSettings::shipped());
+    assert_eq!(config.websocket, WebSocketConfig::SHIPPED);
+    assert!(!config.limits.core_dumps);
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
     assert_eq!(config.store.data_dir, Path::new("./hawser-data"));
     assert_eq!(config.auth.kind, AuthKind::None);
@@ -153,7 +171,8 @@ fn settings_that_exclude_each_other_are_refused() {
     assert_parts(&text, &["store.lanes", "2", "router.hosts"]);
     let twice = "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"native\"\n".repeat(2);
     assert_parts(&refused(&twice, &[], &[]), &["127.0.0.1:1", "two listeners"]);
-    assert_parts(&refused("", &[], &["--native", "off"]), &["listener", "1 to 16"]);
+    let none = ["--native", "off", "--websocket", "off", "--mqtt", "off"];
+    assert_parts(&refused("", &[], &none), &["listener", "1 to 16"]);
 }
 
 #[test]
@@ -185,17 +204,185 @@ fn a_lower_descriptor_limit_makes_smaller_tables_and_more_of_them() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_and_off_is_not() {
-    assert_eq!(good("", &[], &["--websocket", "off", "--mqtt", "off"]).listeners.len(), 1);
-    for flags in [["--websocket", "127.0.0.1:7901"], ["--mqtt", "127.0.0.1:1883"]] {
-        assert_parts(&refused("", &[], &flags), &[flags[0], flags[1], "not built yet"]);
-    }
-    for line in ["kind = \"mqtt\"", "kind = \"native\"\ntls = true", "kind = \"native\"\nproxy = 1"]
-    {
-        let file = format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{line}\n");
-        assert_parts(&refused(&file, &[], &[]), &["listener.", "not built yet"]);
-    }
+fn what_is_not_built_yet_is_refused() {
+    let file = "[[listener]]\naddress = \"127.0.0.1:1\"\nkind = \"native\"\nclass = \"bot\"\n";
+    assert_parts(&refused(file, &[], &[]), &["listener.class", "not built yet"]);
     assert!(matches!(invoke("", &[], &["--takeover"]), Err(Stop::Usage(_))));
+}
+
+#[test]
+fn a_flag_stands_for_all_listeners_of_its_kind_and_off_for_none() {
+    let kinds = |config: Config| {
+        let listeners = config.listeners.iter();
+        listeners.map(|one| format!("{} {}", one.kind, one.address.port())).collect::<Vec<_>>()
+    };
+    let quiet = ["--websocket", "off", "--mqtt", "off"];
+    assert_eq!(kinds(good("", &[], &quiet)), ["native 7900"]);
+    let moved = ["--mqtt", "127.0.0.1:2883", "--native", "off"];
+    assert_eq!(kinds(good("", &[], &moved)), ["websocket 7901", "mqtt 2883"]);
+    let variables = [("HAWSER_WEBSOCKET", "off"), ("HAWSER_MQTT", "[::1]:9")];
+    assert_eq!(kinds(good("", &variables, &[])), ["native 7900", "mqtt 9"]);
+    // A file that names listeners names all of them.
+    let file = "[[listener]]\nkind = \"mqtt\"\naddress = \"127.0.0.1:1\"\n\
+                [[listener]]\nkind = \"any\"\naddress = \"127.0.0.1:2\"\n\
+                [[listener]]\nkind = \"mqtt\"\naddress = \"127.0.0.1:3\"\n";
+    assert_eq!(kinds(good(file, &[], &[])), ["mqtt 1", "any 2", "mqtt 3"]);
+    let flags = ["--mqtt", "127.0.0.1:4", "--websocket", "127.0.0.1:5"];
+    assert_eq!(kinds(good(file, &[], &flags)), ["mqtt 4", "any 2", "websocket 5"]);
+    assert_eq!(kinds(good(file, &[], &["--mqtt", "off"])), ["any 2"]);
+}
+
+#[test]
+fn a_listener_says_what_stands_below_its_protocol() {
+    let listener = "[[listener]]\nkind = \"any\"\naddress = \"127.0.0.1:1\"\ntls = true\n\
+                    proxy = true\n";
+    let file = format!(
+        "{listener}[tls]\ncertificates = \"/certs\"\n\
+         [proxy]\nfrom = [\"10.0.0.0/8\", \"2001:db8::7\"]\n"
+    );
+    let config = good(&file, &[], &[]);
+    let [one] = config.listeners[..] else { panic!("{:?}", config.listeners) };
+    assert_eq!((one.kind, one.tls, one.proxy), (Kind::Any, true, true));
+    let proxies: Vec<String> = config.proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "2001:db8::7/128"]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+
+    let text = refused(listener, &[], &[]);
+    assert_parts(&text, &["listener.tls", "127.0.0.1:1", "tls.certificates"]);
+    let file = format!("{listener}[tls]\ncertificates = \"/certs\"\n");
+    assert_parts(&refused(&file, &[], &[]), &["listener.proxy", "127.0.0.1:1", "proxy.from"]);
+    for (line, parts) in [
+        ("tls = 1", ["listener.tls", "\"1\"", "true or false"]),
+        ("proxy = \"yes\"", ["listener.proxy", "yes", "true or false"]),
+        ("kind = \"http\"", ["listener.kind", "http", "native, websocket, mqtt, any"]),
+        ("tsl = true", ["listener.tsl", "unknown", "`listener.tls`"]),
+    ] {
+        let kind = if line.starts_with("kind") { "" } else { "kind = \"native\"\n" };
+        let file = format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{kind}{line}\n");
+        let text = refused(&file, &[], &[]);
+        assert_parts(&text, &parts);
+        assert_parts(&text, &["hawser.toml"]);
+    }
+    let file = "[tls]\ncertificates = \"/certs\"\n[proxy]\nfrom = [\"10.0.0.1\"]\n";
+    let warnings = good(file, &[], &[]).warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_parts(&warnings.join("\n"), &["tls.certificates", "tls = true", "proxy.from"]);
+}
+
+#[test]
+fn certificates_are_a_directory_or_a_list() {
+    let listener = "[[listener]]\nkind = \"mqtt\"\naddress = \"127.0.0.1:1\"\ntls = true\n";
+    let file = format!(
+        "{listener}[tls]\nmin_version = \"1.3\"\nkey_exchange = \"classical\"\n\
+         client_auth = \"required\"\nclient_ca = \"ca.pem\"\nticket_key_file = \"t\"\n\
+         certificates = [{{ chain = \"a.pem\", key = \"a.key\" }}, \
+         {{ chain = \"b.pem\", key = \"b.key\" }}]\n"
+    );
+    let tls = good(&file, &[], &[]).tls;
+    let CertificateSource::Files(files) = &tls.certificates else { panic!("{tls:?}") };
+    assert_eq!(files.len(), 2);
+    assert_eq!(
+        (files[1].chain.as_path(), files[1].key.as_path()),
+        ("b.pem".as_ref(), "b.key".as_ref())
+    );
+    assert_eq!((tls.min_version, tls.key_exchange), (TlsVersion::V13, KeyExchange::Classical));
+    assert_eq!(tls.client_auth, ClientAuth::Required);
+    assert_eq!(tls.client_ca.as_deref(), Some("ca.pem".as_ref()));
+    assert_eq!(tls.ticket_key_file.as_deref(), Some("t".as_ref()));
+    // A later layer has directories only.
+    let variable = [("HAWSER_TLS_CERTIFICATES", "/certs")];
+    let tls = good(&file, &variable, &[]).tls;
+    assert_eq!(tls.certificates, CertificateSource::Directory("/certs".into()));
+
+    for (line, parts) in [
+        ("certificates = [\"a.pem\"]", ["tls.certificates", "a.pem", "a directory, or a list"]),
+        ("certificates = [{ chain = \"a\" }]", ["tls.certificates.key", "nothing", "PEM"]),
+        ("certificates = [{ cert = \"a\" }]", ["tls.certificates.cert", "unknown", "hawser.toml"]),
+        ("certificates = 5", ["tls.certificates", "5", "a text"]),
+        ("min_version = \"1.1\"", ["tls.min_version", "1.1", "1.2, 1.3"]),
+        ("min_version = 1.3", ["tls.min_version", "1.3", "1.2, 1.3"]),
+        ("key_exchange = \"rsa\"", ["tls.key_exchange", "rsa", "hybrid, classical"]),
+        ("client_auth = \"yes\"", ["tls.client_auth", "yes", "none, optional, required"]),
+        ("client_auth = \"optional\"", ["tls.client_auth", "optional", "tls.client_ca"]),
+    ] {
+        assert_parts(&refused(&format!("[tls]\n{line}\n"), &[], &[]), &parts);
+    }
+}
+
+#[test]
+fn networks_of_proxies_and_origins_are_refused_with_what_they_look_like() {
+    for (line, parts) in [
+        ("[proxy]\nfrom = [\"balancer\"]", ["proxy.from", "balancer", "10.0.0.0/8"]),
+        ("[proxy]\nfrom = [\"10.0.0.0/40\"]", ["proxy.from", "10.0.0.0/40", "up to 32 bits"]),
+        ("[proxy]\nfrom = [\"10.0.0.1/8\"]", ["proxy.from", "10.0.0.1/8", "below the prefix"]),
+        ("[proxy]\nfrom = \"10.0.0.1\"", ["proxy.from", "10.0.0.1", "a list"]),
+        (
+            "[websocket]\norigins = [\"chat.example.org\"]",
+            ["websocket.origins", "chat.example.org", "https://chat.example.org"],
+        ),
+        (
+            "[websocket]\norigins = [\"https://a.org/\"]",
+            ["websocket.origins", "https://a.org/", "as browsers write them"],
+        ),
+        (
+            "[websocket]\norigins = [\"https://A.org\"]",
+            ["websocket.origins", "https://A.org", "as browsers write them"],
+        ),
+        ("[websocket]\necho = \"on\"", ["websocket.echo", "on", "true or false"]),
+        ("[mqtt]\nserver_reference = \"a\\n\"", ["mqtt.server_reference", "a", "HOST:PORT"]),
+        ("[mqtt]\nreceive_max = 0", ["mqtt.receive_max", "\"0\"", "1 to 1024"]),
+    ] {
+        let text = refused(&format!("{line}\n"), &[], &[]);
+        assert_parts(&text, &parts);
+        assert_parts(&text, &["hawser.toml"]);
+    }
+    let file =
+        "[websocket]\norigins = [\"https://a.org\", \"http://localhost:8080\"]\necho = true\n";
+    let small = good("[websocket]\nmessage_bytes_max = 2000\n", &[], &[]).websocket;
+    assert_eq!((small.message_bytes_max, small.frame_bytes_max), (2000, 2000));
+    let websocket = good(file, &[], &[]).websocket;
+    assert_eq!(websocket.origins, ["https://a.org", "http://localhost:8080"]);
+    assert!(websocket.echo);
+    let variables = [("HAWSER_WEBSOCKET_ECHO", "true"), ("HAWSER_WEBSOCKET_ORIGINS", "*")];
+    let websocket = good("", &variables, &[]).websocket;
+    assert!(websocket.echo && websocket.origins == ["*"]);
+    let text = refused("", &[("HAWSER_WEBSOCKET_ECHO", "on")], &[]);
+    assert_parts(&text, &["websocket.echo", "on", "true or false", "HAWSER_WEBSOCKET_ECHO"]);
+}
+
+#[test]
+fn rules_of_topics_stand_in_the_order_of_the_file() {
+    let file = "[[mqtt.rule]]\neffect = \"allow\"\naction = \"both\"\nfilter = \"home/%u/#\"\n\
+                [[mqtt.rule]]\neffect = \"deny\"\naction = \"publish\"\nuser = \"bob\"\nfilter = \"#\"\n";
+    let rules = good(file, &[], &[]).mqtt.rules;
+    let bob = Who { user: "bob", device: "phone" };
+    assert!(rules.may_publish(bob, "home/bob/lamp") && !rules.may_publish(bob, "home/ann/lamp"));
+    assert!(rules.may_publish(Who { user: "ann", ..bob }, "anything"));
+
+    let complete = [
+        ("effect", "effect = \"allow\""),
+        ("action", "action = \"both\""),
+        ("filter", "filter = \"#\""),
+    ];
+    for (without, _) in complete {
+        let lines = complete.iter().filter(|(key, _)| *key != without).map(|(_, line)| *line);
+        let file = format!("[[mqtt.rule]]\n{}\n", lines.collect::<Vec<_>>().join("\n"));
+        let key = format!("mqtt.rule.{without}");
+        assert_parts(&refused(&file, &[], &[]), &[key.as_str(), "nothing", "hawser.toml"]);
+    }
+    for (line, parts) in [
+        ("effect = \"permit\"", ["mqtt.rule.effect", "permit", "allow, deny"]),
+        ("action = \"read\"", ["mqtt.rule.action", "read", "publish, subscribe, both"]),
+        ("filter = \"a/#/b\"", ["mqtt.rule.filter", "a/#/b", "%u"]),
+        ("user = \"\"", ["mqtt.rule.user", "\"\"", "1 to 64 bytes"]),
+        ("topic = \"a\"", ["mqtt.rule.topic", "unknown", "hawser.toml"]),
+    ] {
+        let (name, _) = line.split_once(' ').unwrap();
+        let others = complete.iter().filter(|(key, _)| *key != name).map(|(_, line)| *line);
+        let file = format!("[[mqtt.rule]]\n{line}\n{}\n", others.collect::<Vec<_>>().join("\n"));
+        assert_parts(&refused(&file, &[], &[]), &parts);
+    }
+    assert_parts(&refused("[mqtt]\nrule = 5\n", &[], &[]), &["mqtt.rule", "[[mqtt.rule]]"]);
 }
 
 #[test]
@@ -254,6 +441,13 @@ fn open_doors_are_refused_unless_insecure_is_said() {
     for address in ["127.8.9.10:7900", "[::1]:7900", "[::ffff:127.0.0.1]:7900"] {
         good("", &[], &["--native", address]);
     }
+    for flag in ["--websocket", "--mqtt"] {
+        let text = refused("", &[], &[flag, "0.0.0.0:7999"]);
+        assert_parts(&text, &["listener.address", "0.0.0.0:7999", "auth.kind", "--insecure"]);
+        good("", &[], &[flag, "0.0.0.0:7999", "--insecure"]);
+    }
+    let any = "[[listener]]\nkind = \"any\"\naddress = \"0.0.0.0:7999\"\n";
+    assert_parts(&refused(any, &[], &[]), &["listener.address", "0.0.0.0:7999", "--insecure"]);
     let tokens = "[auth]\nkind = \"token\"\n[auth.tokens]\n\"token-of-ann-00001\" = \"ann\"\n";
     good(tokens, &[], &["--native", "0.0.0.0:7900"]);
 

@@ -47,6 +47,8 @@ fn the_gauge_follows_closes_and_readiness_ends_with_the_drain() {
     let arguments = [
         "hawser-gateway".to_owned(),
         format!("--native={native}"),
+        "--websocket=off".to_owned(),
+        "--mqtt=off".to_owned(),
         format!("--admin={admin}"),
         format!("--data-dir={}", dir.path().join("data").display()),
         "--workers=2".to_owned(),

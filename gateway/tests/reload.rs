@@ -37,6 +37,7 @@ impl Gateway {
         fs::write(&file, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_hawser-gateway"))
             .args(["--config", file.to_str().unwrap(), "--native", &address.to_string()])
+            .args(["--websocket", "off", "--mqtt", "off"])
             .args(["--admin", "off", "--workers", "1", "--max-connections", "100"])
             .args(["--data-dir", dir.join("data").to_str().unwrap()])
             .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 //! Ordinary tokio and axum: nothing here runs on a worker, and nothing a scrape does can delay
 //! one; what it shows are [`Pages`] made of atomics.
 //!
-//! What it is not: the control and server API (`/v1/`), which this version does not have.
+//! What it is not: the control and server API (`/v1/`), which a process adds if it has one.
 
 use std::{
     fmt, io,
@@ -53,7 +53,7 @@ pub trait Pages: Send + Sync + 'static {
     fn readiness(&self) -> (bool, String);
 }
 
-/// What `/metrics` wants to see; compared as hashes, in constant time.
+/// What those who ask have to show; compared as hashes, in constant time.
 #[derive(Clone, Copy)]
 pub struct AdminKey(blake3::Hash);
 
@@ -71,7 +71,9 @@ impl AdminKey {
         (key.len() >= KEY_BYTES_MIN).then(|| Self(blake3::hash(key.as_bytes())))
     }
 
-    fn opens(&self, headers: &HeaderMap) -> bool {
+    /// Do these headers of a request hold it, as bearer token?
+    #[must_use]
+    pub fn opens(&self, headers: &HeaderMap) -> bool {
         headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
@@ -88,7 +90,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds, then serves from a new thread.
+    /// Binds, then serves from a new thread: the pages, which want `key` where they are not for
+    /// everybody, and whatever `api` has.
     ///
     /// # Errors
     /// As `bind` (the address in the text), or when a thread cannot be made.
@@ -96,6 +99,7 @@ impl Admin {
         address: SocketAddr,
         key: Option<AdminKey>,
         pages: Arc<dyn Pages>,
+        api: Router,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).map_err(|error| {
             io::Error::new(error.kind(), format!("admin.address {address}: {error}"))
@@ -106,7 +110,7 @@ impl Admin {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(listener, key, pages, stopped)) {
+            if let Err(error) = runtime.block_on(serve(listener, key, pages, api, stopped)) {
                 tracing::error!(%error, "the admin listener ended");
             }
         })?;
@@ -142,6 +146,7 @@ async fn serve(
     listener: TcpListener,
     key: Option<AdminKey>,
     pages: Arc<dyn Pages>,
+    api: Router,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let listener = Bounded {
@@ -153,7 +158,8 @@ async fn serve(
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
-        .with_state(shared);
+        .with_state(shared)
+        .merge(api);
     tokio::select! {
         result = axum::serve(listener, router).into_future() => result,
         // Dropping the server cuts questions short: nobody waits for a scrape at the end.

@@ -31,7 +31,7 @@ mod stream;
 mod window;
 
 pub use counters::{HostCounters, Mark};
-pub use settings::{HostSettings, ORIGINS_MAX};
+pub use settings::{HostSettings, ORIGINS_MAX, TopicBounds};
 pub use stream::StreamFigures;
 
 use crate::key::shard_of;
@@ -134,6 +134,7 @@ impl Host {
             counters.users += shard.users.all.count() as u64;
             counters.conversations += shard.conversations.all.count() as u64;
             counters.window_bytes += shard.conversations.bytes as u64;
+            counters.unnumbered += shard.uuids.len() as u64;
             let number = usize::from(shard.number);
             assert!(settings.owns(shard.number), "recovery splits by the same host count");
             shards[number] = Some(Box::new(shard));
@@ -343,8 +344,8 @@ impl Host {
         let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
         // What is cut into portions goes on at once, in the next turn.
         let topics = self.topics_are_busy().then_some(0);
-        let kept = kept.into_iter().flatten().chain(topics);
-        sessions.into_iter().chain(self.stream_deadline()).chain(kept).min()
+        let all = kept.into_iter().flatten().chain(topics);
+        sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
     }
 
     /// Something waits for [`Host::seal`].

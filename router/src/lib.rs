@@ -27,6 +27,7 @@ mod shard;
 mod slab;
 pub mod store;
 pub mod topic;
+mod uuids;
 
 pub use host::{Host, HostSettings, Outputs, ReadRequest};
 pub use key::KeySpace;

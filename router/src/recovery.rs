@@ -21,6 +21,7 @@ use crate::shard::{SHARDS, Shard};
 use crate::store::RouterPlace;
 use crate::store::log::Location;
 use crate::topic::marks::MARKS_PER_SHARD_MAX;
+use crate::uuids::Accepted;
 use hawser_codec::link::Key;
 use std::collections::BTreeMap;
 
@@ -561,10 +562,28 @@ impl Recovery {
     }
 }
 
+fn replay_unnumbered(shard: &mut Shard, message: &record::Message) {
+    shard.uuids.forget_old(message.time_ms);
+    if shard.uuids.find(&message.device, &message.uuid).is_none() {
+        shard.uuids.remember(Accepted {
+            device: message.device,
+            uuid: message.uuid,
+            conversation: message.conversation,
+            sequence: message.sequence,
+            time_ms: message.time_ms,
+            check: body_check(message.body),
+        });
+    }
+}
+
 fn replay_message(shard: &mut Shard, message: &record::Message, answers_max: usize) {
     let conversation = shard.conversations.find_or_insert(&message.conversation);
     let last = &mut shard.conversations.all[conversation].sequence;
     *last = message.sequence.max(*last);
+    if message.client_seq == 0 {
+        replay_unnumbered(shard, message);
+        return;
+    }
     let sender = Sender { device: message.device, incarnation: message.incarnation };
     if message.client_seq > shard.conversations.highest(conversation, &sender) {
         let answer = Answer {

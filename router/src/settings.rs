@@ -68,6 +68,8 @@ pub enum Kind {
         /// May be empty.
         unit: &'static str,
     },
+    /// True or false.
+    Boolean,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Any text, maybe empty.
@@ -141,6 +143,7 @@ impl Setting {
         match self.kind {
             Kind::Integer { min, max, unit: "" } => format!("{min} to {max}"),
             Kind::Integer { min, max, unit } => format!("{min} to {max} {unit}"),
+            Kind::Boolean => "true or false".to_owned(),
             Kind::Choice(words) => words.join(", "),
             Kind::Text => "a text".to_owned(),
             Kind::Address => "IP:PORT, [IPv6]:PORT or off".to_owned(),
@@ -179,6 +182,7 @@ pub fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigE
     let wrong = || ConfigError::new(setting.key, value.to_string(), setting.allowed());
     match (setting.kind, value) {
         (Kind::Integer { .. }, toml::Value::Integer(number)) => Ok(number.to_string()),
+        (Kind::Boolean, toml::Value::Boolean(value)) => Ok(value.to_string()),
         (Kind::List | Kind::WordOrList(_), toml::Value::Array(items)) => {
             let mut texts = Vec::with_capacity(items.len());
             for item in items {
@@ -187,7 +191,7 @@ pub fn text_of(setting: &Setting, value: &toml::Value) -> Result<String, ConfigE
             }
             Ok(texts.join(","))
         }
-        (Kind::Integer { .. } | Kind::List, _) => Err(wrong()),
+        (Kind::Integer { .. } | Kind::Boolean | Kind::List, _) => Err(wrong()),
         (_, toml::Value::String(text)) => Ok(text.clone()),
         _ => Err(wrong()),
     }

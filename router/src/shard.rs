@@ -7,6 +7,7 @@ use crate::directory::Directory;
 use crate::topic::followed::Followed;
 use crate::topic::kept::Retained;
 use crate::topic::marks::Marks;
+use crate::uuids::Uuids;
 
 /// Logical shards. Constant on disk: it is the first byte of every key.
 pub(crate) const SHARDS: usize = 256;
@@ -17,6 +18,8 @@ pub(crate) struct Shard {
     pub position: u64,
     pub users: Directory,
     pub conversations: Conversations,
+    /// Requests without a number.
+    pub uuids: Uuids,
     /// Sessions of publish/subscribe.
     pub attached: Attached,
     /// Filters of those that are kept.
@@ -43,6 +46,7 @@ impl Shard {
             position: 0,
             users: Directory::new(),
             conversations: Conversations::new(),
+            uuids: Uuids::default(),
             attached: Attached::new(),
             follows: Follows::default(),
             retained: Retained::default(),

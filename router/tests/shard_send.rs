@@ -123,7 +123,7 @@ fn fields_out_of_range_are_refused() {
     let long = vec![0; world.settings.body_bytes_max + 1];
     let name = [b'n'; 65];
     for bad in [
-        link::Send { client_seq: 0, ..send },
+        link::Send { client_seq: 0, uuid: [0; 16], ..send },
         link::Send { incarnation: 0, ..send },
         link::Send { level: 3, ..send },
         link::Send { body: &long, ..send },

@@ -6,11 +6,15 @@
 //! speaks to it byte by byte, `company` chats through the real client library, `ledger` judges
 //! what was acknowledged and delivered, `torture` does all of it under kills.
 
+pub mod clients;
 pub mod company;
 pub mod confine;
+pub mod curl;
 pub mod ledger;
 pub mod process;
 pub mod raw;
 pub mod router;
+pub mod secure;
 pub mod simulation;
 pub mod torture;
+pub mod websocket;

@@ -30,6 +30,9 @@ const SERVING: &str = "listening";
 /// A port below those that outgoing connections take.
 const PORT_FIRST: u16 = 7000;
 
+/// Addresses of a gateway beyond those of its usual listeners.
+const SPARE_PORTS: usize = 4;
+
 /// Lines of the log kept for a failed test's message.
 const LINES_SHOWN: usize = 60;
 
@@ -43,6 +46,7 @@ pub struct Setup {
     shell: Option<String>,
     workers: u32,
     names_data_dir: bool,
+    names_listeners: bool,
 }
 
 impl Default for Setup {
@@ -61,6 +65,7 @@ impl Setup {
             shell: None,
             workers: 2,
             names_data_dir: true,
+            names_listeners: true,
         }
         // Segments are filled beforehand; the shipped size would write 256 MiB for every start.
         .setting("store.segment_bytes", 4 << 20)
@@ -101,6 +106,13 @@ impl Setup {
     #[must_use]
     pub fn without_data_dir(mut self) -> Self {
         self.names_data_dir = false;
+        self
+    }
+
+    /// Leaves the listeners, all but the admin address, to a configuration file.
+    #[must_use]
+    pub fn without_listeners(mut self) -> Self {
+        self.names_listeners = false;
         self
     }
 
@@ -171,9 +183,14 @@ impl Setup {
         if self.names_data_dir {
             command.arg("--data-dir").arg(home.data_dir());
         }
+        if self.names_listeners {
+            let listeners =
+                [("native", home.native), ("websocket", home.websocket), ("mqtt", home.mqtt)];
+            for (kind, address) in listeners {
+                command.arg(format!("--{kind}")).arg(address.to_string());
+            }
+        }
         command
-            .arg("--native")
-            .arg(home.native.to_string())
             .arg("--admin")
             .arg(home.admin.to_string())
             .arg("--workers")
@@ -237,8 +254,14 @@ pub struct Home {
     directory: TempDir,
     /// Address of the native protocol.
     pub native: SocketAddr,
+    /// Address of WebSocket and HTTP.
+    pub websocket: SocketAddr,
+    /// Address of MQTT.
+    pub mqtt: SocketAddr,
     /// Address of metrics and health.
     pub admin: SocketAddr,
+    /// For listeners that a test names in a configuration file.
+    pub spare: [SocketAddr; SPARE_PORTS],
 }
 
 impl Default for Home {
@@ -254,18 +277,23 @@ impl Home {
     /// If there is no room for a directory.
     pub fn new() -> Self {
         static TAKEN: AtomicU16 = AtomicU16::new(0);
-        // A loopback address per test process, a pair of ports per gateway: listeners share ports
+        // A loopback address per test process, ports of its own per gateway: listeners share ports
         // with SO_REUSEPORT, so two gateways must not meet.
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, 128 | high, middle, low);
-        let port = PORT_FIRST + 2 * TAKEN.fetch_add(1, Ordering::Relaxed);
+        let count = 4 + SPARE_PORTS as u16;
+        let port = PORT_FIRST + count * TAKEN.fetch_add(1, Ordering::Relaxed);
+        let at = |offset: u16| SocketAddr::from((address, port + offset));
         let root = program().parent().expect("it lies in the target directory").join("tmp");
         std::fs::create_dir_all(&root).expect("the target directory can be written");
         let directory = tempfile::Builder::new().prefix("gateway-").tempdir_in(root);
         Self {
             directory: directory.expect("a directory can be made"),
-            native: SocketAddr::from((address, port)),
-            admin: SocketAddr::from((address, port + 1)),
+            native: at(0),
+            admin: at(1),
+            websocket: at(2),
+            mqtt: at(3),
+            spare: std::array::from_fn(|spare| at(4 + spare as u16)),
         }
     }
 
@@ -307,6 +335,16 @@ impl Gateway {
     /// Address of the native protocol.
     pub fn native(&self) -> SocketAddr {
         self.home.native
+    }
+
+    /// Address of WebSocket and HTTP.
+    pub fn websocket(&self) -> SocketAddr {
+        self.home.websocket
+    }
+
+    /// Address of MQTT.
+    pub fn mqtt(&self) -> SocketAddr {
+        self.home.mqtt
     }
 
     /// Its directory and addresses.

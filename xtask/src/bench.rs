@@ -12,8 +12,10 @@ mod chat;
 mod echo;
 mod machine;
 mod memory;
+mod publish;
 mod server;
 mod statistics;
+mod websocket;
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,6 +43,24 @@ enum Row {
     /// As chat-1 with two workers; pairs meet across workers and shard hosts as it falls.
     #[value(name = "chat-1-w2")]
     Chat1TwoWorkers,
+    /// Publish and subscribe, 1000 pairs, quality 0, one in flight.
+    #[value(name = "mqtt-qos0")]
+    MqttQos0,
+    /// The same at quality 1, durable.
+    #[value(name = "mqtt-qos1")]
+    MqttQos1,
+    /// 200 pairs, 16 in flight, quality 1, durable.
+    #[value(name = "mqtt-qos1-16")]
+    MqttQos1Sixteen,
+    /// One publisher, 2000 subscribers, quality 0.
+    #[value(name = "mqtt-fan-0")]
+    MqttFanOut0,
+    /// The same at quality 1, durable.
+    #[value(name = "mqtt-fan-1")]
+    MqttFanOut1,
+    /// A message to the WebSocket echo and back.
+    #[value(name = "websocket")]
+    WebSocket,
     /// User memory per idle connection.
     Memory,
     /// Nanoseconds per frame of the codec.
@@ -50,11 +70,17 @@ enum Row {
 }
 
 /// In this order when none is named.
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 13] = [
     Row::Echo,
     Row::Chat1,
     Row::Chat16,
     Row::Chat1TwoWorkers,
+    Row::MqttQos0,
+    Row::MqttQos1,
+    Row::MqttQos1Sixteen,
+    Row::MqttFanOut0,
+    Row::MqttFanOut1,
+    Row::WebSocket,
     Row::Memory,
     Row::Codec,
     Row::Message,
@@ -132,6 +158,12 @@ fn measure(row: Row, setup: &Setup) -> Result<(), String> {
         Row::Chat1 => chat::measure(&chat::ONE_IN_FLIGHT, setup),
         Row::Chat16 => chat::measure(&chat::SIXTEEN_IN_FLIGHT, setup),
         Row::Chat1TwoWorkers => chat::measure(&chat::TWO_WORKERS, setup),
+        Row::MqttQos0 => publish::measure(&publish::ONE_TO_ONE, setup),
+        Row::MqttQos1 => publish::measure(&publish::DURABLE, setup),
+        Row::MqttQos1Sixteen => publish::measure(&publish::DURABLE_SIXTEEN, setup),
+        Row::MqttFanOut0 => publish::measure(&publish::FAN_OUT, setup),
+        Row::MqttFanOut1 => publish::measure(&publish::FAN_OUT_DURABLE, setup),
+        Row::WebSocket => websocket::measure(setup),
         Row::Memory => memory::measure(setup),
         Row::Codec => bench_of("hawser-codec", "frames"),
         Row::Message => bench_of("hawser-gateway", "message"),

@@ -1,7 +1,9 @@
 //! The commands of the project itself: `cargo xtask COMMAND`.
 
 mod bench;
+mod clients;
 mod codegen;
+mod conformance;
 mod documents;
 mod licences;
 mod process;
@@ -30,6 +32,10 @@ enum Command {
     Torture(torture::Arguments),
     /// Measures the gateway against a bare relay, interleaved.
     Bench(bench::Arguments),
+    /// Installs the clients of other people that the tests use (`test` does it, too).
+    Clients,
+    /// Which test covers which statement of which norm; breaks the code to see them fail.
+    Conformance(conformance::Arguments),
     /// Makes codec/src/generated from codec/schema (builds flatc at first: cmake, C++, minutes).
     Codegen(codegen::Arguments),
 }
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => simulation::run(&arguments),
         Command::Torture(arguments) => torture::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Clients => clients::install(),
+        Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Codegen(arguments) => codegen::run(&arguments),
     };
     match result {

@@ -3,13 +3,8 @@
 //! Cheap checks come first, so that a forgotten format does not cost a build. The last step
 //! becomes the test runner: its summary is the last line printed.
 
-use std::process::Command;
-
 use crate::process::{become_program, cargo, is_on_path, succeed};
-use crate::{documents, licences};
-
-/// Programs that the build and the tests call, and the Debian package each comes in.
-const PROGRAMS: &[(&str, &str)] = &[("cc", "gcc"), ("unshare", "util-linux")];
+use crate::{clients, documents, licences};
 
 /// What `test` takes.
 #[derive(clap::Args)]
@@ -21,7 +16,7 @@ pub struct Arguments {
 
 /// Runs all steps.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
-    install_programs()?;
+    clients::install()?;
 
     step("format");
     let mut format = cargo();
@@ -63,22 +58,4 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
 
 fn step(name: &str) {
     println!("== {name}");
-}
-
-/// Installs what is missing; does nothing on a machine that has everything.
-fn install_programs() -> Result<(), String> {
-    let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, p)| *p).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    step("Debian packages");
-    let hint = format!("apt-get cannot install {} (needed by the tests)", missing.join(" "));
-    let mut update = Command::new("apt-get");
-    update.args(["update", "--quiet"]);
-    succeed(update, &hint)?;
-    let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
-    succeed(install, &hint)
 }

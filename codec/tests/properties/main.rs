@@ -2,11 +2,13 @@
 
 mod checks;
 
-use hawser_codec::frame::{self, FLAG_COMPRESSED, Frame, FrameLimits, Step};
+use hawser_codec::frame::{self, FLAG_COMPRESSED, FLAG_PAGE, Frame, FrameLimits, Step};
+use hawser_codec::json;
 use hawser_codec::message::{
     self, Acknowledge, Beat, Class, Encoder, Error, GoAway, Head, Hello, Level, Message, Notify,
     NotifyAcknowledge, Page, Receipt, Request, SYNC_LIMIT_MAX, Sync, Welcome,
 };
+use hawser_codec::proxy;
 use proptest::prelude::*;
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 65_536 };
@@ -128,6 +130,21 @@ fn messages(p: &Parts) -> [Message<'_>; 14] {
     ]
 }
 
+/// Arbitrary bytes, and such that begin like a PROXY header and go on as they like.
+fn first_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let tail = prop::collection::vec(any::<u8>(), 0..300);
+    let line = "(PROXY )?(TCP4|TCP6|UNKNOWN|TCP)( [0-9a-f:.]{0,9}){0,5}(\r|\n|\r\n)?";
+    let binary = (0u8..4, 0u8..0x40, 0u16..300, prop::collection::vec(any::<u8>(), 0..300))
+        .prop_map(|(command, family, length, tail)| {
+            let mut bytes = proxy::SIGNATURE.to_vec();
+            bytes.extend([0x20 | command, family]);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(tail);
+            bytes
+        });
+    prop_oneof![tail, line.prop_map(String::into_bytes), binary]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -197,9 +214,76 @@ proptest! {
     }
 
     #[test]
+    fn arbitrary_first_bytes_are_told_apart_the_same_way_at_every_split(
+        bytes in first_bytes(),
+    ) {
+        checks::first_bytes(&bytes);
+    }
+
+    #[test]
     fn arbitrary_batches_of_the_link_are_taken_or_damaged(
         batch in prop::collection::vec(any::<u8>(), 0..512),
     ) {
         checks::link_batch(&batch);
+    }
+
+    #[test]
+    fn arbitrary_heads_are_taken_or_refused(stream in "\\PC{0,200}") {
+        checks::http_heads(stream.as_bytes());
+    }
+
+    #[test]
+    fn damaged_heads_are_taken_or_refused(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut stream = b"POST /poll/send?to=a%20b&x=+ HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\
+            Content-Length: 5\r\nExpect: 100-continue\r\nAuthorization: Bearer t\r\n\
+            Connection: close, x\r\n\r\nGET http://h/ HTTP/1.0\r\n\r\n".to_vec();
+        for (index, value) in damage {
+            let at = index.index(stream.len());
+            stream[at] = value;
+        }
+        checks::http_heads(&stream);
+    }
+
+    #[test]
+    fn every_message_survives_the_way_through_json(parts in parts(), channel in any::<u16>()) {
+        let mut encoder = Encoder::new();
+        for message in messages(&parts) {
+            let flags = if channel % 2 == 0 { FLAG_PAGE } else { 0 };
+            let mut out = Vec::new();
+            encoder.message(&mut out, channel, flags, &message);
+            let Ok(Step::Frame { frame, .. }) = frame::step(&LIMITS, &out) else {
+                return Err(TestCaseError::fail("not one whole frame"));
+            };
+            checks::json_of_frame(frame);
+            let mut text = Vec::new();
+            prop_assert_eq!(json::put_frame(&mut text, frame), Ok(()));
+            let text = String::from_utf8(text).expect("JSON is UTF-8");
+            let parsed = json::Parsed::read(&text).expect("what is written is read");
+            let mut again = Vec::new();
+            let message = parsed.message(1).expect("what is written is read");
+            encoder.message(&mut again, parsed.channel, parsed.flags, &message);
+            if matches!(message, Message::Notify(_)) || flags == 0 {
+                prop_assert_eq!(again, out);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_texts_are_read_or_refused(
+        parts in parts(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..4),
+    ) {
+        for message in messages(&parts) {
+            let mut text = Vec::new();
+            json::put(&mut text, 3, 0, &message);
+            let mut text: Vec<char> = String::from_utf8(text).expect("JSON is UTF-8").chars().collect();
+            for (index, value) in &damage {
+                let at = index.index(text.len());
+                text[at] = *value;
+            }
+            checks::json_text(&text.into_iter().collect::<String>());
+        }
     }
 }

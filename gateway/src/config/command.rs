@@ -20,10 +20,10 @@ pub(super) struct CommandLine {
     /// Address of the native protocol, or off [default: 127.0.0.1:7900].
     #[arg(long, value_name = "ADDR")]
     pub native: Option<String>,
-    /// Address of WebSocket and HTTP: not built yet, only `off` is accepted.
+    /// Address of WebSocket and HTTP, or off [default: 127.0.0.1:7901].
     #[arg(long, value_name = "ADDR")]
     pub websocket: Option<String>,
-    /// Address of MQTT: not built yet, only `off` is accepted.
+    /// Address of MQTT, or off [default: 127.0.0.1:1883].
     #[arg(long, value_name = "ADDR")]
     pub mqtt: Option<String>,
     /// Address of metrics and health, or off [default: 127.0.0.1:7980].

@@ -6,20 +6,49 @@ use std::collections::BTreeMap;
 use super::{
     ConfigError,
     command::CommandLine,
-    settings::{LISTENER_KEYS, LISTENER_KEYS_LATER, SETTINGS, Setting, nearest},
+    settings::{
+        CERTIFICATE_KEYS, LISTENER_KEYS, LISTENER_KEYS_LATER, LISTENERS, RULE_KEYS, SETTINGS,
+        Setting, nearest,
+    },
 };
+use crate::{access::RULES_MAX, limits::CERTIFICATES_MAX, listener::Kind};
 pub(super) use hawser_router::settings::Given;
-use hawser_router::settings::{Kind, text_of, unknown};
+use hawser_router::settings::{self as table, text_of, unknown};
 
-/// Sections of the file; `listener` is a list of tables, `auth` has the free table `tokens`.
-const SECTIONS: &[&str] =
-    &["limits", "listener", "auth", "heartbeat", "store", "router", "admin", "log"];
+/// Sections of the file; `listener` is a list of tables, `auth` has the free table `tokens`, `mqtt`
+/// the list `rule`.
+const SECTIONS: &[&str] = &[
+    "limits",
+    "listener",
+    "auth",
+    "heartbeat",
+    "store",
+    "router",
+    "tls",
+    "proxy",
+    "websocket",
+    "mqtt",
+    "admin",
+    "log",
+];
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug)]
 pub(super) struct GivenListener {
     pub kind: String,
     pub address: String,
+    pub tls: bool,
+    pub proxy: bool,
+    pub from: String,
+}
+
+/// One `[[mqtt.rule]]`.
+#[derive(Clone, Debug)]
+pub(super) struct GivenRule {
+    pub effect: String,
+    pub action: String,
+    pub user: Option<String>,
+    pub filter: String,
     pub from: String,
 }
 
@@ -33,6 +62,10 @@ pub(super) struct Layers {
     pub addresses: BTreeMap<&'static str, Given>,
     /// `[auth.tokens]`.
     pub tokens: Option<toml::Table>,
+    /// `tls.certificates` as a list: chain and key of each.
+    pub certificates: Vec<(String, String)>,
+    /// `[[mqtt.rule]]`.
+    pub rules: Vec<GivenRule>,
     /// `HAWSER_INSECURE`.
     pub insecure: bool,
     /// One line each.
@@ -75,6 +108,22 @@ impl Layers {
                 self.tokens = Some(tokens);
                 continue;
             }
+            match (path.as_str(), &value) {
+                ("tls.certificates", toml::Value::Array(tables)) => {
+                    self.certificates = certificates(tables, name)?;
+                    continue;
+                }
+                ("mqtt.rule", toml::Value::Array(tables)) => {
+                    self.rules = rules(tables, name)?;
+                    continue;
+                }
+                ("mqtt.rule", other) => {
+                    return Err(
+                        ConfigError::new(&path, other.to_string(), "[[mqtt.rule]]").at(name)
+                    );
+                }
+                _ => {}
+            }
             if path == "router.secret" {
                 // Its value is not repeated: what refuses it ends up in logs.
                 let reason = "a secret does not belong into this file; allowed: \
@@ -83,7 +132,7 @@ impl Layers {
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == path) else {
                 let known = SETTINGS.iter().map(|setting| setting.key);
-                return Err(unknown(&path, name, known.chain(["auth.tokens"])));
+                return Err(unknown(&path, name, known.chain(["auth.tokens", "mqtt.rule"])));
             };
             let text = text_of(setting, &value).map_err(|error| error.at(name))?;
             self.set(setting, text, name.to_owned());
@@ -103,7 +152,7 @@ impl Layers {
                 known.push(variable);
             }
         }
-        for name in ["native", "websocket", "mqtt"] {
+        for (name, _) in LISTENERS {
             let variable = format!("HAWSER_{}", name.to_uppercase());
             if let Some(text) = variables.get(&variable) {
                 let from = format!("environment {variable}");
@@ -178,7 +227,7 @@ impl Layers {
     /// A number within its range.
     pub fn integer(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
         let setting = find(key);
-        let Kind::Integer { min, max, .. } = setting.kind else {
+        let table::Kind::Integer { min, max, .. } = setting.kind else {
             unreachable!("{key} is asked for as a number")
         };
         let Some(given) = self.text(key) else { return Ok(None) };
@@ -188,10 +237,19 @@ impl Layers {
         }
     }
 
+    /// True or false.
+    pub fn boolean(&self, key: &'static str) -> Result<bool, ConfigError> {
+        let given = self.text(key).expect("every boolean has a default, which a test walks");
+        given
+            .text
+            .parse()
+            .map_err(|_| ConfigError::new(key, &given.text, find(key).allowed()).at(&given.from))
+    }
+
     /// One of the permitted words.
     pub fn choice(&self, key: &'static str) -> Result<&'static str, ConfigError> {
         let setting = find(key);
-        let Kind::Choice(words) = setting.kind else {
+        let table::Kind::Choice(words) = setting.kind else {
             unreachable!("{key} is asked for as a choice")
         };
         let given = self.text(key).expect("every choice has a default, which a test walks");
@@ -211,30 +269,109 @@ pub(super) fn find(key: &'static str) -> &'static Setting {
         .expect("only keys of the table are asked for, and every load asks for all of them")
 }
 
+/// One table of a list of tables, its keys known.
+struct Entry<'a> {
+    /// The list, as in the file.
+    list: &'static str,
+    keys: &'a toml::Table,
+    name: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    fn of(
+        list: &'static str,
+        value: &'a toml::Value,
+        known: &[&str],
+        later: &[&str],
+        name: &'a str,
+    ) -> Result<Self, ConfigError> {
+        let Some(keys) = value.as_table() else {
+            return Err(ConfigError::new(list, value.to_string(), format!("[[{list}]]")).at(name));
+        };
+        for (key, value) in keys {
+            let path = format!("{list}.{key}");
+            if later.contains(&key.as_str()) {
+                return Err(ConfigError::not_built(&path, value.to_string()).at(name));
+            }
+            if !known.contains(&key.as_str()) {
+                let known: Vec<String> = known.iter().map(|key| format!("{list}.{key}")).collect();
+                return Err(unknown(&path, name, known.iter().map(String::as_str)));
+            }
+        }
+        Ok(Self { list, keys, name })
+    }
+
+    fn refuse(&self, key: &str, allowed: &str) -> ConfigError {
+        let value = self.keys.get(key).map_or("nothing".to_owned(), ToString::to_string);
+        ConfigError::new(&format!("{}.{key}", self.list), value, allowed).at(self.name)
+    }
+
+    fn text(&self, key: &str, allowed: &str) -> Result<String, ConfigError> {
+        let text = self.keys.get(key).and_then(toml::Value::as_str);
+        text.map(str::to_owned).ok_or_else(|| self.refuse(key, allowed))
+    }
+
+    fn text_if_any(&self, key: &str, allowed: &str) -> Result<Option<String>, ConfigError> {
+        self.keys.get(key).map(|_| self.text(key, allowed)).transpose()
+    }
+
+    /// False where nothing is said.
+    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+        match self.keys.get(key) {
+            None => Ok(false),
+            Some(toml::Value::Boolean(value)) => Ok(*value),
+            Some(_) => Err(self.refuse(key, "true or false")),
+        }
+    }
+}
+
 fn listeners(tables: &[toml::Value], name: &str) -> Result<Vec<GivenListener>, ConfigError> {
     let mut out = Vec::with_capacity(tables.len());
     for table in tables {
-        let Some(keys) = table.as_table() else {
-            return Err(ConfigError::new("listener", table.to_string(), "[[listener]]").at(name));
-        };
-        for (key, value) in keys {
-            let path = format!("listener.{key}");
-            if LISTENER_KEYS_LATER.contains(&key.as_str()) {
-                return Err(ConfigError::not_built(&path, value.to_string()).at(name));
-            }
-            if !LISTENER_KEYS.contains(&key.as_str()) {
-                return Err(unknown(&path, name, ["listener.kind", "listener.address"]));
-            }
-        }
-        let text = |key: &str, allowed: &str| {
-            keys.get(key).and_then(toml::Value::as_str).map(str::to_owned).ok_or_else(|| {
-                let value = keys.get(key).map_or("nothing".to_owned(), ToString::to_string);
-                ConfigError::new(&format!("listener.{key}"), value, allowed).at(name)
-            })
-        };
+        let entry = Entry::of("listener", table, LISTENER_KEYS, LISTENER_KEYS_LATER, name)?;
         out.push(GivenListener {
-            kind: text("kind", "native")?,
-            address: text("address", "IP:PORT, [IPv6]:PORT or off")?,
+            kind: entry.text("kind", &Kind::ALL.map(Kind::name).join(", "))?,
+            address: entry.text("address", "IP:PORT, [IPv6]:PORT or off")?,
+            tls: entry.flag("tls")?,
+            proxy: entry.flag("proxy")?,
+            from: name.to_owned(),
+        });
+    }
+    Ok(out)
+}
+
+fn certificates(tables: &[toml::Value], name: &str) -> Result<Vec<(String, String)>, ConfigError> {
+    const LIST: &str = "tls.certificates";
+    if tables.len() > CERTIFICATES_MAX {
+        let allowed = format!("up to {CERTIFICATES_MAX}");
+        return Err(ConfigError::new(LIST, tables.len().to_string(), allowed).at(name));
+    }
+    let mut out = Vec::with_capacity(tables.len());
+    for table in tables {
+        if !table.is_table() {
+            let allowed = "a directory, or a list of { chain = \"FILE\", key = \"FILE\" }";
+            return Err(ConfigError::new(LIST, table.to_string(), allowed).at(name));
+        }
+        let entry = Entry::of(LIST, table, CERTIFICATE_KEYS, &[], name)?;
+        out.push((entry.text("chain", "a PEM file")?, entry.text("key", "a PEM file")?));
+    }
+    Ok(out)
+}
+
+fn rules(tables: &[toml::Value], name: &str) -> Result<Vec<GivenRule>, ConfigError> {
+    const LIST: &str = "mqtt.rule";
+    if tables.len() > RULES_MAX {
+        let allowed = format!("up to {RULES_MAX}");
+        return Err(ConfigError::new(LIST, tables.len().to_string(), allowed).at(name));
+    }
+    let mut out = Vec::with_capacity(tables.len());
+    for table in tables {
+        let entry = Entry::of(LIST, table, RULE_KEYS, &[], name)?;
+        out.push(GivenRule {
+            effect: entry.text("effect", "allow, deny")?,
+            action: entry.text("action", "publish, subscribe, both")?,
+            user: entry.text_if_any("user", "a user's name; without it: everybody")?,
+            filter: entry.text("filter", "a topic filter")?,
             from: name.to_owned(),
         });
     }

@@ -4,22 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{auth::TokenTable, limits};
-
-/// Protocol of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// Hawser's own protocol.
-    Native,
-}
-
-/// An address to accept on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerConfig {
-    /// Protocol spoken there.
-    pub kind: ListenerKind,
-    /// Where.
-    pub address: SocketAddr,
-}
+use hawser_router::host::TopicBounds;
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +31,8 @@ pub struct LimitsConfig {
     pub close_timeout_ms: u32,
     /// SIGTERM to exit, s.
     pub drain_timeout_s: u32,
+    /// A crash may write memory, with keys and messages, to a file.
+    pub core_dumps: bool,
 }
 
 impl LimitsConfig {
@@ -160,6 +147,8 @@ pub struct RouterConfig {
     pub notify_timeout_ms: u32,
     /// Bound of the dedup windows of one shard.
     pub dedup_bytes_per_shard: u64,
+    /// Bounds of publish/subscribe, of the process.
+    pub topics: TopicBounds,
 }
 
 /// `[admin]`.
@@ -167,8 +156,11 @@ pub struct RouterConfig {
 pub struct AdminConfig {
     /// Where; `None`: off.
     pub address: Option<SocketAddr>,
-    /// File whose first line `/metrics` wants as bearer token.
+    /// File whose first line is wanted as bearer token, by `/metrics`, too; `None`: that of the data
+    /// directory, and `/metrics` wants none.
     pub key_file: Option<PathBuf>,
+    /// Names the port may be called by, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// Form of log lines.

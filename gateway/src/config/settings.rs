@@ -11,10 +11,11 @@ const MIB: u64 = limits::MIB;
 pub(super) const ENDPOINTS_ALLOWED: &str = "embedded, or the routers' link addresses as IP:PORT or [IPv6]:PORT, all of them, in the order \
      in which every router has them";
 
-/// Address of the native listener when neither file nor flag names one.
-pub(super) const NATIVE_ADDRESS: &str = "127.0.0.1:7900";
+/// Listeners when neither file nor flag names one: kind, which is also the flag, and address.
+pub(super) const LISTENERS: &[(&str, &str)] =
+    &[("native", "127.0.0.1:7900"), ("websocket", "127.0.0.1:7901"), ("mqtt", "127.0.0.1:1883")];
 
-/// Every setting outside `[[listener]]` and `[auth.tokens]`.
+/// Every setting outside `[[listener]]`, `[auth.tokens]` and `[[mqtt.rule]]`.
 pub(super) const SETTINGS: &[Setting] = &[
     integer("limits.max_connections", 1, limits::CONNECTIONS_MAX as u64, "", "")
         .flag("max-connections")
@@ -36,6 +37,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("limits.send_stall_timeout_ms", 1_000, 600_000, "ms", "30000"),
     integer("limits.close_timeout_ms", 10, 60_000, "ms", "2000"),
     integer("limits.drain_timeout_s", 0, 3_600, "s", "25"),
+    setting("limits.core_dumps", Kind::Boolean, Some("false")),
     setting("auth.kind", Kind::Choice(&["none", "token", "jwt"]), Some("none")).flag("auth"),
     setting("auth.token_file", Kind::Text, Some("")),
     setting("auth.jwt_key_file", Kind::Text, Some("")),
@@ -74,17 +76,63 @@ pub(super) const SETTINGS: &[Setting] = &[
     integer("router.hosts", 1, limits::HOSTS_MAX as u64, "", "").decided_later(),
     integer("router.notify_timeout_ms", 100, 600_000, "ms", "5000"),
     integer("router.dedup_bytes_per_shard", 64 * 1024, 4096 * MIB, "bytes", "67108864"),
+    integer("router.kept_sessions_max", 1, 64 * limits::MIB, "", "1000000"),
+    integer("router.queue_entries_max", 1, limits::MIB, "", "1024"),
+    integer("router.queue_bytes_max", 64 * 1024, 4096 * MIB, "bytes", "16777216"),
+    integer("router.retained_max", 0, 64 * limits::MIB, "", "1000000"),
+    integer("router.retained_bytes_max", 64 * 1024, 65_536 * MIB, "bytes", "268435456"),
+    setting("tls.certificates", Kind::Text, Some("")),
+    setting("tls.ticket_key_file", Kind::Text, Some("")),
+    integer("tls.ticket_lifetime_s", 60, 7 * 86_400, "s", "86400"),
+    setting("tls.min_version", Kind::Choice(&["1.2", "1.3"]), Some("1.2")),
+    setting("tls.key_exchange", Kind::Choice(&["hybrid", "classical"]), Some("hybrid")),
+    setting("tls.client_auth", Kind::Choice(&["none", "optional", "required"]), Some("none")),
+    setting("tls.client_ca", Kind::Text, Some("")),
+    setting("proxy.from", Kind::List, Some("")),
+    integer(
+        "websocket.frame_bytes_max",
+        limits::WEBSOCKET_BYTES_MIN,
+        limits::WEBSOCKET_BYTES_MAX,
+        "bytes",
+        "1048576",
+    ),
+    integer(
+        "websocket.message_bytes_max",
+        limits::WEBSOCKET_BYTES_MIN,
+        limits::WEBSOCKET_BYTES_MAX,
+        "bytes",
+        "1048576",
+    ),
+    setting("websocket.deflate", Kind::Boolean, Some("true")),
+    setting("websocket.deflate_takeover", Kind::Boolean, Some("false")),
+    integer("websocket.deflate_bytes_max", MIB, 65_536 * MIB, "bytes", "67108864"),
+    setting("websocket.origins", Kind::List, Some("")),
+    setting("websocket.echo", Kind::Boolean, Some("false")),
+    integer("mqtt.receive_max", 1, limits::REQUESTS_IN_FLIGHT_MAX as u64, "", "64"),
+    integer("mqtt.packet_bytes_max", 1024, limits::MQTT_PACKET_BYTES_MAX, "bytes", "81920"),
+    integer("mqtt.topic_alias_max", 0, limits::MQTT_ALIASES_MAX as u64, "", "16"),
+    integer("mqtt.keep_alive_max_s", 0, 65_535, "s", "0"),
+    integer("mqtt.session_expiry_max_s", 0, u32::MAX as u64, "s", "604800"),
+    integer("mqtt.subscriptions_max", 1, limits::MQTT_SUBSCRIPTIONS_MAX as u64, "", "1000"),
+    setting("mqtt.server_reference", Kind::Text, Some("")),
     setting("admin.address", Kind::Address, Some("127.0.0.1:7980")).flag("admin"),
     setting("admin.key_file", Kind::Text, Some("")),
+    setting("admin.hosts", Kind::List, Some("")),
     setting("log.format", Kind::Choice(&["text", "json"]), Some("text")),
     setting("log.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"]), Some("info")),
 ];
 
 /// Keys of one `[[listener]]`.
-pub(super) const LISTENER_KEYS: &[&str] = &["kind", "address"];
+pub(super) const LISTENER_KEYS: &[&str] = &["kind", "address", "tls", "proxy"];
 
 /// Keys of `[[listener]]` that are fixed by the format but not served by this version.
-pub(super) const LISTENER_KEYS_LATER: &[&str] = &["tls", "proxy", "class"];
+pub(super) const LISTENER_KEYS_LATER: &[&str] = &["class"];
+
+/// Keys of one entry of `tls.certificates`.
+pub(super) const CERTIFICATE_KEYS: &[&str] = &["chain", "key"];
+
+/// Keys of one `[[mqtt.rule]]`.
+pub(super) const RULE_KEYS: &[&str] = &["effect", "action", "user", "filter"];
 
 #[cfg(test)]
 mod tests {

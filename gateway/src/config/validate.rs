@@ -1,16 +1,22 @@
 //! From merged layers to a [`Config`]: ranges, and settings that depend on each other.
 
+mod listeners;
+mod protocols;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    AdminConfig, AuthConfig, AuthKind, Config, ConfigError, HeartbeatConfig, JwtConfig,
-    LimitsConfig, ListenerConfig, ListenerKind, LogConfig, LogFormat, Machine, ReadFile,
-    RouterConfig, StoreConfig, WritePolicy, layers,
-    layers::{Given, GivenListener, Layers},
+    AdminConfig, AuthConfig, AuthKind, CertificateSource, Config, ConfigError, HeartbeatConfig,
+    JwtConfig, LimitsConfig, LogConfig, LogFormat, Machine, ReadFile, RouterConfig, StoreConfig,
+    WritePolicy, layers,
+    layers::{Given, Layers},
     settings,
 };
 use crate::{auth::TokenTable, limits};
-use hawser_router::link::{self, LinkSecret};
+use hawser_router::{
+    host::TopicBounds,
+    link::{self, LinkSecret},
+};
 
 /// Listeners of one configuration; each takes a descriptor per worker.
 pub const LISTENERS_MAX: usize = 16;
@@ -21,13 +27,17 @@ pub(super) fn validate(
     read: ReadFile<'_>,
 ) -> Result<Config, ConfigError> {
     let limits = limits(layers, machine)?;
-    let config = Config {
-        listeners: listeners(layers)?,
+    let mut config = Config {
+        listeners: listeners::listeners(layers)?,
         auth: auth(layers, read)?,
         heartbeat: heartbeat(layers)?,
         store: store(layers)?,
         router: router(layers, machine, limits.workers, read)?,
         resume_key_file: path(layers, "auth.resume_key_file"),
+        tls: protocols::tls(layers)?,
+        proxies: listeners::proxies(layers)?,
+        websocket: protocols::websocket(layers)?,
+        mqtt: protocols::mqtt(layers)?,
         admin: admin(layers)?,
         log: LogConfig {
             format: match layers.choice("log.format")? {
@@ -39,6 +49,9 @@ pub(super) fn validate(
         limits,
         warnings: layers.warnings.clone(),
     };
+    let has_certificates = config.tls.certificates != CertificateSource::None;
+    let Config { listeners, proxies, warnings, .. } = &mut config;
+    listeners::judge(listeners, has_certificates, proxies, warnings)?;
     refuse_own_endpoint(&config)?;
     if config.router.endpoints.is_empty() && config.store.lanes > config.router.hosts {
         let reason = format!(
@@ -175,6 +188,7 @@ fn limits(layers: &Layers, machine: Machine) -> Result<LimitsConfig, ConfigError
         send_stall_timeout_ms: number(layers, "limits.send_stall_timeout_ms")?,
         close_timeout_ms: number(layers, "limits.close_timeout_ms")?,
         drain_timeout_s: number(layers, "limits.drain_timeout_s")?,
+        core_dumps: layers.boolean("limits.core_dumps")?,
     })
 }
 
@@ -199,52 +213,6 @@ fn meant(text: &str) -> Option<String> {
     let port = text.strip_prefix("localhost").unwrap_or(text);
     let port: u16 = port.strip_prefix(':').unwrap_or(port).parse().ok()?;
     Some(format!("127.0.0.1:{port}"))
-}
-
-fn listeners(layers: &Layers) -> Result<Vec<ListenerConfig>, ConfigError> {
-    for kind in ["websocket", "mqtt"] {
-        if let Some(given) = layers.addresses.get(kind).filter(|given| given.text != "off") {
-            return Err(ConfigError::not_built(kind, &given.text).at(&given.from));
-        }
-    }
-    // The flag stands for the file's listeners of its kind, all of them.
-    let given = match (layers.addresses.get("native"), &layers.listeners) {
-        (Some(native), others) => {
-            let mut given = others.clone().unwrap_or_default();
-            given.retain(|listener| listener.kind != "native");
-            given.push(native_at(native.text.clone(), &native.from));
-            given
-        }
-        (None, Some(given)) => given.clone(),
-        (None, None) => vec![native_at(settings::NATIVE_ADDRESS.to_owned(), "default")],
-    };
-    let mut listeners: Vec<ListenerConfig> = Vec::with_capacity(given.len());
-    for GivenListener { kind, address: text, from } in given {
-        match kind.as_str() {
-            "native" => {}
-            "websocket" | "mqtt" => {
-                return Err(ConfigError::not_built("listener.kind", kind).at(&from));
-            }
-            _ => return Err(ConfigError::new("listener.kind", kind, "native").at(&from)),
-        }
-        let Some(at) = address("listener.address", &Given { text, from: from.clone() })? else {
-            continue;
-        };
-        if at.port() != 0 && listeners.iter().any(|other| other.address == at) {
-            let reason = "named by two listeners; allowed: each address once";
-            return Err(ConfigError::refused("listener.address", at.to_string(), reason).at(&from));
-        }
-        listeners.push(ListenerConfig { kind: ListenerKind::Native, address: at });
-    }
-    if listeners.is_empty() || listeners.len() > LISTENERS_MAX {
-        let allowed = format!("1 to {LISTENERS_MAX} listeners that are not off");
-        return Err(ConfigError::new("listener", listeners.len().to_string(), allowed));
-    }
-    Ok(listeners)
-}
-
-fn native_at(address: String, from: &str) -> GivenListener {
-    GivenListener { kind: "native".to_owned(), address, from: from.to_owned() }
 }
 
 fn auth(layers: &Layers, read: ReadFile<'_>) -> Result<AuthConfig, ConfigError> {
@@ -381,6 +349,13 @@ fn router(
         hosts,
         notify_timeout_ms: number(layers, "router.notify_timeout_ms")?,
         dedup_bytes_per_shard: number(layers, "router.dedup_bytes_per_shard")?,
+        topics: TopicBounds {
+            kept_sessions_max: number(layers, "router.kept_sessions_max")?,
+            queue_entries_max: number(layers, "router.queue_entries_max")?,
+            queue_bytes_max: number(layers, "router.queue_bytes_max")?,
+            retained_max: number(layers, "router.retained_max")?,
+            retained_bytes_max: number(layers, "router.retained_bytes_max")?,
+        },
     })
 }
 
@@ -415,5 +390,6 @@ fn admin(layers: &Layers) -> Result<AdminConfig, ConfigError> {
     Ok(AdminConfig {
         address: address("admin.address", &text(layers, "admin.address"))?,
         key_file: path(layers, "admin.key_file"),
+        hosts: list(layers, "admin.hosts"),
     })
 }

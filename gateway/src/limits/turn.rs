@@ -67,6 +67,22 @@ pub const SILENT_TICKS: Tick = 4;
 pub const SHED_PER_TURN: usize = 64;
 const _: () = assert!(GREETINGS_MIN > super::ACCEPTS_IN_FLIGHT);
 
+/// Work on TLS handshakes in a turn, in units of some 40 µs: 1.2 ms, so that the turn stays within
+/// its 2 ms. Who comes beyond it waits for the next turn.
+pub const HANDSHAKE_UNITS_PER_TURN: u32 = 32;
+/// Units of a step that agrees on a key, signs or verifies a certificate: 130 to 160 µs.
+pub const HANDSHAKE_UNITS_WHOLE: u32 = 4;
+/// Units of a step that checks a Finished and makes tickets.
+pub const HANDSHAKE_UNITS_LIGHT: u32 = 1;
+/// Waiting handshakes looked at in a turn, those included whose client has left meanwhile.
+pub const HANDSHAKES_CALLED_PER_TURN: usize = 256;
+/// User memory that TLS adds to an idle connection: 136 B of the layer's table, and what the
+/// allocator and unfilled pages add.
+pub const TLS_BYTES_PER_CONNECTION: u64 = 512;
+/// Memory of a handshake under way, about: rustls' state with the flight of the client. There are
+/// no more of them than unfinished logins.
+pub const HANDSHAKE_BYTES: u64 = 16 * 1024;
+
 /// How long a start waits for an address to come free. The kernel takes the ring of a killed
 /// process down after the process is gone, its accepts and with them its listeners last: some
 /// 20 ms with few connections.
@@ -111,3 +127,11 @@ const _: () = assert!(
     ROUTER_QUEUE_LOW_BYTES < ROUTER_QUEUE_HIGH_BYTES
         && ROUTER_QUEUE_HIGH_BYTES < ROUTER_QUEUE_BYTES
 );
+
+/// Work of giving messages of topics to connections in one turn, in units of
+/// [`TOPIC_SEND_WORK`]: 384 sends of some 4 µs each, or 3072 copies that ride with others.
+pub const TOPIC_WORK_PER_TURN: usize = 384 * TOPIC_SEND_WORK;
+/// What a copy costs that needs a send of its own, where one that rides with others costs 1.
+pub const TOPIC_SEND_WORK: usize = 8;
+/// Compressors of WebSocket messages that were not used for so long are given back, ticks: 16 s.
+pub const REST_TICKS: u32 = 64;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use hawser_router::metrics::page::{Page, Read, gauge, level};
+use hawser_router::metrics::page::{Page, Read, gauge};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
@@ -14,7 +14,8 @@ use prometheus_client::{
 };
 
 use super::{
-    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, WorkerMetrics, routers,
+    CloseReason, FrameKind, HostMetrics, ProcessMetrics, RouterMetrics, Spoken, WorkerMetrics,
+    routers,
 };
 
 /// The whole page.
@@ -36,10 +37,18 @@ const WORKER_LEVELS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("connections_closing", "Connections waiting for their last completions", |m| {
         m.connections_closing.get()
     }),
+    ("websocket_unfinished_connections", "WebSocket connections within a message", |m| {
+        m.websocket_unfinished.get()
+    }),
+    ("websocket_deflate_bytes", "Compressors of WebSocket messages", |m| {
+        m.websocket_deflate_bytes.get()
+    }),
     ("connections_slow", "Connections not read from because they do not read", |m| {
         m.connections_slow.get()
     }),
     ("sessions", "Connections logged in", |m| m.sessions.get()),
+    ("tls_handshakes", "TLS handshakes under way", |m| m.tls_handshakes.get()),
+    ("tls_waiting_handshakes", "TLS handshakes that wait for their turn", |m| m.tls_waiting.get()),
     ("armed_requests", "Ring requests armed or in flight", |m| m.armed.get()),
     ("outbound_bytes", "Bytes queued towards clients, or received and not yet taken", |m| {
         m.outbound_bytes.get()
@@ -56,6 +65,12 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("denied_logins", "Logins refused", |m| m.logins_denied.get()),
     ("kept_peer_keys", "Requests whose peer's keys were kept from an earlier one", |m| {
         m.peer_keys_kept.get()
+    }),
+    ("mqtt_published_messages", "Messages of MQTT clients taken", |m| m.mqtt_published.get()),
+    ("mqtt_refused_messages", "Messages of MQTT clients refused", |m| m.mqtt_refused.get()),
+    ("mqtt_delivered_messages", "Messages sent to MQTT clients", |m| m.mqtt_delivered.get()),
+    ("mqtt_dropped_messages", "Messages not sent to MQTT clients for want of room", |m| {
+        m.mqtt_dropped.get()
     }),
     ("expired_heartbeats", "Connections closed for a missed heartbeat", |m| {
         m.heartbeats_expired.get()
@@ -74,6 +89,14 @@ const WORKER_COUNTERS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("ring_enters", "Calls of io_uring_enter", |m| m.enters.get()),
     ("ring_completions", "Completions", |m| m.completions.get()),
     ("ring_overflows", "Completion queue overflows", |m| m.overflows.get()),
+    ("tls_full_handshakes", "TLS handshakes done with a new key", |m| m.tls_full.get()),
+    ("tls_resumed_handshakes", "TLS handshakes done from a ticket", |m| m.tls_resumed.get()),
+    ("tls_broken_connections", "Connections ended by a record that does not open", |m| {
+        m.tls_broken.get()
+    }),
+    ("tls_key_updates", "Key updates of clients", |m| m.tls_key_updates.get()),
+    ("tls_renegotiations", "Renegotiations refused", |m| m.tls_renegotiations.get()),
+    ("tls_expanded_keys", "Keys expanded from their secrets", |m| m.tls_keys_expanded.get()),
     ("turns", "Turns of the worker's loop", |m| m.turns.get()),
 ];
 
@@ -83,9 +106,12 @@ impl Collector for ProcessMetrics {
         let workers: Vec<&WorkerMetrics> = self.workers.iter().map(|one| &**one).collect();
         let hosts: Vec<&HostMetrics> = self.hosts.iter().map(|one| &**one).collect();
 
-        let open = level(&workers, |one| one.connections.get());
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
-            gauge(to, &[("protocol", "native")], open)
+            for (index, spoken) in Spoken::ALL.iter().enumerate() {
+                let open = workers.iter().map(|one| one.connections.cell(index).get()).sum();
+                gauge(to, &[("protocol", spoken.label())], open)?;
+            }
+            Ok(())
         })?;
         page.levels("hawser_gateway", WORKER_LEVELS, &workers)?;
         page.counters("hawser_gateway", "worker", WORKER_COUNTERS, &workers)?;
@@ -104,6 +130,11 @@ impl Collector for ProcessMetrics {
             ("hawser_gateway_sent_frames", "Frames to clients", "kind"),
             kinds(),
             |label| workers.iter().map(|one| one.frames_out.cell(label).get()).sum(),
+        )?;
+        page.labelled(
+            ("hawser_gateway_tls_failed_handshakes", "TLS handshakes that failed", "reason"),
+            hawser_tls::Reason::ALL.iter().map(|reason| reason.label()),
+            |label| workers.iter().map(|one| one.tls_failed.cell(label).get()).sum(),
         )?;
         page.refusals("hawser_gateway", workers.iter().map(|one| &one.refused))?;
         page.histogram(

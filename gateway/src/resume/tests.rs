@@ -1,4 +1,5 @@
 use super::*;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

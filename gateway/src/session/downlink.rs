@@ -24,23 +24,23 @@ impl Sessions {
         match downlink {
             Downlink::LoggedIn(logged_in) if logged_in.announced => Ok(()),
             Downlink::LoggedIn(logged_in) => {
-                self.welcome(connection, logged_in, outlet);
+                self.welcome(connection, handle, logged_in, outlet);
                 Ok(())
             }
-            Downlink::LoginRefused(refused) => Err(Farewell {
-                retry_after_ms: refused.retry_after_ms,
-                ..Farewell::of(refused.code)
-            }),
+            Downlink::LoginRefused(refused) => {
+                Err(Farewell::of(refused.code).retry_after(refused.retry_after_ms))
+            }
             Downlink::Accepted(accepted) => {
                 connection.requests = connection.requests.saturating_sub(1);
                 outlet.metrics.frames_out.at(FrameKind::Acknowledge).add(1);
-                let queue = outlet.pool.open(&mut connection.queued);
                 let acknowledge = Acknowledge {
                     client_seq: accepted.client_seq,
                     sequence: accepted.sequence,
                     time_ms: accepted.time_ms,
                 };
-                self.encoder.acknowledge(queue, accepted.channel, 0, &acknowledge);
+                outlet.say(connection, handle, |queue| {
+                    self.encoder.acknowledge(queue, accepted.channel, 0, &acknowledge);
+                });
                 Ok(())
             }
             Downlink::Refused(refused) => {
@@ -48,6 +48,7 @@ impl Sessions {
                 let (code, retry_after_ms) = (refused.code, refused.retry_after_ms);
                 self.refuse(
                     connection,
+                    handle,
                     refused.channel,
                     refused.client_seq,
                     code,
@@ -61,9 +62,9 @@ impl Sessions {
                 Ok(())
             }
             Downlink::Head(head) => {
-                connection.stalled = false;
-                let queue = outlet.pool.open(&mut connection.queued);
-                self.encoder.head(queue, 0, 0, &Head { head: head.head });
+                connection.flags.set(Flag::Stalled, false);
+                let head = Head { head: head.head };
+                outlet.say(connection, handle, |queue| self.encoder.head(queue, 0, 0, &head));
                 Ok(())
             }
             Downlink::PageStart(start) => {
@@ -78,13 +79,12 @@ impl Sessions {
             // To a slow reader it is not worth its memory: the next one makes it good.
             Downlink::PeerReceipt(_) if outlet.waiting(connection) > outlet.marks.push => Ok(()),
             Downlink::PeerReceipt(receipt) => {
-                let queue = outlet.pool.open(&mut connection.queued);
                 let receipt = Receipt {
                     conversation: text(receipt.peer_name),
                     what: receipt.what,
                     sequence: receipt.sequence,
                 };
-                self.encoder.receipt(queue, 0, 0, &receipt);
+                outlet.say(connection, handle, |queue| self.encoder.receipt(queue, 0, 0, &receipt));
                 Ok(())
             }
             Downlink::Restored(_)
@@ -105,6 +105,7 @@ impl Sessions {
     fn welcome(
         &mut self,
         connection: &mut Connection,
+        handle: Handle,
         logged_in: &link::LoggedIn,
         outlet: &mut Outlet<'_>,
     ) {
@@ -140,7 +141,7 @@ impl Sessions {
             requests_max: settings.requests_max,
             compression: 0,
         };
-        self.encoder.welcome(outlet.pool.open(&mut connection.queued), 0, 0, &welcome);
+        outlet.say(connection, handle, |queue| self.encoder.welcome(queue, 0, 0, &welcome));
     }
 
     fn deliver(
@@ -152,8 +153,8 @@ impl Sessions {
     ) {
         if !deliver.page && outlet.waiting(connection) > outlet.marks.push {
             // The entry stays in the mailbox; the client will be told the head and read it there.
-            if !connection.stalled {
-                connection.stalled = true;
+            if !connection.flags.has(Flag::Stalled) {
+                connection.flags.set(Flag::Stalled, true);
                 outlet.metrics.outbound_stalls.add(1);
                 link::Stall {
                     connection: handle.to_u64(),
@@ -173,8 +174,9 @@ impl Sessions {
             None => (0, 0),
         };
         outlet.metrics.frames_out.at(FrameKind::Notify).add(1);
-        let queue = outlet.pool.open(&mut connection.queued);
-        self.encoder.deliver(queue, channel, flags, deliver);
+        outlet.say(connection, handle, |queue| {
+            self.encoder.deliver(queue, channel, flags, deliver);
+        });
     }
 
     fn begin_page(&mut self, handle: Handle, start: &link::PageStart) {
@@ -197,7 +199,8 @@ impl Sessions {
         let Some(at) = self.pages.iter().position(|page| page.handle == handle) else { return };
         let page = self.pages.remove(at);
         if end.code != 0 {
-            self.refuse(connection, page.channel, 0, end.code, end.retry_after_ms, outlet);
+            let retry_after_ms = end.retry_after_ms;
+            self.refuse(connection, handle, page.channel, 0, end.code, retry_after_ms, outlet);
             return;
         }
         let answer = Page {
@@ -208,6 +211,8 @@ impl Sessions {
             floor: end.floor,
             more: end.more,
         };
-        self.encoder.page(outlet.pool.open(&mut connection.queued), page.channel, 0, &answer);
+        outlet.say(connection, handle, |queue| {
+            self.encoder.page(queue, page.channel, 0, &answer);
+        });
     }
 }

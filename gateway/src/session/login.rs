@@ -12,23 +12,16 @@ impl Sessions {
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Farewell> {
         if !(hello.version_min..=hello.version_max).contains(&limits::PROTOCOL_VERSION) {
-            return Err(Farewell {
-                code: code::VERSION_UNSUPPORTED,
-                text: format!(
-                    "client speaks versions {} to {}, this server {}",
-                    hello.version_min,
-                    hello.version_max,
-                    limits::PROTOCOL_VERSION
-                ),
-                retry_after_ms: 0,
-            });
+            let text = format!(
+                "client speaks versions {} to {}, this server {}",
+                hello.version_min,
+                hello.version_max,
+                limits::PROTOCOL_VERSION
+            );
+            return Err(Farewell::saying(code::VERSION_UNSUPPORTED, text));
         }
         if hello.incarnation == 0 {
-            return Err(Farewell {
-                code: code::BAD_REQUEST,
-                text: "incarnation must not be 0".into(),
-                retry_after_ms: 0,
-            });
+            return Err(Farewell::saying(code::BAD_REQUEST, "incarnation must not be 0"));
         }
         let (identity, epoch) = self.identify(hello, outlet.now)?;
         if !hello.resume_token.is_empty() {
@@ -37,11 +30,8 @@ impl Sessions {
         check_name("user", identity.user.as_bytes())?;
         check_name("device", identity.device.as_bytes())?;
         if outlet.marks.crowded || !outlet.uplinks.has_room() {
-            return Err(Farewell {
-                code: code::OVERLOADED,
-                text: "too many logins at once".into(),
-                retry_after_ms: limits::OVERLOADED_RETRY_MS,
-            });
+            return Err(Farewell::saying(code::OVERLOADED, "too many logins at once")
+                .retry_after(limits::OVERLOADED_RETRY_MS));
         }
         let Some(keys) = self.settings.keys.space() else {
             return Err(later((code::RECOVERING, limits::ROUTER_RETRY_MS)));
@@ -82,11 +72,10 @@ impl Sessions {
     }
 
     /// Who it is: by resume token if it has one, else by what the configuration asks for.
-    pub(super) fn identify(
-        &self,
-        hello: &Hello<'_>,
-        now: Now,
-    ) -> Result<(Identity, u32), Farewell> {
+    ///
+    /// # Errors
+    /// The farewell to say before closing.
+    pub fn identify(&self, hello: &Hello<'_>, now: Now) -> Result<(Identity, u32), Farewell> {
         if !hello.resume_token.is_empty() {
             let claims = self.settings.resume.open(now.wall_ms, hello.resume_token)?;
             let identity = Identity {
@@ -98,18 +87,22 @@ impl Sessions {
             return Ok((identity, claims.epoch));
         }
         let authenticator = &self.settings.authenticator;
+        let token = match (hello.token, &self.lent_token) {
+            ("", Some(token)) => token,
+            (token, _) => token,
+        };
         let identity = authenticator.authenticate(
             now.wall_ms,
             hello.realm,
             hello.user,
             hello.device,
-            hello.token,
+            token,
         )?;
         Ok((identity, 0))
     }
 
     /// Sets how long silence is allowed after an announced interval; 0: the class's.
-    pub(super) fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
+    pub fn expect_within(&self, connection: &mut Connection, next_ms: u32) {
         let (min, max) = self.settings.heartbeat_range_ms;
         let interval_ms = match next_ms {
             0 => u32::from(self.heartbeat_s(connection.class)) * 1000,
@@ -117,6 +110,11 @@ impl Sessions {
         };
         let ticks = u64::from(interval_ms.saturating_add(self.settings.grace_ms)) * 1000 / TICK_US;
         connection.silence = u16::try_from(ticks).unwrap_or(u16::MAX);
+    }
+
+    /// So long a client may be late with its sign of life.
+    pub fn grace_ticks(&self) -> Tick {
+        (u64::from(self.settings.grace_ms) * 1000 / TICK_US) as Tick
     }
 
     /// The interval behind the silence allowed, seconds.
@@ -156,9 +154,6 @@ fn check_name(what: &str, name: &[u8]) -> Result<(), Farewell> {
     if (1..=NAME_BYTES_MAX).contains(&name.len()) {
         return Ok(());
     }
-    Err(Farewell {
-        code: code::BAD_NAME,
-        text: format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len()),
-        retry_after_ms: 0,
-    })
+    let text = format!("{what} name has {} bytes, allowed are 1 to {NAME_BYTES_MAX}", name.len());
+    Err(Farewell::saying(code::BAD_NAME, text))
 }

@@ -1,6 +1,7 @@
 //! How connections come: accepted, kept or passed on, refused when the process is full.
 
 use super::*;
+use crate::listener::Kind;
 
 impl<R: Ring> Worker<R> {
     /// Keeps accepts in flight as long as slots are free beyond the reserve.
@@ -50,11 +51,8 @@ impl<R: Ring> Worker<R> {
                 if self.tick - connection.since < limits::SILENT_TICKS {
                     return;
                 }
-                let farewell = Farewell {
-                    code: code::TIMEOUT,
-                    text: "silent while others waited for the place".into(),
-                    retry_after_ms: 0,
-                };
+                let text = "silent while others waited for the place";
+                let farewell = Farewell::saying(code::TIMEOUT, text);
                 self.dismiss(handle, &farewell, CloseReason::Silent);
             }
             self.newcomers.pop_front();
@@ -81,28 +79,46 @@ impl<R: Ring> Worker<R> {
             door.accepts -= 1;
         }
         match result {
-            Ok((socket, _peer)) => {
+            Ok((socket, peer)) => {
                 self.metrics.accepted.add(1);
-                self.admit(socket);
+                let door = token.slot as u8;
+                match self.may_come(door, peer) {
+                    true => self.admit(socket, door),
+                    false => self.turn_away(socket, door),
+                }
             }
             // The peer left before it was accepted, or the table was full after all.
             Err(_) => self.metrics.closed.at(CloseReason::Full).add(1),
         }
     }
 
-    pub(super) fn on_arrived(&mut self, result: Result<Socket, Errno>) {
+    /// The token is the passing worker's; its generation names the listener.
+    pub(super) fn on_arrived(&mut self, token: Token, result: Result<Socket, Errno>) {
         if let Ok(socket) = result {
-            self.hold(socket);
+            self.hold(socket, token.generation as u8);
         }
+    }
+
+    /// A listener behind a proxy is for proxies: whoever else reaches it could claim any address.
+    fn may_come(&self, door: u8, peer: SocketAddr) -> bool {
+        let behind_proxy =
+            self.settings.listeners.get(usize::from(door)).is_some_and(|listener| listener.proxy);
+        !behind_proxy || self.settings.proxies.iter().any(|network| network.contains(peer.ip()))
+    }
+
+    fn turn_away(&mut self, socket: Socket, door: u8) {
+        self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
+        let handle = self.hold(socket, door);
+        self.begin_close(handle, true, CloseReason::Denied);
     }
 
     /// Keeps a new connection, passes it to the emptiest worker when this one has its share, or
     /// tells it that the process is full.
-    fn admit(&mut self, socket: Socket) {
+    fn admit(&mut self, socket: Socket, door: u8) {
         let own = &self.fleet.loads[self.settings.index];
         if own.load(Ordering::Relaxed) < self.settings.share {
             own.fetch_add(1, Ordering::Relaxed);
-            self.hold(socket);
+            self.hold(socket, door);
             return;
         }
         let to = self.fleet.emptiest();
@@ -110,19 +126,16 @@ impl<R: Ring> Worker<R> {
         match self.fleet.addresses[to].get().copied().filter(|_| has_room) {
             Some(address) => {
                 self.fleet.loads[to].fetch_add(1, Ordering::Relaxed);
-                let there = Token::new(Operation::Arrive, to as u32, 0);
+                let there = Token::new(Operation::Arrive, to as u32, u32::from(door));
                 // The generation says to whom it was counted, should it come back.
-                let token = Token::new(Operation::Pass, socket.0, to as u32);
+                let token = Token::new(Operation::Pass, socket.0, passed(to, door));
                 self.ring.pass(socket, address, there, token);
             }
             None => {
                 own.fetch_add(1, Ordering::Relaxed);
-                let handle = self.hold(socket);
-                let farewell = Farewell {
-                    code: code::CONNECTIONS_FULL,
-                    text: String::new(),
-                    retry_after_ms: limits::FULL_RETRY_MS,
-                };
+                let handle = self.hold(socket, door);
+                let farewell =
+                    Farewell::of(code::CONNECTIONS_FULL).retry_after(limits::FULL_RETRY_MS);
                 self.dismiss(handle, &farewell, CloseReason::Full);
             }
         }
@@ -131,18 +144,25 @@ impl<R: Ring> Worker<R> {
     pub(super) fn on_passed(&mut self, token: Token, result: Result<(), Errno>) {
         if result.is_err() {
             // The other table was full after all: the connection stays here.
-            self.fleet.loads[token.generation as usize].fetch_sub(1, Ordering::Relaxed);
+            let (to, door) = passed_to(token.generation);
+            self.fleet.loads[to].fetch_sub(1, Ordering::Relaxed);
             self.fleet.loads[self.settings.index].fetch_add(1, Ordering::Relaxed);
-            self.hold(Socket(token.slot));
+            self.hold(Socket(token.slot), door);
         } else {
             self.metrics.passed.add(1);
         }
     }
 
     /// Begins a connection that is already counted in this worker's load.
-    fn hold(&mut self, socket: Socket) -> Handle {
+    fn hold(&mut self, socket: Socket, door: u8) -> Handle {
         let silence = self.handshake_ticks() as u16;
-        let connection = Connection::new(self.tick, silence);
+        let mut connection = Connection::new(self.tick, silence, door, Protocol::Undetermined);
+        if let Some(listener) = self.settings.listeners.get(usize::from(door)) {
+            connection.protocol = protocol_of(listener);
+            connection.flags.set(Flag::Proxy, listener.proxy);
+            connection.flags.set(Flag::Tls, listener.tls);
+        }
+        self.count_spoken(connection.protocol, true);
         let handle = self.connections.insert(socket.0, connection);
         self.levels.greeting += 1;
         self.note_newcomer(handle);
@@ -151,3 +171,24 @@ impl<R: Ring> Worker<R> {
         handle
     }
 }
+
+/// What is spoken on a new connection, as far as its listener says.
+const fn protocol_of(listener: &ListenerSettings) -> Protocol {
+    match listener.kind {
+        Kind::Native => Protocol::Native,
+        Kind::WebSocket => Protocol::Http,
+        Kind::Mqtt => Protocol::Mqtt,
+        Kind::Any => Protocol::Undetermined,
+    }
+}
+
+/// Generation of a pass: to which worker, and of which listener.
+const fn passed(to: usize, door: u8) -> u32 {
+    (to as u32) << 8 | door as u32
+}
+
+const fn passed_to(generation: u32) -> (usize, u8) {
+    ((generation >> 8) as usize, generation as u8)
+}
+
+const _: () = assert!(limits::WORKERS_MAX <= 1 << 16, "a generation has 24 bits");

@@ -1,6 +1,7 @@
 //! How connections end: last bytes under a bound, cancel, await, close, free.
 
 use super::*;
+use crate::session::Ending;
 use hawser_router::hosting::Reach;
 
 impl<R: Ring> Worker<R> {
@@ -10,19 +11,31 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
-        self.sessions.say_farewell(connection, farewell, &mut self.pool);
-        self.leave(handle, reason);
+        let mut outlet = lend!(self);
+        self.cores.say_farewell(connection, handle, farewell, &mut outlet);
+        self.leave(handle, reason, farewell.ending != Ending::Silent);
     }
 
-    fn leave(&mut self, handle: Handle, reason: CloseReason) {
+    /// `was_told`: the client has been told why, and if its protocol has an answer to that, it is
+    /// waited for.
+    fn leave(&mut self, handle: Handle, reason: CloseReason, was_told: bool) {
         self.metrics.closed.at(reason).add(1);
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.flags.has(Flag::Tls) {
+            let end = hawser_tls::Alert::CLOSE_NOTIFY;
+            self.cores.tls().end(connection, handle, end, &mut self.pool);
+        }
         connection.state = State::Leaving;
+        // Closed with bytes unread, the socket would be reset, and the last words with it.
+        let is_answered = connection.protocol.is_websocket() && !connection.flags.has(Flag::Tls);
+        connection.flags.set(Flag::Asked, was_told && is_answered);
         self.levels.closing += 1;
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
         self.mark_dirty(handle);
+        // There may be nothing to be said.
+        self.advance_close(handle);
     }
 
     /// The peer is gone or must go: nothing more is sent.
@@ -32,7 +45,7 @@ impl<R: Ring> Worker<R> {
         if !matches!(connection.state, State::Leaving | State::Closing) {
             self.metrics.closed.at(reason).add(1);
         }
-        connection.abort |= abort;
+        connection.flags.set(Flag::Abort, abort || connection.flags.has(Flag::Abort));
         if connection.state != State::Leaving && connection.state != State::Closing {
             self.levels.closing += 1;
         }
@@ -58,13 +71,8 @@ impl<R: Ring> Worker<R> {
         }
         connection.flow = Flow::Open;
         if matches!(connection.state, State::LoggingIn | State::Open) {
-            let logout = hawser_codec::link::Logout {
-                connection: handle.to_u64(),
-                user: connection.user,
-                device: connection.device,
-            };
-            logout.put(self.uplinks.to(&connection.user));
-            if connection.state == State::Open {
+            self.cores.logout(connection, handle, &mut self.uplinks);
+            if connection.state == State::Open && connection.protocol.has_session() {
                 self.levels.sessions -= 1;
             }
         }
@@ -76,7 +84,8 @@ impl<R: Ring> Worker<R> {
         match connection.state {
             State::Leaving
                 if !connection.in_flight.has(Operation::Send)
-                    && connection.queued == Queue::NONE =>
+                    && connection.queued == Queue::NONE
+                    && !connection.flags.has(Flag::Asked) =>
             {
                 connection.state = State::Closing;
                 self.wheel.cancel(handle.slot);
@@ -106,7 +115,7 @@ impl<R: Ring> Worker<R> {
             connection.in_flight.set(Operation::Close);
             self.levels.armed += 1;
             let token = Token::new(Operation::Close, handle.slot, handle.generation);
-            self.ring.close(Socket(handle.slot), connection.abort, token);
+            self.ring.close(Socket(handle.slot), connection.flags.has(Flag::Abort), token);
         }
     }
 
@@ -119,29 +128,37 @@ impl<R: Ring> Worker<R> {
             self.pool.recycle(bytes);
         }
         self.levels.closing -= 1;
-        self.sessions.forget(&mut connection);
+        self.count_spoken(connection.protocol, false);
+        self.faces.forget(&connection, handle, &mut self.pool);
+        self.cores.forget(&mut connection);
+        if connection.flags.has(Flag::Tls) {
+            self.cores.tls().forget(handle, &mut self.pool);
+        }
         self.wheel.cancel(handle.slot);
         self.fleet.loads[self.settings.index].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Announces sessions to hosts that lost their directory, a bounded number a turn.
+    /// Announces sessions, and what topics are wanted here, to hosts that lost their directory, a
+    /// bounded number a turn.
     pub(super) fn announce_some(&mut self) {
         for host in 0..self.announcing.len() {
-            let Some(from) = self.announcing[host] else { continue };
             if !self.uplinks.has_room() || self.uplinks.reach(host) != Reach::Up {
                 continue;
             }
+            if self.routing[host] {
+                self.routing[host] =
+                    self.cores.mqtt().announce_routes(host as u16, &mut self.uplinks);
+            }
+            let Some(from) = self.announcing[host] else { continue };
             let to = (from + limits::ANNOUNCE_PER_TURN).min(self.connections.end());
             for slot in from..to {
                 let Some(handle) = self.connections.handle(slot) else { continue };
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
-                // What was unanswered when the host lost its state never will be: counted on, it
-                // would shut the client out for good. Conversations of anybody may live there, and
-                // which questions went to it nobody remembers.
-                connection.requests = 0;
-                let home = usize::from(connection.user[0]) % self.announcing.len();
-                if home == host && connection.state == State::Open {
-                    self.sessions.announce(connection, handle, &mut self.uplinks);
+                let is_home = usize::from(connection.user[0]) % self.announcing.len() == host;
+                let mut outlet = lend!(self);
+                let told = self.cores.announce(connection, handle, is_home, &mut outlet);
+                if let Err(farewell) = told {
+                    self.dismiss(handle, &farewell, CloseReason::Full);
                 }
             }
             self.announcing[host] = (to < self.connections.end()).then_some(to);
@@ -159,8 +176,9 @@ impl<R: Ring> Worker<R> {
                 continue;
             }
             let retry_after_ms = limits::DRAIN_RETRY_MS;
-            self.sessions.say_go_away(connection, retry_after_ms, &mut self.pool);
-            self.leave(handle, CloseReason::Shutdown);
+            let mut outlet = lend!(self);
+            self.cores.say_go_away(connection, handle, retry_after_ms, &mut outlet);
+            self.leave(handle, CloseReason::Shutdown, true);
         }
         // Those accepted meanwhile are met on the next round.
         self.leaving = Some(if to < self.connections.end() { to } else { 0 });

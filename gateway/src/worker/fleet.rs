@@ -1,6 +1,7 @@
 //! What all workers of a process share, besides the mesh.
 
 use super::SessionSettings;
+use crate::tls::Offers;
 use hawser_ring::RingAddress;
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
@@ -19,6 +20,9 @@ pub enum Phase {
     Stopping = 2,
 }
 
+/// Settings that may change while workers serve.
+type Offered = (Option<Arc<SessionSettings>>, Option<Arc<Offers>>);
+
 /// What all workers of a process share, besides the mesh.
 pub struct Fleet {
     phase: AtomicU8,
@@ -29,7 +33,7 @@ pub struct Fleet {
     /// Workers with something left to do before the process may end.
     busy: Box<[AtomicBool]>,
     /// Settings to be taken over, and how often there were new ones.
-    offered: Mutex<Option<Arc<SessionSettings>>>,
+    offered: Mutex<Offered>,
     edition: AtomicU32,
 }
 
@@ -41,7 +45,7 @@ impl Fleet {
             loads: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             addresses: (0..workers).map(|_| OnceLock::new()).collect(),
             busy: (0..workers).map(|_| AtomicBool::new(true)).collect(),
-            offered: Mutex::new(None),
+            offered: Mutex::default(),
             edition: AtomicU32::new(0),
         }
     }
@@ -49,19 +53,26 @@ impl Fleet {
     /// Gives all workers new settings for sessions; they take them over at their next turn (wake
     /// them). Who is logged in stays so.
     pub fn offer(&self, settings: Arc<SessionSettings>) {
-        *self.offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(settings);
+        self.edition.fetch_add(1, Ordering::Release);
+    }
+
+    /// Gives all workers what TLS handshakes are offered from now on; they take it over at their
+    /// next turn (wake them). Those under way and connections past theirs do not notice.
+    pub fn offer_tls(&self, offers: Arc<Offers>) {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(offers);
         self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// Settings offered since the edition a worker has, which is brought up to date. One load a
     /// turn; the lock is taken only when there is something new.
-    pub(super) fn newer_than(&self, edition: &mut u32) -> Option<Arc<SessionSettings>> {
+    pub(super) fn newer_than(&self, edition: &mut u32) -> Option<Offered> {
         let offered = self.edition.load(Ordering::Acquire);
         if offered == *edition {
             return None;
         }
         *edition = offered;
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Some(self.offered.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// What the process wants.

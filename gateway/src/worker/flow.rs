@@ -4,7 +4,8 @@
 //! A connection that yields keeps what is left over in its own buffer and goes on in the next turn.
 //! A paused one is not received from at all, so that its socket fills and its sender is held back
 //! by TCP; buffers already received for it are kept behind what is left over. It has a send under
-//! way, whose completion takes its bytes up again.
+//! way, whose completion takes its bytes up again. One whose next bytes hang on a host's answer is
+//! treated alike, until it hears from a host.
 
 use super::*;
 
@@ -29,6 +30,25 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// Handshakes that wait for their turn go on, oldest first, as far as this turn's share of time
+    /// for them goes.
+    pub(super) fn shake_some(&mut self) {
+        self.cores.tls().begin_turn();
+        for _ in 0..limits::HANDSHAKES_CALLED_PER_TURN {
+            let Some(handle) = self.cores.tls().next_waiting() else { return };
+            let Some(connection) = self.connections.get_mut(handle) else { continue };
+            if matches!(connection.state, State::Leaving | State::Closing) {
+                continue;
+            }
+            if let Err(farewell) = self.take_bytes(handle, None) {
+                let reason = receive::reason_of(&farewell);
+                self.dismiss(handle, &farewell, reason);
+                continue;
+            }
+            self.mark_dirty(handle);
+        }
+    }
+
     /// The client does not read: nothing more is taken from it.
     pub(super) fn pause(&mut self, handle: Handle) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
@@ -47,7 +67,7 @@ impl<R: Ring> Worker<R> {
                 let waiting = self.pool.queued_bytes(connection.partial);
                 waiting > limits::RECEIVE_BYTES_PER_TURN as usize
             }
-            Flow::Paused => true,
+            Flow::Paused | Flow::Asking => true,
         };
         if is_ahead && matches!(connection.receiving, Receiving::Hot | Receiving::Starved) {
             self.cool(handle);
@@ -66,6 +86,13 @@ impl<R: Ring> Worker<R> {
         let waiting = self.pool.waiting_bytes(connection.queued);
         if connection.flow == Flow::Paused && waiting <= marks.resume {
             self.levels.paused -= 1;
+            self.go_on_taking(handle);
+        }
+    }
+
+    /// A link frame was heard that a connection's next bytes may have waited for.
+    pub(super) fn resume_if_answered(&mut self, handle: Handle) {
+        if self.connections.get_mut(handle).is_some_and(|held| held.flow == Flow::Asking) {
             self.go_on_taking(handle);
         }
     }

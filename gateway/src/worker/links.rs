@@ -456,7 +456,7 @@ impl<R: Ring> Worker<R> {
         let was_up = matches!(self.uplinks.reach(router), Reach::Up | Reach::Crowded);
         self.uplinks.set_reach(router, reach);
         if matches!(reach, Reach::Away | Reach::Refusing) {
-            self.announcing[router] = None;
+            (self.announcing[router], self.routing[router]) = (None, false);
             if let Some(tier) = self.tier.as_mut().filter(|_| was_up) {
                 tier.losing[router] = Some(0);
             }
@@ -477,11 +477,14 @@ impl<R: Ring> Worker<R> {
                 let Some(connection) = self.connections.get_mut(handle) else { continue };
                 // Which of them went to this router nobody remembers. Counted on, those that did
                 // would shut the client out for good.
-                connection.requests = 0;
+                // The MQTT core counts on its own; it hears of the loss when the router is back and
+                // asks for its sessions.
+                let is_counted = !connection.protocol.is_mqtt();
+                connection.requests *= u16::from(!is_counted);
                 if usize::from(connection.user[0]) % routers != router {
                     continue;
                 }
-                connection.page_since = 0;
+                connection.page_since *= u16::from(!is_counted);
                 if connection.state == State::LoggingIn {
                     let farewell = later((code::RECOVERING, limits::ROUTER_RETRY_MS));
                     self.dismiss(handle, &farewell, CloseReason::Full);

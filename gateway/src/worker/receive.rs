@@ -35,6 +35,9 @@ impl<R: Ring> Worker<R> {
     pub(super) fn on_readable(&mut self, handle: Handle, result: Result<(), Errno>) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if matches!(connection.state, State::Leaving | State::Closing) {
+            if connection.awaits_answer() && result.is_ok() {
+                self.receive_once(handle);
+            }
             return;
         }
         match (result, connection.receiving) {
@@ -118,11 +121,17 @@ impl<R: Ring> Worker<R> {
     fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool, silence: u16) {
         self.quieten(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.state == State::Leaving {
+            if connection.awaits_answer() && filled && !more {
+                self.receive_once(handle);
+            }
+            return;
+        }
         if connection.flow != Flow::Open {
             connection.missed |= filled;
             return;
         }
-        let frame_begun = connection.partial != Queue::NONE && connection.since == self.tick;
+        let frame_begun = connection.has_unfinished() && connection.since == self.tick;
         let is_sooner = frame_begun || connection.silence < silence;
         match connection.receiving {
             Receiving::Cold if connection.busy >= limits::HOT_RECEIVES => self.heat(handle),
@@ -184,6 +193,9 @@ impl<R: Ring> Worker<R> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         self.metrics.bytes_in.add(u64::from(lease.length));
         connection.heard = self.tick;
+        if connection.state == State::Open {
+            connection.flags.set(Flag::Asked, false);
+        }
         connection.busy = connection.busy.saturating_add(1);
         if connection.flow == Flow::Open {
             return self.take_bytes(handle, Some(lease));
@@ -193,9 +205,9 @@ impl<R: Ring> Worker<R> {
         Ok(())
     }
 
-    /// Whole frames go to the session, of what was left over and of what has come; the rest waits
-    /// in a buffer of its own, so the ring's buffer can be given back in this turn whatever the
-    /// sender's pace.
+    /// Whole frames go to the protocol's core, of what was left over and of what has come; the rest
+    /// waits in a buffer of its own, so the ring's buffer can be given back in this turn whatever
+    /// the sender's pace.
     pub(super) fn take_bytes(
         &mut self,
         handle: Handle,
@@ -203,6 +215,7 @@ impl<R: Ring> Worker<R> {
     ) -> Result<(), Farewell> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         let bytes = lease.map_or(&[][..], |lease| self.ring.bytes(lease));
+        let before = (connection.state, connection.protocol);
         let marks = self.pressure.marks(self.pool.held_bytes());
         let collected = (connection.partial != Queue::NONE).then(|| {
             let mut collected = self.pool.take(&mut connection.partial);
@@ -210,29 +223,34 @@ impl<R: Ring> Worker<R> {
             collected
         });
         let bytes = collected.as_deref().unwrap_or(bytes);
-        if bytes.is_empty() {
+        let is_waiting = connection.flags.has(Flag::Waiting);
+        // A handshake that is called to its turn may have been given all its bytes before.
+        let is_called = lease.is_none() && connection.flags.has(Flag::Tls);
+        if bytes.is_empty() && !is_waiting && !is_called {
             return Ok(());
         }
         let spent = usize::from(connection.spent);
         let share = (limits::RECEIVE_BYTES_PER_TURN as usize).saturating_sub(spent);
         let budget = share.min(self.budget);
-        let mut outlet = Outlet {
-            now: self.now,
-            tick: self.tick,
-            pool: &mut self.pool,
-            uplinks: &mut self.uplinks,
-            metrics: &self.metrics,
-            marks,
+        let mut outlet = Outlet { marks, ..lend!(self) };
+        let taken = match self.cores.on_bytes(connection, handle, bytes, budget, &mut outlet) {
+            Ok(taken) => taken,
+            Err(farewell) => {
+                self.settle(handle, before);
+                return Err(farewell);
+            }
         };
-        let taken = self.sessions.on_bytes(connection, handle, bytes, budget, &mut outlet)?;
-        if connection.spent == 0 && taken.bytes > 0 {
+        // What waited was counted when it came, yet its work is done only now.
+        let charged = if is_waiting { budget } else { taken.bytes };
+        if connection.spent == 0 && charged > 0 {
             self.spenders.push(handle);
         }
-        connection.spent = connection.spent.saturating_add(taken.bytes.min(0xffff) as u16);
-        self.budget = self.budget.saturating_sub(taken.bytes);
+        connection.spent = connection.spent.saturating_add(charged.min(0xffff) as u16);
+        self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
-            if collected.is_none() || taken.bytes > 0 {
+            // Until its first frames have come, the time from its accept counts.
+            if (collected.is_none() || taken.bytes > 0) && connection.state != State::Opening {
                 connection.since = self.tick;
             }
             // The beginning of a frame that fits one buffer is let be even then: it costs no more
@@ -241,11 +259,8 @@ impl<R: Ring> Worker<R> {
                 && taken.stop == Stop::NeedMore
                 && rest > limits::RECEIVE_BUFFER_BYTES as usize
             {
-                return Err(Farewell {
-                    code: code::OVERLOADED,
-                    text: "no room for an unfinished frame".into(),
-                    retry_after_ms: limits::OVERLOADED_RETRY_MS,
-                });
+                return Err(Farewell::saying(code::OVERLOADED, "no room for an unfinished frame")
+                    .retry_after(limits::OVERLOADED_RETRY_MS));
             }
         }
         match collected {
@@ -267,7 +282,9 @@ impl<R: Ring> Worker<R> {
                 self.yielding.push_back(handle);
             }
             Stop::Pressure => self.pause(handle),
+            Stop::Answer => connection.flow = Flow::Asking,
         }
+        self.settle(handle, before);
         Ok(())
     }
 
@@ -278,7 +295,9 @@ impl<R: Ring> Worker<R> {
             let Some(connection) = self.connections.get_mut(handle) else { continue };
             match connection.receiving {
                 // Looks for its bytes when they are taken again.
-                _ if connection.flow == Flow::Paused => connection.missed = true,
+                _ if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
+                    connection.missed = true;
+                }
                 Receiving::Starved => {
                     connection.receiving = Receiving::Hot;
                     self.arm(handle);
@@ -294,6 +313,7 @@ impl<R: Ring> Worker<R> {
 /// Under which reason a connection that said something wrong is counted.
 pub(super) fn reason_of(farewell: &Farewell) -> CloseReason {
     match farewell.code {
+        0 => CloseReason::Peer,
         200..=299 => CloseReason::Denied,
         400..=499 => CloseReason::Full,
         _ => CloseReason::Protocol,

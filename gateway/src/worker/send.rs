@@ -36,6 +36,7 @@ impl<R: Ring> Worker<R> {
 
     /// One send per connection that has something to say and none under way.
     pub(super) fn flush(&mut self) {
+        let mut used_up = None;
         let mut dirty = std::mem::take(&mut self.dirty);
         for handle in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(handle) else { continue };
@@ -44,7 +45,16 @@ impl<R: Ring> Worker<R> {
             if connection.in_flight.has(Operation::Send) || connection.state == State::Closing {
                 continue;
             }
-            let bytes = self.pool.take_to_send(connection.queued);
+            let mut bytes = self.pool.take_to_send(connection.queued);
+            if connection.flags.has(Flag::Tls) && !bytes.is_empty() {
+                let is_good;
+                (bytes, is_good) = self.cores.tls().seal(handle, bytes, &mut self.pool);
+                if !is_good {
+                    used_up = Some(handle);
+                }
+                // Sealed it is longer, or nothing is left of what must not be said.
+                self.pool.sent(&mut connection.queued, bytes.len());
+            }
             if bytes.is_empty() {
                 continue;
             }
@@ -54,6 +64,10 @@ impl<R: Ring> Worker<R> {
             self.ring.send(Socket(handle.slot), bytes, token);
         }
         self.dirty = dirty;
+        // Once in 2^24 records of a connection; if there is another one, its next send says so again.
+        if let Some(handle) = used_up {
+            self.dismiss(handle, &Farewell::silent(), CloseReason::Protocol);
+        }
     }
 
     pub(super) fn on_sent(

@@ -21,7 +21,10 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return };
         match connection.state {
-            State::Leaving => return self.begin_close(handle, true, CloseReason::Stalled),
+            State::Leaving => {
+                let is_stuck = connection.queued != Queue::NONE;
+                return self.begin_close(handle, is_stuck, CloseReason::Stalled);
+            }
             State::Closing => return,
             State::Opening | State::Greeting | State::LoggingIn
                 if now - connection.since >= handshake =>
@@ -31,25 +34,33 @@ impl<R: Ring> Worker<R> {
             }
             // Silent because nothing is taken from it. What bounds it then is its send: one that
             // does not move ends with the socket's own time-out.
-            State::Open if connection.flow == Flow::Paused => connection.heard = now,
-            State::Open if now - connection.heard >= Tick::from(connection.silence) => {
+            State::Open if matches!(connection.flow, Flow::Paused | Flow::Asking) => {
+                connection.heard = now;
+            }
+            State::Open if now - connection.heard >= Cores::silence(connection) => {
                 self.metrics.heartbeats_expired.add(1);
                 let text = "nothing heard within the announced heartbeat";
                 return self.expire(handle, text, CloseReason::Heartbeat);
             }
             _ => {}
         }
-        let unfinished = connection.partial != Queue::NONE && connection.flow == Flow::Open;
+        if self.cores.due(connection, handle, &self.faces).is_some_and(|due| due <= now) {
+            let mut outlet = lend!(self);
+            if let Err(farewell) = self.cores.on_due(connection, handle, &mut outlet) {
+                let reason = receive::reason_of(&farewell);
+                return self.dismiss(handle, &farewell, reason);
+            }
+            self.mark_dirty(handle);
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        let unfinished = connection.has_unfinished() && connection.flow == Flow::Open;
         if unfinished && now - connection.since >= handshake {
             let text = "a frame was begun and not finished";
             return self.expire(handle, text, CloseReason::Protocol);
         }
         if u64::from(connection.expires_s) * 1000 <= self.now.wall_ms {
-            return self.dismiss(
-                handle,
-                &Farewell { code: code::TOKEN_EXPIRED, text: String::new(), retry_after_ms: 0 },
-                CloseReason::Denied,
-            );
+            let farewell = Farewell::of(code::TOKEN_EXPIRED);
+            return self.dismiss(handle, &farewell, CloseReason::Denied);
         }
         let quiet = connection.busy < limits::HOT_RECEIVES;
         connection.busy = 0;
@@ -65,13 +76,16 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return self.tick + 1 };
         let mut next = match connection.state {
-            State::Open => connection.heard + Tick::from(connection.silence),
+            State::Open => connection.heard.saturating_add(Cores::silence(connection)),
             _ => connection.since + handshake,
         };
+        if let Some(due) = self.cores.due(connection, handle, &self.faces) {
+            next = next.min(due);
+        }
         if connection.receiving == Receiving::Hot {
             next = next.min(self.tick + limits::COOL_TICKS);
         }
-        if connection.partial != Queue::NONE && connection.flow == Flow::Open {
+        if connection.has_unfinished() && connection.flow == Flow::Open {
             next = next.min(connection.since + handshake);
         }
         if connection.expires_s != u32::MAX {
@@ -83,10 +97,6 @@ impl<R: Ring> Worker<R> {
     }
 
     fn expire(&mut self, handle: Handle, text: &str, reason: CloseReason) {
-        self.dismiss(
-            handle,
-            &Farewell { code: code::TIMEOUT, text: text.into(), retry_after_ms: 0 },
-            reason,
-        );
+        self.dismiss(handle, &Farewell::saying(code::TIMEOUT, text), reason);
     }
 }

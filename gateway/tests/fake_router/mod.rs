@@ -10,13 +10,15 @@ use hawser_codec::{
 };
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     limits,
+    listener::ListenerSettings,
     mesh::mesh,
     metrics::ProcessMetrics,
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    websocket::WebSocketSettings,
     worker::{Fleet, RouterSetup, RouterTier, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -452,11 +454,13 @@ fn worker_settings(index: usize, hosts: u16) -> WorkerSettings {
     WorkerSettings {
         index,
         hosts,
-        listeners: vec![listen_address(index)],
+        listeners: vec![ListenerSettings::native(listen_address(index))],
+        proxies: Arc::new([]),
         slots: 2_000,
         share: 1_900,
         handshake_ms: 60_000,
         close_ms: 2_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
@@ -519,6 +523,8 @@ fn session_settings(keys: SharedKeys) -> SessionSettings {
         grace_ms: 10_000,
         outbound_bytes_high: limits::OUTBOUND_BYTES_HIGH as usize,
         requests_max: limits::REQUESTS_IN_FLIGHT,
+        websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }
 

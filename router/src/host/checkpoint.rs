@@ -17,6 +17,7 @@ use crate::store::log::Location;
 use crate::topic::followed::Followed;
 use crate::topic::kept::Kept;
 use crate::topic::marks::MARKS_PER_SHARD_MAX;
+use crate::uuids::{Accepted, Uuids};
 use hawser_codec::field::{Cut, Field, Key};
 
 /// Version of sections written, and the only one read. (1 knew of no blocks.)
@@ -24,8 +25,10 @@ const VERSION: u8 = 2;
 
 /// Name of the part with kept sessions of publish/subscribe.
 const PART_SESSIONS: u8 = 1;
+/// Name of the part with requests without a number.
+const PART_UUIDS: u8 = 2;
 /// Name of the part with what home shards of other processes follow.
-const PART_FOLLOWED: u8 = 2;
+const PART_FOLLOWED: u8 = 3;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,37 @@ fn encode(shard: &Shard, out: &mut Vec<u8>) {
     attached::section::encode(&shard.attached, &mut part);
     PART_SESSIONS.put(out);
     part.as_slice().put(out);
+    part.clear();
+    encode_uuids(&shard.uuids, &mut part);
+    PART_UUIDS.put(out);
+    part.as_slice().put(out);
+}
+
+fn encode_uuids(uuids: &Uuids, out: &mut Vec<u8>) {
+    (uuids.len() as u32).put(out);
+    for accepted in uuids.iter() {
+        accepted.device.put(out);
+        accepted.uuid.put(out);
+        accepted.conversation.put(out);
+        accepted.sequence.put(out);
+        accepted.time_ms.put(out);
+        accepted.check.put(out);
+    }
+}
+
+fn restore_uuids(rest: &mut &[u8]) -> Result<Uuids, SectionDamaged> {
+    let mut uuids = Uuids::default();
+    for _ in 0..u32::take(rest)? {
+        uuids.remember(Accepted {
+            device: Key::take(rest)?,
+            uuid: Key::take(rest)?,
+            conversation: Key::take(rest)?,
+            sequence: u64::take(rest)?,
+            time_ms: u64::take(rest)?,
+            check: u64::take(rest)?,
+        });
+    }
+    Ok(uuids)
 }
 
 fn encode_topics(shard: &Shard, out: &mut Vec<u8>) {
@@ -247,10 +281,11 @@ pub(crate) fn restore(
     // Parts that came later, each with its length: one that is not known here is passed over.
     while !rest.is_empty() {
         let (part, mut bytes) = (u8::take(rest)?, <&[u8]>::take(rest)?);
-        if part == PART_SESSIONS {
-            shard.attached = attached::section::restore(&mut bytes)?;
-        } else if part == PART_FOLLOWED {
-            shard.followed = Followed::restore(bytes)?;
+        match part {
+            PART_SESSIONS => shard.attached = attached::section::restore(&mut bytes)?,
+            PART_UUIDS => shard.uuids = restore_uuids(&mut bytes)?,
+            PART_FOLLOWED => shard.followed = Followed::restore(bytes)?,
+            _ => {}
         }
     }
     Ok(shard)

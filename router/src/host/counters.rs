@@ -114,6 +114,8 @@ marks! {
     QueueFull,
     /// An entry of a queue was read from the log.
     QueueRead,
+    /// A request without a number was refused, because too many others are remembered.
+    UnnumberedFull,
     /// A publish of quality 2 came again and was answered.
     PublishRepeated,
     /// A publish came before every host had said what its home shards follow.
@@ -206,6 +208,8 @@ pub struct HostCounters {
     pub wills: u64,
     /// Bytes of wills now.
     pub will_bytes: u64,
+    /// Requests without a number that are remembered now.
+    pub unnumbered: u64,
     /// Messages published to topics.
     pub published: u64,
     /// Of these, messages that some filter matched.
@@ -269,6 +273,7 @@ impl HostCounters {
             queue_expired: 0,
             wills: 0,
             will_bytes: 0,
+            unnumbered: 0,
             published: 0,
             matched: 0,
             topic_copies: 0,

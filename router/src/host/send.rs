@@ -10,8 +10,9 @@ use crate::origin::Origin;
 use crate::record::{self, ENTRY_BODY_BYTES_MAX};
 use crate::recovery::Undelivered;
 use crate::store::log::Location;
+use crate::uuids::{self, Accepted};
 use hawser_codec::code;
-use hawser_codec::link::{Accepted, Key, Refused, Send, Stream};
+use hawser_codec::link::{self, Key, Refused, Send, Stream};
 use hawser_codec::message::NAME_BYTES_MAX;
 use hawser_codec::time::Now;
 
@@ -31,14 +32,17 @@ impl Host {
 
     fn say_accepted(&mut self, worker: Origin, send: &Send, sequence: u64, time_ms: u64) {
         let (connection, channel, client_seq) = (send.connection, send.channel, send.client_seq);
-        Accepted { connection, channel, client_seq, sequence, time_ms }
+        link::Accepted { connection, channel, client_seq, sequence, time_ms }
             .put(self.commit.down(worker));
     }
 
     fn accept(&mut self, now: Now, worker: Origin, send: &Send) -> Result<(), Refusal> {
         let names = [send.sender_name, send.device_name, send.peer_name];
-        if send.client_seq == 0
-            || send.incarnation == 0
+        let is_named = match send.client_seq {
+            0 => send.uuid != [0; 16],
+            _ => send.incarnation != 0,
+        };
+        if !is_named
             || send.level > 2
             || send.body.len() > self.settings.body_bytes_max
             || names.iter().any(|name| name.len() > NAME_BYTES_MAX)
@@ -50,12 +54,18 @@ impl Host {
             self.tell_ephemeral(now, send);
             return Ok(());
         }
-        let repeatable_ms = self.settings.retention_ms.saturating_sub(REPEAT_MARGIN_MS);
+        let repeatable_ms = match send.client_seq {
+            0 => uuids::KEPT_MS,
+            _ => self.settings.retention_ms.saturating_sub(REPEAT_MARGIN_MS),
+        };
         if send.first_attempt_ms != 0
             && send.first_attempt_ms.saturating_add(repeatable_ms) < now.wall_ms
         {
             self.counters.hit(Mark::TooOld);
             return Err(Refusal(code::TOO_OLD, 0));
+        }
+        if send.client_seq == 0 {
+            return self.accept_unnumbered(now, worker, send);
         }
         let sender = Sender { device: send.device, incarnation: send.incarnation };
         let asked = Answer {
@@ -67,19 +77,8 @@ impl Host {
         };
         let shard = own(&mut self.shards, &send.conversation);
         match shard.conversations.judge(&send.conversation, &sender, &asked, send.after) {
-            Verdict::New(window) => self.append(now, worker, send, &sender, asked, window),
-            Verdict::Repeat(answer) => {
-                let waiting = self.commit.is_waiting();
-                if waiting && !self.storage {
-                    // Its first answer may be held until there is room again: better told now.
-                    return Err(Refusal(code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
-                }
-                let mark = if waiting { Mark::RepeatBeforeDurable } else { Mark::RepeatAnswered };
-                self.counters.hit(mark);
-                self.counters.repeats += 1;
-                self.say_accepted(worker, send, answer.sequence, answer.time_ms);
-                Ok(())
-            }
+            Verdict::New(window) => self.append(now, worker, send, asked, Some((&sender, window))),
+            Verdict::Repeat(answer) => self.repeat(worker, send, answer.sequence, answer.time_ms),
             Verdict::Reused => {
                 self.counters.hit(Mark::NumberReused);
                 Err(Refusal(code::NUMBER_REUSED, 0))
@@ -99,14 +98,63 @@ impl Host {
         }
     }
 
+    /// Gives the first answer again.
+    fn repeat(
+        &mut self,
+        worker: Origin,
+        send: &Send,
+        sequence: u64,
+        time_ms: u64,
+    ) -> Result<(), Refusal> {
+        let waiting = self.commit.is_waiting();
+        if waiting && !self.storage {
+            // Its first answer may be held until there is room again: better told now.
+            return Err(Refusal(code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
+        }
+        self.counters.hit(if waiting { Mark::RepeatBeforeDurable } else { Mark::RepeatAnswered });
+        self.counters.repeats += 1;
+        self.say_accepted(worker, send, sequence, time_ms);
+        Ok(())
+    }
+
+    /// A request that has no number: its id tells whether it is a repeat.
+    fn accept_unnumbered(&mut self, now: Now, worker: Origin, send: &Send) -> Result<(), Refusal> {
+        let check = body_check(send.body);
+        let bytes_max = self.settings.uuid_bytes_max;
+        let shard = own(&mut self.shards, &send.conversation);
+        let before = shard.uuids.len();
+        shard.uuids.forget_old(now.wall_ms);
+        let (found, has_room) =
+            (shard.uuids.find(&send.device, &send.uuid).copied(), shard.uuids.has_room(bytes_max));
+        self.counters.unnumbered -= (before - shard.uuids.len()) as u64;
+        match found {
+            Some(known) if known.conversation == send.conversation && known.check == check => {
+                self.repeat(worker, send, known.sequence, known.time_ms)
+            }
+            Some(_) => {
+                self.counters.hit(Mark::NumberReused);
+                Err(Refusal(code::NUMBER_REUSED, 0))
+            }
+            None if !has_room => {
+                self.counters.hit(Mark::UnnumberedFull);
+                Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS))
+            }
+            None => {
+                let (uuid, time_ms) = (send.uuid, now.wall_ms);
+                let answer = Answer { client_seq: 0, sequence: 0, time_ms, uuid, check };
+                self.append(now, worker, send, answer, None)
+            }
+        }
+    }
+
+    /// Numbers and appends a message. `sender` with its window, if the request has a number.
     fn append(
         &mut self,
         now: Now,
         worker: Origin,
         send: &Send,
-        sender: &Sender,
         mut answer: Answer,
-        window: Option<u32>,
+        sender: Option<(&Sender, Option<u32>)>,
     ) -> Result<(), Refusal> {
         if !self.storage {
             return Err(Refusal(code::STORAGE_UNAVAILABLE, RETRY_STORAGE_MS));
@@ -119,7 +167,7 @@ impl Host {
             return Err(Refusal(code::OVERLOADED, RETRY_STORAGE_MS));
         }
         let shard = own(&mut self.shards, &send.conversation);
-        let found = match window {
+        let found = match sender.and_then(|(_, window)| window) {
             Some(window) => Some(shard.conversations.windows[window].conversation),
             None => shard.conversations.find(&send.conversation),
         };
@@ -157,15 +205,37 @@ impl Host {
         let offset = self.commit.run.len() as u64;
         let bytes = message.put(shard.number, position, &mut self.commit.run) as u32;
         self.commit.urgent |= send.level == 2;
+        let number = shard.number;
+        self.counters.accepted += 1;
+        self.remember(now, send, conversation, answer, sender);
+        self.say_accepted(worker, send, sequence, now.wall_ms);
+        self.stream(now, number, position, &message, MessageAt::Run { offset, bytes });
+        Ok(())
+    }
+
+    /// Keeps an answer for repeats of its request.
+    fn remember(
+        &mut self,
+        now: Now,
+        send: &Send,
+        conversation: u32,
+        answer: Answer,
+        sender: Option<(&Sender, Option<u32>)>,
+    ) {
+        let shard = own(&mut self.shards, &send.conversation);
+        let Some((sender, window)) = sender else {
+            let Answer { sequence, time_ms, uuid, check, .. } = answer;
+            let (device, conversation) = (send.device, send.conversation);
+            let accepted = Accepted { device, uuid, conversation, sequence, time_ms, check };
+            shard.uuids.remember(accepted);
+            self.counters.unnumbered += 1;
+            return;
+        };
         let (held, number) = (shard.conversations.bytes, shard.number);
         let answers_max = self.settings.answers_max;
         shard.conversations.remember(conversation, sender, window, answer, answers_max);
         self.counters.window_bytes += (shard.conversations.bytes - held) as u64;
-        self.counters.accepted += 1;
         self.spill_surplus(now, number, conversation);
-        self.say_accepted(worker, send, sequence, now.wall_ms);
-        self.stream(now, number, position, &message, MessageAt::Run { offset, bytes });
-        Ok(())
     }
 
     /// Sends a message's entries on their way: the recipient's, then the sender's own.

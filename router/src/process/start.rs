@@ -187,9 +187,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(environment)?;
     let metrics: Arc<RouterMetrics> = Arc::default();
     let admin = match config.admin_address {
-        Some(address) => {
-            Some(Admin::start(address, config.admin_key, metrics.clone()).map_err(environment)?)
-        }
+        Some(address) => Some(
+            Admin::start(address, config.admin_key, metrics.clone(), axum::Router::new())
+                .map_err(environment)?,
+        ),
         None => None,
     };
 
@@ -286,6 +287,7 @@ fn host_settings(config: &Config, place: RouterPlace, answers_max: usize) -> Hos
     settings.body_bytes_max = config.body_bytes_max as usize;
     settings.notify_timeout_us = u64::from(config.notify_timeout_ms) * 1000;
     settings.dedup_bytes_max = config.dedup_bytes_per_shard as usize;
+    settings.bound_topics(&config.topics, 1);
     settings
 }
 

@@ -9,16 +9,18 @@ use super::{
 use hawser_codec::frame::FrameLimits;
 use hawser_gateway::{
     auth::Authenticator,
-    config::{AuthConfig, AuthKind},
+    config::{AuthConfig, AuthKind, WebSocketConfig},
     disk_work::DiskWorkSettings,
     hosting::{Hosting, rests_on_one_lane},
     limits,
+    listener::ListenerSettings,
     mesh::mesh,
-    metrics::ProcessMetrics,
+    metrics::{ProcessMetrics, Spoken},
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
     storage::{self, StorageSettings},
+    websocket::WebSocketSettings,
     worker::{Fleet, Phase, RouterSetup, RouterTier, Worker, WorkerSettings},
 };
 use hawser_ring::{
@@ -296,7 +298,12 @@ impl Process {
 
     /// Connections held, and those of them that are hot.
     pub fn connections(&self) -> (u64, u64) {
-        let held = self.metrics.workers.iter().map(|worker| worker.connections.get()).sum();
+        let held = self
+            .metrics
+            .workers
+            .iter()
+            .flat_map(|worker| (0..Spoken::ALL.len()).map(|at| worker.connections.cell(at).get()))
+            .sum();
         let hot = self.metrics.workers.iter().map(|worker| worker.connections_hot.get()).sum();
         (held, hot)
     }
@@ -384,11 +391,13 @@ fn worker_settings(
     WorkerSettings {
         index,
         hosts,
-        listeners: vec![listener],
+        listeners: vec![ListenerSettings::native(listener)],
+        proxies: Arc::new([]),
         slots: SLOTS,
         share: plan.share.max(needed.div_ceil(u32::from(workers))),
         handshake_ms: 5_000,
         close_ms: 1_000,
+        secret: 7,
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
@@ -435,5 +444,7 @@ fn session_settings(plan: &Plan, keys: SharedKeys) -> SessionSettings {
         grace_ms: 1_000,
         outbound_bytes_high: plan.outbound_bytes_high,
         requests_max: 16,
+        websocket: WebSocketSettings::of(&WebSocketConfig::SHIPPED, 1),
+        mqtt: hawser_gateway::mqtt::MqttSettings::shipped(),
     }
 }

@@ -29,7 +29,11 @@ pub fn measure(setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-fn once(connections: u32, in_flight: u32, setup: &Setup) -> Result<f64, String> {
+/// CPU of one run's server per message.
+///
+/// # Errors
+/// As [`measure`].
+pub fn once(connections: u32, in_flight: u32, setup: &Setup) -> Result<f64, String> {
     let mut echo = Command::new(setup.binaries.join("hawser-benchmark"));
     echo.args(["echo", "--connections", &connections.to_string()]);
     echo.args(["--in-flight", &in_flight.to_string()]);

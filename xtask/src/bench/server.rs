@@ -24,6 +24,17 @@ pub enum Side {
         /// Worker threads.
         workers: u32,
     },
+    /// `hawser-benchmark relay` of publish and subscribe.
+    MqttRelay {
+        /// With a log, through the gateway's writer.
+        durable: bool,
+    },
+    /// `hawser-gateway` with one worker, its MQTT listener.
+    MqttGateway,
+    /// `hawser-gateway` with one worker, its WebSocket listener, the echo turned on.
+    WebSocketGateway,
+    /// Debian's mosquitto, its queues unbounded.
+    Mosquitto,
 }
 
 /// A server that accepts connections.
@@ -45,7 +56,7 @@ impl Server {
         fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
         let said = directory.with_extension("log");
         let output = File::create(&said).map_err(|e| format!("{}: {e}", said.display()))?;
-        let child = command(side, setup, &directory.join("store"))
+        let child = command(side, setup, &directory.join("store"))?
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
@@ -99,23 +110,52 @@ impl Drop for Server {
     }
 }
 
-fn command(side: Side, setup: &Setup, store: &Path) -> Command {
+fn command(side: Side, setup: &Setup, store: &Path) -> Result<Command, String> {
     let address = ADDRESS.to_string();
-    match side {
-        Side::Relay => {
-            let mut relay = Command::new(setup.binaries.join("hawser-benchmark"));
-            relay.args(["relay", "--address", &address]).arg("--durable").arg(store);
+    let relay = |protocol| {
+        let mut relay = Command::new(setup.binaries.join("hawser-benchmark"));
+        relay.args(["relay", "--address", &address, "--protocol", protocol]);
+        relay
+    };
+    let gateway = |listener, workers: u32| {
+        let mut gateway = Command::new(setup.binaries.join("hawser-gateway"));
+        gateway.args(["--native", "--websocket", "--mqtt"].into_iter().flat_map(|name| {
+            [name.to_owned(), if name == listener { address.clone() } else { "off".to_owned() }]
+        }));
+        gateway.args(["--admin", "off", "--workers", &workers.to_string()]);
+        // What one descriptor table holds, so that one worker is enough.
+        gateway.args(["--max-connections", "19000"]).arg("--data-dir").arg(store);
+        gateway
+    };
+    Ok(match side {
+        Side::Relay | Side::MqttRelay { durable: true } => {
+            let protocol = if side == Side::Relay { "native" } else { "mqtt" };
+            let mut relay = relay(protocol);
+            relay.arg("--durable").arg(store);
             relay
         }
-        Side::Gateway { workers } => {
-            let mut gateway = Command::new(setup.binaries.join("hawser-gateway"));
-            gateway.args(["--native", &address, "--admin", "off"]);
-            gateway.args(["--workers", &workers.to_string()]);
-            // What one descriptor table holds, so that one worker is enough.
-            gateway.args(["--max-connections", "19000"]).arg("--data-dir").arg(store);
+        Side::MqttRelay { durable: false } => relay("mqtt"),
+        Side::Gateway { workers } => gateway("--native", workers),
+        Side::MqttGateway => gateway("--mqtt", 1),
+        Side::WebSocketGateway => {
+            let mut gateway = gateway("--websocket", 1);
+            gateway.env("HAWSER_WEBSOCKET_ECHO", "true");
             gateway
         }
-    }
+        Side::Mosquitto => {
+            let file = store.with_extension("conf");
+            let port = ADDRESS.port();
+            let text = format!(
+                "listener {port} {}\nallow_anonymous true\nmax_inflight_messages 0\n\
+                 max_queued_messages 0\nset_tcp_nodelay true\n",
+                ADDRESS.ip()
+            );
+            fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+            let mut mosquitto = Command::new("mosquitto");
+            mosquitto.arg("-c").arg(file);
+            mosquitto
+        }
+    })
 }
 
 fn remove(directory: &Path) {

@@ -1,0 +1,19 @@
+//! What a Linux machine needs so that one process holds many long connections, and whether it has it.
+//!
+//! [`load`] is what is asked for, [`memory`] the model of what connections cost the kernel, [`plan`]
+//! turns the two into needs with their derivation, [`system`] reads what the machine says of itself
+//! below a root directory, and [`check`] lays the one beside the other.
+//!
+//! [`apply`] says what to change and which files make it last, [`heartbeat`] how often clients should
+//! be heard from. All of these are pure: they see what was read, never the machine. The one that
+//! writes is [`journal`], so that everything can be taken back.
+
+pub mod apply;
+pub mod check;
+pub mod heartbeat;
+pub mod journal;
+pub mod load;
+pub mod memory;
+pub mod plan;
+pub mod setting;
+pub mod system;
