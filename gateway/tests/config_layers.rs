@@ -534,7 +534,8 @@ fn every_line_of_the_example_is_the_shipped_value() {
 
 #[test]
 fn the_example_behind_a_balancer_is_valid_and_what_its_words_say() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/hawser-behind-a-balancer.toml");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/hawser-behind-a-balancer.toml");
     let text = std::fs::read_to_string(path).unwrap();
     // The only files that are read while a configuration is checked.
     let text = text

@@ -192,13 +192,25 @@ impl Host {
     }
 
     /// The record of some entries is durable and stands at `location`.
-    pub(super) fn locate_queued(&mut self, number: u8, targets: &[Target], location: Location) {
-        let shard = self.shards[usize::from(number)].as_mut().expect("pending records are ours");
+    pub(super) fn locate_queued(
+        &mut self,
+        now: Now,
+        number: u8,
+        targets: &[Target],
+        location: Location,
+    ) {
         for target in targets {
+            let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
             let session = &mut shard.attached.all[target.slot];
             let kept = session.kept_mut().filter(|kept| kept.name == target.name);
-            if let Some(waiting) = kept.and_then(|kept| kept.queue.get_mut(target.number)) {
+            let Some(queue) = kept.map(|kept| &mut kept.queue) else { continue };
+            let is_next = queue.next == target.number;
+            if let Some(waiting) = queue.get_mut(target.number) {
                 waiting.location = location.0;
+                if is_next {
+                    // It had left memory before it could be pushed, and can be read now.
+                    self.pump(now, number, target.slot);
+                }
             }
         }
     }
