@@ -35,6 +35,8 @@ impl<R: Ring> Worker<R> {
     /// The connection is closed for what it is or says it is.
     pub(super) fn note_refusal(&mut self, handle: Handle, farewell: &Farewell) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        // First of all: what is not said costs nothing.
+        let Some(unsaid) = self.refusals.note(self.now.wall_ms / 1000) else { return };
         let listener = self.settings.listeners.get(usize::from(connection.door));
         let is_header_missing = connection.flags.has(Flag::Proxy);
         let is_proxied = listener.is_some_and(|listener| listener.proxy) && !is_header_missing;
@@ -44,7 +46,6 @@ impl<R: Ring> Worker<R> {
             None if is_proxied => None,
             None => self.ring.peer_address(Socket(handle.slot)).ok(),
         };
-        let Some(unsaid) = self.refusals.note(self.now.wall_ms / 1000) else { return };
         let client = client.map_or("unknown".to_owned(), |client| client.to_string());
         let (code, text) = (farewell.code, farewell.text());
         tracing::info!(%client, code, %text, unsaid, "refused");
