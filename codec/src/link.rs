@@ -505,9 +505,9 @@ frames! {
     }
     /// A published message; one copy for a worker, which finds its connections by their filters.
     21 => Topic<'a> {
-        /// With `request`: the connection that asked for retained messages.
+        /// With `request`: who asked. (0 is a connection like any other.)
         connection: Connection,
-        /// 0: for all that match. Else a retained message, and the question it answers.
+        /// 0: for all that match. Else the question for retained messages that it answers.
         request: u32,
         realm: u32,
         /// Who published it: not for these where "no local" was asked.
