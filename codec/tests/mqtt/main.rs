@@ -1,6 +1,8 @@
 //! MQTT packets: golden bytes, every split, arbitrary packets and arbitrary bytes, and what each
 //! norm forbids.
 
+#![allow(clippy::unwrap_used)] // the lint takes shared test code for ordinary code
+
 mod arbitrary;
 mod checks;
 mod golden;
