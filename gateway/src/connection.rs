@@ -170,7 +170,8 @@ pub enum Flag {
     /// A layer below its protocol has something of it that has to be finished in time: a handshake,
     /// or plaintext that is no whole frame.
     Unfinished = 128,
-    /// It has been silent for its heartbeat, was asked for a sign, and has not answered.
+    /// It has been silent for its heartbeat, was asked for a sign, and has not answered; or it is
+    /// leaving and has not answered that.
     Asked = 32,
 }
 
@@ -314,6 +315,11 @@ impl Connection {
     /// The beginning of something waits for its end: of a frame, a record, a handshake.
     pub fn has_unfinished(&self) -> bool {
         self.partial != Queue::NONE || self.flags.has(Flag::Unfinished)
+    }
+
+    /// It was told that it ends, and has not said the same yet.
+    pub fn awaits_answer(&self) -> bool {
+        self.state == State::Leaving && self.flags.has(Flag::Asked)
     }
 
     /// Incarnation of the client's outbox.

@@ -201,7 +201,11 @@ fn judge_descriptors(config: &Config, facts: &Environment, findings: &mut Findin
 
 fn judge_memory(config: &Config, facts: &Environment, findings: &mut Findings) {
     let limits = &config.limits;
-    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    let mut budget =
+        MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    if config.listeners.iter().any(|listener| listener.tls) {
+        budget = budget.with_tls();
+    }
     let offers = [
         ("MemAvailable", facts.memory_available.map(Limit::At), budget.total_bytes()),
         ("the control group's memory limit", facts.memory_cgroup, budget.total_bytes()),

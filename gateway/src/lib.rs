@@ -9,6 +9,7 @@
 pub mod access;
 pub mod admin;
 pub mod auth;
+pub mod certificates;
 pub mod config;
 pub mod connection;
 pub mod cores;

@@ -260,6 +260,9 @@ pub fn held_bytes_per_worker(workers: u32) -> u64 {
     HELD_BYTES_PER_PROCESS / u64::from(workers)
 }
 
+/// Line of the budget for TLS, which grows with connections.
+const TLS_ITEM: &str = "TLS of connections";
+
 /// One line of the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetItem {
@@ -321,6 +324,16 @@ impl MemoryBudget {
         }
     }
 
+    /// The same where connections may come with TLS: all of them, at worst.
+    #[must_use]
+    pub fn with_tls(mut self) -> Self {
+        let count = self.items[0].count;
+        let bytes_each = TLS_BYTES_PER_CONNECTION;
+        let item = BudgetItem { what: TLS_ITEM, count, bytes_each, kernel: false };
+        self.items.insert(1, item);
+        self
+    }
+
     /// Bytes of the process.
     #[must_use]
     pub fn user_bytes(&self) -> u64 {
@@ -330,7 +343,8 @@ impl MemoryBudget {
     /// Bytes of the process that do not grow with connections.
     #[must_use]
     pub fn pool_bytes(&self) -> u64 {
-        self.user_bytes() - self.items[0].bytes()
+        let tls = self.items.iter().filter(|item| item.what == TLS_ITEM).map(BudgetItem::bytes);
+        self.user_bytes() - self.items[0].bytes() - tls.sum::<u64>()
     }
 
     /// Bytes of the kernel on our behalf.
@@ -415,6 +429,14 @@ mod tests {
         let none = MemoryBudget::for_config(2, 26, 0).user_bytes();
         let million = MemoryBudget::for_config(2, 26, 1_000_000).user_bytes();
         assert_eq!(million - none, 256_000_000);
+    }
+
+    #[test]
+    fn tls_adds_512_bytes_for_each_connection_and_nothing_to_the_pools() {
+        let (plain, million) = (MemoryBudget::for_config(2, 26, 1_000_000), 1_000_000);
+        let secure = plain.clone().with_tls();
+        assert_eq!(secure.user_bytes() - plain.user_bytes(), 512 * million);
+        assert_eq!(secure.pool_bytes(), plain.pool_bytes());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use hawser_gateway::{
     environment::{Environment, judge},
     limits::MemoryBudget,
     log,
-    start::{Running, StartError, start, wall_ms},
+    start::{Running, StartError, check, start, wall_ms},
     worker::Phase,
 };
 use hawser_router::log_tools;
@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => run(&config, &environment, machine),
         Ok(Invocation::Check(config)) => {
             config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            if let Err(error) = check(&config) {
+                eprintln!("hawser-gateway: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
             println!("configuration is valid");
             ExitCode::SUCCESS
         }
@@ -74,6 +78,9 @@ fn run(config: &Config, environment: &Environment, machine: Machine) -> ExitCode
         return ExitCode::from(ENVIRONMENT);
     }
     raise_descriptor_limit();
+    if !config.limits.core_dumps {
+        keep_out_of_core_dumps();
+    }
     match start(config) {
         Ok(running) => serve(Reload { config, machine, level }, running),
         Err(error) => {
@@ -92,6 +99,18 @@ fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Keys and messages stay in memory when the process crashes. The limit keeps them out of files;
+/// a program that `kernel.core_pattern` names is not bound by it (core(5)), but by the attribute.
+fn keep_out_of_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let kept = setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "core dumps cannot be forbidden; they would hold keys and messages");
+    }
 }
 
 /// What a reload starts from.
@@ -139,7 +158,11 @@ impl Reload<'_> {
 /// Says with what the process has started, in the form the log has.
 fn introduce(config: &Config) {
     let limits = &config.limits;
-    let budget = MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    let mut budget =
+        MemoryBudget::for_config(limits.workers, limits.tables, limits.max_connections);
+    if config.listeners.iter().any(|listener| listener.tls) {
+        budget = budget.with_tls();
+    }
     match config.log.format {
         LogFormat::Text => eprintln!("{budget}"),
         LogFormat::Json => {

@@ -212,6 +212,10 @@ pub struct WorkerMetrics {
     pub connections_closing: Cell,
     /// Level: of these logged in.
     pub sessions: Cell,
+    /// Level: WebSocket connections in the midst of a message, or before their hello.
+    pub websocket_unfinished: Cell,
+    /// Level: compressors of WebSocket messages, bytes: contexts kept, at most, and shared ones.
+    pub websocket_deflate_bytes: Cell,
     /// Level: requests armed or in flight in the ring.
     pub armed: Cell,
     /// Level: bytes queued towards clients, and received ones not yet taken.

@@ -10,6 +10,7 @@ mod remote;
 use crate::{
     admin::{self, Admin, AdminKey, Asks, api},
     auth::Authenticator,
+    certificates::{self, Missing},
     config::{Config, ConfigError},
     limits,
     mesh::mesh,
@@ -18,6 +19,7 @@ use crate::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    tls::Offers,
     websocket::WebSocketSettings,
     worker::{Fleet, Phase, Worker, WorkerSettings},
 };
@@ -83,17 +85,22 @@ impl Running {
         self.wakers.iter().for_each(|waker| waker.wake());
     }
 
-    /// New logins are checked against the keys, tokens and resume keys as they are now. `config` is
-    /// the one in force, but for its `[auth]`.
+    /// New logins are checked against the keys, tokens and resume keys as they are now, new
+    /// handshakes offer the certificates as they are now. `config` is the one in force, but for the
+    /// sections that may change.
     ///
     /// # Errors
-    /// A key file that cannot be read; everything stays as it was.
+    /// A file of keys or certificates that cannot be read; everything stays as it was.
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = |path: &std::path::Path| std::fs::read_to_string(path);
         let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
         let resume = resume_keys(config)?;
+        let offers = offers(config, Missing::Make)?;
         let sessions = session_settings(config, authenticator, resume, self.keys.clone());
         self.fleet.offer(Arc::new(sessions));
+        if let Some(offers) = offers {
+            self.fleet.offer_tls(offers);
+        }
         self.wakers.iter().for_each(|waker| waker.wake());
         Ok(())
     }
@@ -139,6 +146,18 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(bytes)
 }
 
+/// Looks at what a configuration names as far as that leaves no trace: `--check-config`.
+///
+/// # Errors
+/// As [`start`] would give.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    offers(config, Missing::Forget).map(drop)
+}
+
+fn offers(config: &Config, missing: Missing) -> Result<Option<Arc<Offers>>, StartError> {
+    Ok(certificates::offers(config, missing, wall_ms() / 1000)?)
+}
+
 /// Opens the data directory, recovers, starts all threads.
 ///
 /// # Errors
@@ -158,6 +177,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         Tier::Remote(_) => SharedKeys::unknown(),
     };
     let resume = resume_keys(config)?;
+    let offers = offers(config, Missing::Make)?;
 
     for listener in &config.listeners {
         claim(listener.address)?;
@@ -201,6 +221,9 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     };
     let sessions = Arc::new(session_settings(config, authenticator, resume, keys.clone()));
     let fleet = Arc::new(Fleet::new(workers as usize));
+    if let Some(offers) = offers {
+        fleet.offer_tls(offers);
+    }
     let mut parts = parts.into_iter();
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::new();

@@ -21,6 +21,7 @@ pub use upgrade::PATHS;
 use crate::{
     config::WebSocketConfig, connection::Connection, limits, outbound::Queue, slab::Handle,
 };
+use hashbrown::HashMap;
 use hawser_codec::{
     http::OriginRule,
     websocket::{
@@ -28,7 +29,6 @@ use hawser_codec::{
         deflate::{Agreement, Codec, Kept, Shared},
     },
 };
-use std::collections::HashMap;
 
 /// Settings of WebSocket connections.
 #[derive(Clone, Debug)]
@@ -132,6 +132,9 @@ pub struct WebSockets {
     /// What the contexts may come to, bytes.
     contexts_bytes: u64,
     shared: Shared,
+    level: u8,
+    /// The shared compressors were used since they were looked at last.
+    is_used: bool,
 }
 
 impl Default for WebSockets {
@@ -141,6 +144,8 @@ impl Default for WebSockets {
             contexts: HashMap::new(),
             contexts_bytes: 0,
             shared: Shared::new(limits::DEFLATE_LEVEL),
+            level: limits::DEFLATE_LEVEL,
+            is_used: false,
         }
     }
 }
@@ -149,7 +154,16 @@ impl WebSockets {
     /// Takes over the level of compression.
     pub fn take_over(&mut self, settings: &WebSocketSettings) {
         if let Some(deflate) = settings.deflate {
+            self.level = deflate.level;
             self.shared = Shared::new(deflate.level);
+        }
+    }
+
+    /// Called from time to time: compressors that nobody has used since the last time are given
+    /// back, so that compression costs nothing where it is agreed on and not used.
+    pub fn rest(&mut self) {
+        if !std::mem::take(&mut self.is_used) && self.shared.bytes() > 0 {
+            self.shared = Shared::new(self.level);
         }
     }
 
@@ -173,6 +187,7 @@ impl WebSockets {
             Some(context) => (context.agreement, Some(&mut context.kept)),
             None => (Agreement::without_take_over(compression.window_bits()), None),
         };
+        self.is_used = true;
         Codec { agreement, role: Role::Server, kept, shared: &mut self.shared }
     }
 

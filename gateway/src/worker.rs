@@ -30,6 +30,7 @@ mod fleet;
 mod flow;
 mod links;
 mod receive;
+mod refusals;
 mod send;
 mod timeout;
 
@@ -141,6 +142,7 @@ pub struct Worker<R: Ring> {
     doors: Vec<Door>,
     /// Those that have not spoken yet, oldest first, and some that have.
     newcomers: VecDeque<Handle>,
+    refusals: refusals::Refusals,
     dirty: Vec<Handle>,
     /// Those whose frames may wait for others to ride with, and until when, monotonic
     /// microseconds; one for each entry of an own message in that time.
@@ -231,6 +233,7 @@ impl<R: Ring> Worker<R> {
             tier: None,
             doors,
             newcomers: VecDeque::new(),
+            refusals: refusals::Refusals::default(),
             dirty: Vec::new(),
             lazy: VecDeque::new(),
             starved: VecDeque::new(),
@@ -285,6 +288,9 @@ impl<R: Ring> Worker<R> {
         self.mesh.unpark();
         self.now = turn.now;
         let tick = (turn.now.monotonic_us / TICK_US) as Tick;
+        if tick / limits::REST_TICKS != self.tick / limits::REST_TICKS {
+            self.faces.websockets.rest();
+        }
         self.tick = tick;
         self.take_over_settings();
         self.begin_budget();
@@ -340,6 +346,9 @@ impl<R: Ring> Worker<R> {
         metrics.connections_slow.set(u64::from(levels.paused));
         metrics.outbound_bytes.set(self.pool.held_bytes() as u64);
         metrics.armed.set(u64::from(levels.armed));
+        let websockets = &self.faces.websockets;
+        metrics.websocket_unfinished.set(websockets.unfinished() as u64);
+        metrics.websocket_deflate_bytes.set(websockets.compressor_bytes());
         self.cores.tls().export(metrics);
         metrics.turns.add(1);
         metrics.turn_us.record(self.ring.clock_us().saturating_sub(started.monotonic_us));
@@ -398,6 +407,8 @@ impl<R: Ring> Worker<R> {
         let unfinished = self.announcing.iter().any(Option::is_some)
             || self.routing.contains(&true)
             || self.spreading
+            // Said in answer to what hosts said at the end of this turn.
+            || (0..self.uplinks.hosts()).any(|host| !self.uplinks.is_empty(host))
             || self.tier.as_ref().is_some_and(links::Tier::is_unfinished)
             || !self.dirty.is_empty()
             || !self.yielding.is_empty()
@@ -551,9 +562,9 @@ impl<R: Ring> Worker<R> {
     fn spread_topics(&mut self) {
         let mut told = std::mem::take(&mut self.told);
         let mut outlet = lend!(self);
-        let copies_max = limits::TOPIC_COPIES_PER_TURN;
+        let work_max = limits::TOPIC_WORK_PER_TURN;
         let connections = &mut self.connections;
-        self.spreading = self.cores.mqtt().spread(connections, copies_max, &mut told, &mut outlet);
+        self.spreading = self.cores.mqtt().spread(connections, work_max, &mut told, &mut outlet);
         for handle in told.drain(..) {
             self.mark_dirty(handle);
             self.resume_if_answered(handle);
@@ -574,6 +585,9 @@ impl<R: Ring> Worker<R> {
             self.levels.greeting += 1;
         }
         let is_open = connection.state == State::Open && state != State::Open;
+        if is_open {
+            self.cores.forget_client(handle);
+        }
         if is_open || self.faces.due(handle).is_some() {
             // The heartbeat or the token may end before the handshake would have, and a request
             // under way before both.

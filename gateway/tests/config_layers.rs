@@ -5,13 +5,14 @@
 use std::{io, path::Path};
 
 use hawser_gateway::{
-    access::{Rules, Who},
+    access::Who,
     config::{
         self, AuthKind, CertificateSource, ClientAuth, Command, Config, Invocation, KeyExchange,
         LogCommand, Machine, Stop, TlsVersion, WebSocketConfig,
     },
     limits,
     listener::Kind,
+    mqtt::MqttSettings,
 };
 
 const MACHINE: Machine = Machine { cores: 2, descriptors_max: 20_000 };
@@ -69,7 +70,7 @@ fn no_flag_is_needed_and_everything_is_on_this_machine_only() {
         ["native 127.0.0.1:7900", "websocket 127.0.0.1:7901", "mqtt 127.0.0.1:1883"]
     );
     assert_eq!(config.tls.certificates, CertificateSource::None);
-    assert_eq!(config.mqtt.rules, Rules::NONE);
+    assert_eq!(MqttSettings::of(&config.mqtt), MqttSettings::shipped());
     assert_eq!(config.websocket, WebSocketConfig::SHIPPED);
     assert!(!config.limits.core_dumps);
     assert_eq!(config.admin.address, Some("127.0.0.1:7980".parse().unwrap()));
@@ -529,6 +530,26 @@ fn example() -> (String, String) {
 fn every_line_of_the_example_is_the_shipped_value() {
     let (text, _) = example();
     assert_eq!(good(&text, &[], &[]), good("", &[], &[]));
+}
+
+#[test]
+fn the_example_behind_a_balancer_is_valid_and_what_its_words_say() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/hawser-behind-a-balancer.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    // The only files that are read while a configuration is checked.
+    let text = text
+        .replace("/etc/hawser/admin.key", "key")
+        .replace("/etc/hawser/jwt.pem", "key")
+        .replace("ES256", "HS256");
+    let config = good(&text, &[], &[]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let behind = config.listeners.iter().filter(|listener| listener.tls && listener.proxy);
+    assert_eq!((config.listeners.len(), behind.count()), (4, 3));
+    let lamp = Who { user: "ann", device: "lamp" };
+    let rules = &config.mqtt.rules;
+    assert!(rules.may_publish(lamp, "devices/lamp/state") && rules.may_publish(lamp, "other"));
+    assert!(!rules.may_publish(lamp, "devices/door/state") && !rules.may_subscribe(lamp, "#"));
 }
 
 #[test]

@@ -20,6 +20,7 @@ class Client {
       if (at >= 0) this.wanted.splice(at, 1)[0].take(message);
       else this.heard.push(message);
     });
+    this.opened = new Promise((open, fail) => this.socket.once("open", open).once("error", fail));
     this.user = `${user}-${unique}`;
     this.sent = 0;
   }
@@ -39,7 +40,7 @@ class Client {
   }
 
   async login() {
-    await new Promise((open, fail) => this.socket.once("open", open).once("error", fail));
+    await this.opened;
     assert.equal(this.socket.protocol, "hawser.json.v1");
     this.say({ type: "hello", user: this.user, device: "npm" });
     return this.next("welcome");

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod process;
 pub mod raw;
 pub mod router;
+pub mod secure;
 pub mod simulation;
 pub mod torture;
 pub mod websocket;

@@ -20,7 +20,8 @@ use hawser_codec::{
     },
 };
 
-use crate::{company::until, process::PATIENCE};
+use crate::{company::until, process::PATIENCE, secure::Trust};
+use rustls::{ClientConnection, Stream};
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 2 << 20 };
 
@@ -133,6 +134,7 @@ pub fn request<'a>(client_seq: u64, to: &'a str, body: &'a [u8]) -> Request<'a> 
 #[derive(Debug)]
 pub struct RawClient {
     socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     encoder: Encoder,
     bytes: Vec<u8>,
     inbox: VecDeque<Received>,
@@ -153,11 +155,39 @@ impl RawClient {
         socket.set_nodelay(true).expect("a socket has the option");
         Self {
             socket,
+            tls: None,
             encoder: Encoder::new(),
             bytes: Vec::new(),
             inbox: VecDeque::new(),
             ended: false,
         }
+    }
+
+    /// Connects by TLS, to the server of this name, and greets.
+    ///
+    /// # Panics
+    /// If the handshake fails.
+    #[track_caller]
+    pub fn greet_securely(
+        address: SocketAddr,
+        trust: &Trust,
+        name: &str,
+        hello: &Hello<'_>,
+    ) -> Self {
+        let mut client = Self::connect(address);
+        let mut tls = Box::new(trust.client(name));
+        while tls.is_handshaking() {
+            tls.complete_io(&mut client.socket).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        client.tls = Some(tls);
+        client.say(&PREFACE);
+        client.tell(&Message::Hello(*hello));
+        client
+    }
+
+    /// What is known of its TLS connection.
+    pub fn tls(&mut self) -> Option<&mut ClientConnection> {
+        self.tls.as_deref_mut()
     }
 
     /// Connects and greets; the answer is for the test to take.
@@ -193,6 +223,19 @@ impl RawClient {
     /// Sends any bytes. A server that has closed meanwhile does not hear them.
     pub fn say(&mut self, bytes: &[u8]) {
         // The failure shows when the answer is read.
+        let _ = match &mut self.tls {
+            None => self.socket.write_all(bytes),
+            Some(tls) => {
+                tls.writer().write_all(bytes).expect("the answers before were read");
+                while tls.wants_write() && tls.write_tls(&mut self.socket).is_ok() {}
+                Ok(())
+            }
+        };
+    }
+
+    /// Sends bytes past TLS.
+    pub fn say_unsealed(&mut self, bytes: &[u8]) {
+        // The failure shows when the answer is read.
         let _ = self.socket.write_all(bytes);
     }
 
@@ -222,7 +265,11 @@ impl RawClient {
     #[track_caller]
     fn read(&mut self) -> bool {
         let mut buffer = [0; 64 * 1024];
-        match self.socket.read(&mut buffer) {
+        let came = match &mut self.tls {
+            None => self.socket.read(&mut buffer),
+            Some(tls) => Stream::new(&mut **tls, &mut self.socket).read(&mut buffer),
+        };
+        match came {
             Ok(0) => self.ended = true,
             Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

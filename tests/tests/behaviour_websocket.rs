@@ -3,6 +3,11 @@
 use hawser_codec::{
     frame::{self, FrameLimits, Step},
     message::{self, Encoder, Message},
+    mqtt::{
+        self, Packet, PacketLimits, Qos, Version,
+        packet::{Connect, Filters, Options, Publish, Subscribe},
+        property::Properties,
+    },
     websocket::Opcode,
 };
 use rustix::process::Signal;
@@ -132,7 +137,9 @@ fn several_frames_may_share_a_message_and_none_may_cross_its_end() {
     assert_eq!(web.hear_close(), Some(1007));
 }
 
-// norm: RFC6455-5.4-1
+// norm: RFC6455-5.4-4
+// norm: RFC6455-5.4-5
+// norm: RFC6455-5.6-1
 #[test]
 fn fragments_are_one_message_and_pings_come_between_them() {
     let gateway = gateway();
@@ -146,6 +153,8 @@ fn fragments_are_one_message_and_pings_come_between_them() {
     assert_eq!(client.hear(), Heard::Text("Gr\u{fc}\u{df}e".into()));
 }
 
+// norm: RFC6455-6.1-6
+// norm: RFC6455-5.4-5
 #[test]
 fn echo_returns_each_message_as_it_came_whatever_its_length_and_cuts() {
     let gateway = gateway();
@@ -176,6 +185,10 @@ fn echo_returns_each_message_as_it_came_whatever_its_length_and_cuts() {
     }
 }
 
+// norm: RFC7692-5-2
+// norm: RFC7692-6.1-1
+// norm: RFC7692-6.2-1
+// norm: RFC7692-7.2.2-3
 #[test]
 fn compressed_messages_come_back_with_and_without_context_take_over() {
     let gateway = Setup::new()
@@ -194,6 +207,8 @@ fn compressed_messages_come_back_with_and_without_context_take_over() {
     }
 }
 
+// norm: RFC6455-5.5.1-5
+// norm: RFC6455-5.5.1-7
 #[test]
 fn a_client_that_closes_is_told_the_same_code() {
     let gateway = gateway();
@@ -208,6 +223,9 @@ fn a_client_that_closes_is_told_the_same_code() {
     });
 }
 
+// norm: RFC6455-7.1.7-1
+// norm: RFC6455-7.1.7-3
+// norm: RFC6455-10.4-1
 #[test]
 fn what_breaks_the_norm_ends_with_its_code() {
     let gateway = gateway();
@@ -313,6 +331,7 @@ fn a_silent_page_is_pinged_and_stays_as_long_as_it_answers() {
     assert_eq!(client.hear_close(), Some(1008));
 }
 
+// norm: RFC6455-7.1.2-1
 #[test]
 fn a_gateway_that_ends_says_so_and_closes_with_going_away() {
     let mut gateway = gateway();
@@ -323,4 +342,114 @@ fn a_gateway_that_ends_says_so_and_closes_with_going_away() {
     assert_eq!(client.hear_close(), Some(1001));
     drop(client);
     assert!(gateway.wait().success());
+}
+
+/// Bytes of MQTT packets, version 3.1.1.
+fn packets(packets: &[Packet<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for packet in packets {
+        mqtt::encode::packet(&mut bytes, Version::V311, packet).expect("it can be written");
+    }
+    bytes
+}
+
+/// The server's MQTT bytes, until there are `count` packets; described for people.
+#[track_caller]
+fn hear_packets(client: &mut WebSocketClient, count: usize) -> Vec<String> {
+    let limits = PacketLimits { receiver: mqtt::Role::Client, packet_bytes_max: 1 << 20 };
+    let (mut stream, mut found) = (Vec::new(), Vec::new());
+    while found.len() < count {
+        let Heard::Binary(bytes) = client.hear() else { panic!("binary messages carry MQTT") };
+        stream.extend_from_slice(&bytes);
+        let mut done = 0;
+        while let Ok(mqtt::Step::Packet { packet, consumed }) =
+            mqtt::step(&limits, Version::V311, &stream[done..])
+        {
+            done += consumed;
+            found.push(match packet {
+                Packet::Connack(connack) => format!("connack {}", connack.reason),
+                Packet::Suback(suback) => format!("suback {:?}", suback.reasons),
+                Packet::Puback(puback) => format!("puback {}", puback.packet_id),
+                Packet::Publish(publish) => {
+                    format!("{} {}", publish.topic, String::from_utf8_lossy(publish.payload))
+                }
+                other => format!("{other:?}"),
+            });
+        }
+        stream.drain(..done);
+    }
+    found
+}
+
+fn connect(client_id: &str) -> Packet<'_> {
+    Packet::Connect(Connect {
+        version: Version::V311,
+        clean: true,
+        keep_alive_s: 60,
+        properties: Properties::NONE,
+        client_id,
+        will: None,
+        user: None,
+        password: None,
+    })
+}
+
+fn publish<'a>(topic: &'a str, qos: Qos, payload: &'a [u8]) -> Packet<'a> {
+    let packet_id = if qos == Qos::AtMostOnce { 0 } else { 9 };
+    let (dup, retain, properties) = (false, false, Properties::NONE);
+    Packet::Publish(Publish { dup, qos, retain, topic, packet_id, properties, payload })
+}
+
+#[track_caller]
+fn subscriber(gateway: &Gateway, client_id: &str, filter: &str) -> WebSocketClient {
+    let mut filters = Vec::new();
+    Filters::put(&mut filters, filter, Some(Options::new(Qos::AtMostOnce, false, false, 0)));
+    let subscribe = Packet::Subscribe(Subscribe {
+        packet_id: 1,
+        properties: Properties::NONE,
+        filters: Filters::of(&filters, true),
+    });
+    let mut client = open(gateway, &Wish::of("/mqtt", &["mqtt"]));
+    client.say(Opcode::Binary, &packets(&[connect(client_id), subscribe]));
+    assert_eq!(hear_packets(&mut client, 2), ["connack 0", "suback [0]"]);
+    client
+}
+
+#[test]
+fn mqtt_in_messages_is_a_stream_whose_packets_may_be_cut_anywhere() {
+    let gateway = Setup::new().start();
+    let topic = random_name();
+    let mut hears = subscriber(&gateway, "hears", &topic);
+    let mut says = open(&gateway, &Wish::of("/mqtt", &["mqtt"]));
+    assert_eq!(says.protocol.as_deref(), Some("mqtt"));
+    let said =
+        [publish(&topic, Qos::AtMostOnce, b"one"), publish(&topic, Qos::AtLeastOnce, b"two")];
+    let all = [packets(&[connect("says")]), packets(&said)].concat();
+    for piece in all.chunks(3) {
+        says.say(Opcode::Binary, piece);
+    }
+    assert_eq!(hear_packets(&mut says, 2), ["connack 0", "puback 9"]);
+    assert_eq!(hear_packets(&mut hears, 2), [format!("{topic} one"), format!("{topic} two")]);
+    says.say_text("no binary message");
+    assert_eq!(says.hear_close(), Some(1003));
+    let mut broken = open(&gateway, &Wish::of("/mqtt", &["mqtt"]));
+    broken.say(Opcode::Binary, &[0x10, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    assert!(broken.hear_close().is_some());
+}
+
+#[test]
+fn a_topic_of_many_listeners_reaches_all_of_them_in_order() {
+    let gateway = Setup::new().start();
+    let topic = random_name();
+    let mut crowd: Vec<WebSocketClient> =
+        (0..100).map(|at| subscriber(&gateway, &format!("one-of-many-{at}"), "#")).collect();
+    let mut says = subscriber(&gateway, "says", "nothing");
+    let bodies: Vec<String> = (0..20).map(|number| format!("message {number}")).collect();
+    let said: Vec<Packet<'_>> =
+        bodies.iter().map(|body| publish(&topic, Qos::AtMostOnce, body.as_bytes())).collect();
+    says.say(Opcode::Binary, &packets(&said));
+    let expected: Vec<String> = bodies.iter().map(|body| format!("{topic} {body}")).collect();
+    for listener in &mut crowd {
+        assert_eq!(hear_packets(listener, expected.len()), expected);
+    }
 }

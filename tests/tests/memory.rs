@@ -4,11 +4,12 @@
 //! all logged in, as different users with names of 36 bytes, and quiet again; the slope between the
 //! two is free of binary, pools and the first touch of tables.
 
-use hawser_gateway::limits::{MemoryBudget, USER_BYTES_PER_CONNECTION};
+use hawser_gateway::limits::{MemoryBudget, TLS_BYTES_PER_CONNECTION, USER_BYTES_PER_CONNECTION};
 use hawser_tests::{
     company::until,
-    process::{Gateway, Setup},
+    process::{Gateway, Home, Setup},
     raw::{RawClient, hello},
+    secure::{Authority, NAME, Trust},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -40,31 +41,69 @@ const PROCESSES: u32 = 3;
 
 #[test]
 fn an_idle_connection_costs_at_most_its_budget_and_all_of_them_what_was_printed() {
+    assert_slope(USER_BYTES_PER_CONNECTION, slope_of_a_process);
+}
+
+#[test]
+fn tls_adds_at_most_its_budget_to_an_idle_connection() {
+    assert_slope(USER_BYTES_PER_CONNECTION + TLS_BYTES_PER_CONNECTION, slope_with_tls);
+}
+
+fn assert_slope(budget: u64, measure: fn() -> f64) {
     allow_descriptors();
-    let bound = (USER_BYTES_PER_CONNECTION + ALLOWANCE_BYTES) as f64;
+    let bound = (budget + ALLOWANCE_BYTES) as f64;
     let mut slopes = Vec::new();
     while slopes.len() < PROCESSES as usize && slopes.last().is_none_or(|slope| *slope > bound) {
-        slopes.push(slope_of_a_process());
+        slopes.push(measure());
     }
     let least = slopes.iter().copied().fold(f64::INFINITY, f64::min);
+    println!("{slopes:.0?} B for each connection more");
     assert!(least <= bound, "{slopes:.0?} B for each connection more, above {bound} B");
 }
 
-/// Bytes for each connection more; the whole is asserted here.
-fn slope_of_a_process() -> f64 {
-    let gateway = Setup::new()
+/// The same over TLS 1.3.
+fn slope_with_tls() -> f64 {
+    let (home, authority) = (Home::new(), Authority::new());
+    let files = authority.issue(&home, "server");
+    let text = format!(
+        "[[listener]]\nkind = \"native\"\naddress = \"{}\"\ntls = true\n[tls]\ncertificates = \
+         [{{ chain = \"{}\", key = \"{}\" }}]\n",
+        home.native(),
+        files.chain.display(),
+        files.key.display()
+    );
+    let path = home.write("gateway.toml", &text).display().to_string();
+    let setup = setup().without_listeners().argument("--config").argument(path);
+    let gateway = setup.start_in(home);
+    let trust = authority.trust();
+    let mut held = Vec::with_capacity(MANY);
+    let few = fill(&gateway, &mut held, FEW, Some(&trust));
+    let many = fill(&gateway, &mut held, MANY, Some(&trust));
+    held[0].settle();
+    many.saturating_sub(few) as f64 / (MANY - FEW) as f64
+}
+
+fn setup() -> Setup {
+    Setup::new()
         .workers(1)
         .setting("limits.max_connections", CONNECTIONS_MAX)
         // Room for all logins: filling a further segment touches a buffer of its own.
         .setting("store.segment_bytes", 64 << 20)
         .setting("limits.handshake_timeout_ms", 120_000)
-        .start();
-    let mut held = Vec::with_capacity(MANY);
+}
 
-    log_in(&gateway, &mut held, FEW);
-    let few = settled_bytes(&gateway, FEW);
-    log_in(&gateway, &mut held, MANY);
-    let many = settled_bytes(&gateway, MANY);
+/// Fills up to `count` connections; anonymous memory once they are quiet.
+fn fill(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize, trust: Option<&Trust>) -> u64 {
+    log_in(gateway, held, count, trust);
+    settled_bytes(gateway, count)
+}
+
+/// Bytes for each connection more; the whole is asserted here.
+fn slope_of_a_process() -> f64 {
+    let gateway = setup().start();
+    let mut held = Vec::with_capacity(MANY);
+    let few = fill(&gateway, &mut held, FEW, None);
+    let many = fill(&gateway, &mut held, MANY, None);
 
     let budget = MemoryBudget::for_config(1, 1, CONNECTIONS_MAX);
     assert!(gateway.said().contains(&budget.to_string()), "{}", gateway.said());
@@ -75,14 +114,18 @@ fn slope_of_a_process() -> f64 {
 }
 
 /// Fills up to `count` connections, each a user of its own.
-fn log_in(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize) {
+fn log_in(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize, trust: Option<&Trust>) {
     while held.len() < count {
         let first = held.len();
         let until = count.min(first + GREETINGS);
         held.extend((first..until).map(|index| {
             let name = format!("somebody-with-a-long-name-{index:010}");
             assert_eq!(name.len(), 36);
-            RawClient::greet(gateway.native(), &hello(&name, "phone"))
+            let greeting = hello(&name, "phone");
+            match trust {
+                None => RawClient::greet(gateway.native(), &greeting),
+                Some(trust) => RawClient::greet_securely(gateway.native(), trust, NAME, &greeting),
+            }
         }));
         for client in &mut held[first..] {
             client.welcome();

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{auth::TokenTable, limits};
+use hawser_router::host::TopicBounds;
 
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,16 +147,8 @@ pub struct RouterConfig {
     pub notify_timeout_ms: u32,
     /// Bound of the dedup windows of one shard.
     pub dedup_bytes_per_shard: u64,
-    /// Sessions of publish/subscribe that are kept without a connection, of the process.
-    pub kept_sessions_max: u32,
-    /// Messages that wait for one of them; beyond it the oldest go.
-    pub queue_entries_max: u32,
-    /// Their bytes, for the same.
-    pub queue_bytes_max: u64,
-    /// Topics with a retained message, of the process.
-    pub retained_max: u32,
-    /// Their bytes, topics included.
-    pub retained_bytes_max: u64,
+    /// Bounds of publish/subscribe, of the process.
+    pub topics: TopicBounds,
 }
 
 /// `[admin]`.

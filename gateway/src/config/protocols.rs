@@ -60,6 +60,8 @@ pub struct TlsConfig {
     pub certificates: CertificateSource,
     /// Keys of session tickets, shared by gateways; `None`: of the data directory.
     pub ticket_key_file: Option<PathBuf>,
+    /// Longest life of a ticket, s.
+    pub ticket_lifetime_s: u32,
     /// Oldest version.
     pub min_version: TlsVersion,
     /// How keys are agreed on.

@@ -13,7 +13,10 @@ use super::{
     settings,
 };
 use crate::{auth::TokenTable, limits};
-use hawser_router::link::{self, LinkSecret};
+use hawser_router::{
+    host::TopicBounds,
+    link::{self, LinkSecret},
+};
 
 /// Listeners of one configuration; each takes a descriptor per worker.
 pub const LISTENERS_MAX: usize = 16;
@@ -346,11 +349,13 @@ fn router(
         hosts,
         notify_timeout_ms: number(layers, "router.notify_timeout_ms")?,
         dedup_bytes_per_shard: number(layers, "router.dedup_bytes_per_shard")?,
-        kept_sessions_max: number(layers, "router.kept_sessions_max")?,
-        queue_entries_max: number(layers, "router.queue_entries_max")?,
-        queue_bytes_max: number(layers, "router.queue_bytes_max")?,
-        retained_max: number(layers, "router.retained_max")?,
-        retained_bytes_max: number(layers, "router.retained_bytes_max")?,
+        topics: TopicBounds {
+            kept_sessions_max: number(layers, "router.kept_sessions_max")?,
+            queue_entries_max: number(layers, "router.queue_entries_max")?,
+            queue_bytes_max: number(layers, "router.queue_bytes_max")?,
+            retained_max: number(layers, "router.retained_max")?,
+            retained_bytes_max: number(layers, "router.retained_bytes_max")?,
+        },
     })
 }
 

@@ -51,3 +51,8 @@ pub const MQTT_SPARE_WINDOWS: usize = 4096;
 pub const MQTT_TOPIC_KEYS: usize = 4096;
 /// A topic longer than this has its key made anew each time.
 pub const MQTT_TOPIC_KEY_BYTES_MAX: usize = 128;
+
+/// Messages of topics that a worker has heard and not yet given to all their connections, bytes:
+/// 30,000 of 1 KiB, which is seconds of work. Beyond it messages of QoS 0 are dropped, at twice as
+/// much all.
+pub const MQTT_PENDING_BYTES: usize = 32 << 20;

@@ -37,6 +37,12 @@ const WORKER_LEVELS: &[(&str, &str, Read<WorkerMetrics>)] = &[
     ("connections_closing", "Connections waiting for their last completions", |m| {
         m.connections_closing.get()
     }),
+    ("websocket_unfinished_connections", "WebSocket connections within a message", |m| {
+        m.websocket_unfinished.get()
+    }),
+    ("websocket_deflate_bytes", "Compressors of WebSocket messages", |m| {
+        m.websocket_deflate_bytes.get()
+    }),
     ("connections_slow", "Connections not read from because they do not read", |m| {
         m.connections_slow.get()
     }),

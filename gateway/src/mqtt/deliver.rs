@@ -63,6 +63,10 @@ struct Match {
 pub(super) struct Copies {
     /// Link frames of messages not yet given to all.
     pending: VecDeque<Vec<u8>>,
+    /// Their bytes.
+    pending_bytes: usize,
+    /// Messages that found no room, to be counted.
+    dropped: u64,
     /// Those who shall have the first of them, once it was looked up.
     matched: Vec<Match>,
     is_matched: bool,
@@ -134,8 +138,15 @@ impl MqttSessions {
     pub fn on_broadcast(&mut self, downlink: &Downlink<'_>, host: u16) {
         match downlink {
             Downlink::Topic(topic) => {
+                // Others than those of QoS 0 have as much room again.
+                let room = limits::MQTT_PENDING_BYTES << u32::from(topic.qos > 0);
+                if self.copies.pending_bytes >= room {
+                    self.copies.dropped += 1;
+                    return;
+                }
                 let mut frame = self.copies.spare.pop().unwrap_or_default();
                 topic.put(&mut frame);
+                self.copies.pending_bytes += frame.len();
                 self.copies.pending.push_back(frame);
             }
             Downlink::Routed(routed) => {
@@ -146,12 +157,13 @@ impl MqttSessions {
         }
     }
 
-    /// Gives what was noted to the connections it is for, at most `deliveries_max` copies;
-    /// `told` is given who has something to be sent. True while more waits.
+    /// Gives what was noted to the connections it is for, at most `work_max` units of work: a copy
+    /// for a connection that has nothing waiting is a send more and takes
+    /// [`limits::TOPIC_SEND_WORK`], another copy for it takes one. `told` is given who has something to be sent. True while more waits.
     pub fn spread(
         &mut self,
         connections: &mut Slab<Connection>,
-        deliveries_max: usize,
+        work_max: usize,
         told: &mut Vec<Handle>,
         outlet: &mut Outlet<'_>,
     ) -> bool {
@@ -164,7 +176,8 @@ impl MqttSessions {
                 told.push(handle);
             }
         }
-        let mut left = deliveries_max;
+        outlet.metrics.mqtt_dropped.add(std::mem::take(&mut self.copies.dropped));
+        let mut left = work_max;
         while let Some(frame) = self.copies.pending.pop_front() {
             let mut batch = frame.as_slice();
             let done = match Downlink::take(&mut batch) {
@@ -177,6 +190,7 @@ impl MqttSessions {
                 self.copies.pending.push_front(frame);
                 return true;
             }
+            self.copies.pending_bytes -= frame.len();
             let mut frame = frame;
             if self.copies.spare.len() < 16 && frame.capacity() <= limits::SPARE_BUFFER_BYTES_MAX {
                 frame.clear();
@@ -206,7 +220,6 @@ impl MqttSessions {
             if *left == 0 {
                 return false;
             }
-            *left -= 1;
             let at = self.copies.given;
             let first = self.copies.matched[at];
             let (mut options, mut retain, mut end) = (first.options, false, at);
@@ -233,6 +246,9 @@ impl MqttSessions {
             if terms.kept && qos != Qos::AtMostOnce && topic.share.is_empty() {
                 continue;
             }
+            let is_another = outlet.waiting(connection) > 0;
+            let work = if is_another { 1 } else { limits::TOPIC_SEND_WORK };
+            *left = left.saturating_sub(work);
             let identifiers = if terms.version == Version::V5 { &identifiers[..] } else { &[] };
             let how = How { qos, retain, dup: false, source: Source::Live, identifiers };
             self.give(connection, first.handle, &terms, &message, &how, true, outlet);

@@ -115,6 +115,8 @@ impl Recovered {
             settings.answers_max = self.answers_max;
             settings.body_bytes_max = config.limits.frame_body_bytes_max as usize;
             settings.notify_timeout_us = u64::from(config.router.notify_timeout_ms) * 1000;
+            settings.bound_topics(&config.router.topics, hosts);
+            settings.session_filters_max = config.mqtt.subscriptions_max as usize;
             settings.dedup_bytes_max = config.router.dedup_bytes_per_shard as usize;
             settings.text_seed = KeySpace::new(*self.header.hash_key()).text_seed();
             settings.recent_bytes_max = limits::RECENT_BYTES_PER_PROCESS / usize::from(hosts);

@@ -23,7 +23,10 @@ use hawser_tls::{
 use super::{Offers, pages::Pages};
 use crate::{
     connection::{Connection, Flag, Protocol},
-    limits::{HANDSHAKE_UNITS_LIGHT, HANDSHAKE_UNITS_PER_TURN, HANDSHAKE_UNITS_WHOLE},
+    limits::{
+        HANDSHAKE_UNITS_LIGHT, HANDSHAKE_UNITS_PER_TURN, HANDSHAKE_UNITS_WHOLE,
+        OVERLOADED_RETRY_MS, RECEIVE_BUFFER_BYTES,
+    },
     listener::{Kind, ListenerSettings},
     metrics::WorkerMetrics,
     outbound::{Pool, Queue},
@@ -430,6 +433,10 @@ impl Layer {
         }
         outlet.pool.count(*plain);
         let is_stopped = inner.stop != Stop::NeedMore;
+        if outlet.marks.full && !is_stopped && left > RECEIVE_BUFFER_BYTES as usize {
+            return Err(Farewell::saying(code::OVERLOADED, "no room for an unfinished frame")
+                .retry_after(OVERLOADED_RETRY_MS));
+        }
         connection.flags.set(Flag::Unfinished, left > 0 && !is_stopped);
         if is_stopped && left > 0 {
             *is_held = true;

@@ -66,7 +66,7 @@ mod tests {
         pages.insert(100, 'a');
         pages.insert(101, 'b');
         pages.insert(101, 'c');
-        assert_eq!(pages.get_mut(100), Some(&mut 'a'));
+        assert_eq!(pages.get_mut(100).copied(), Some('a'));
         assert_eq!(pages.get_mut(99), None);
         assert_eq!(pages.remove(100), Some('a'));
         assert_eq!(pages.remove(100), None);

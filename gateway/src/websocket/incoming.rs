@@ -83,7 +83,7 @@ impl Cores {
         }
         loop {
             if matches!(connection.state, State::Leaving | State::Closing) {
-                return Ok(Taken { bytes: bytes.len(), stop: Stop::NeedMore });
+                return Ok(await_close(connection, bytes, unfinished, payload, limits));
             }
             if done < bytes.len() {
                 if outlet.waiting(connection) > outlet.marks.read {
@@ -273,6 +273,32 @@ fn unsupported(text: &str) -> Farewell {
 fn answer_close(connection: &mut Connection, close: &Close, outlet: &mut Outlet<'_>) -> Farewell {
     write::close(outlet.pool.open(&mut connection.queued), close.code, "", None);
     Farewell::silent()
+}
+
+/// We have said good-bye: what still comes is looked through for the client's own, which ends it.
+fn await_close(
+    connection: &mut Connection,
+    bytes: &[u8],
+    unfinished: &mut Unfinished,
+    payload: &mut Vec<u8>,
+    limits: Limits,
+) -> Taken {
+    let mut done = 0;
+    // Bounded: every step but the last takes a frame.
+    while connection.awaits_answer() {
+        let step = unfinished.reader.step(&rules(connection, limits), &bytes[done..], payload);
+        let Ok(step) = step else {
+            connection.flags.set(Flag::Asked, false);
+            break;
+        };
+        done += step.consumed;
+        match step.event {
+            None => return Taken { bytes: done, stop: Stop::NeedMore },
+            Some(Event::Close(_)) => connection.flags.set(Flag::Asked, false),
+            Some(_) => {}
+        }
+    }
+    Taken { bytes: bytes.len(), stop: Stop::NeedMore }
 }
 
 /// An incarnation for a client that keeps no outbox: another one for each login, that is all it is

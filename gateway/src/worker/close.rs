@@ -1,6 +1,7 @@
 //! How connections end: last bytes under a bound, cancel, await, close, free.
 
 use super::*;
+use crate::session::Ending;
 use hawser_router::hosting::Reach;
 
 impl<R: Ring> Worker<R> {
@@ -10,12 +11,18 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
+        if reason == CloseReason::Denied || connection.flags.has(Flag::Proxy) {
+            self.note_refusal(handle, farewell);
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
         let mut outlet = lend!(self);
         self.cores.say_farewell(connection, handle, farewell, &mut outlet);
-        self.leave(handle, reason);
+        self.leave(handle, reason, farewell.ending != Ending::Silent);
     }
 
-    fn leave(&mut self, handle: Handle, reason: CloseReason) {
+    /// `was_told`: the client has been told why, and if its protocol has an answer to that, it is
+    /// waited for.
+    fn leave(&mut self, handle: Handle, reason: CloseReason, was_told: bool) {
         self.metrics.closed.at(reason).add(1);
         self.logout(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
@@ -24,6 +31,9 @@ impl<R: Ring> Worker<R> {
             self.cores.tls().end(connection, handle, end, &mut self.pool);
         }
         connection.state = State::Leaving;
+        // Closed with bytes unread, the socket would be reset, and the last words with it.
+        let is_answered = connection.protocol.is_websocket() && !connection.flags.has(Flag::Tls);
+        connection.flags.set(Flag::Asked, was_told && is_answered);
         self.levels.closing += 1;
         let bound = self.tick + ticks(self.settings.close_ms);
         self.wheel.file(handle.slot, bound);
@@ -78,7 +88,8 @@ impl<R: Ring> Worker<R> {
         match connection.state {
             State::Leaving
                 if !connection.in_flight.has(Operation::Send)
-                    && connection.queued == Queue::NONE =>
+                    && connection.queued == Queue::NONE
+                    && !connection.flags.has(Flag::Asked) =>
             {
                 connection.state = State::Closing;
                 self.wheel.cancel(handle.slot);
@@ -124,6 +135,7 @@ impl<R: Ring> Worker<R> {
         self.count_spoken(connection.protocol, false);
         self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
+        self.cores.forget_client(handle);
         if connection.flags.has(Flag::Tls) {
             self.cores.tls().forget(handle, &mut self.pool);
         }
@@ -171,7 +183,7 @@ impl<R: Ring> Worker<R> {
             let retry_after_ms = limits::DRAIN_RETRY_MS;
             let mut outlet = lend!(self);
             self.cores.say_go_away(connection, handle, retry_after_ms, &mut outlet);
-            self.leave(handle, CloseReason::Shutdown);
+            self.leave(handle, CloseReason::Shutdown, true);
         }
         // Those accepted meanwhile are met on the next round.
         self.leaving = Some(if to < self.connections.end() { to } else { 0 });

@@ -35,6 +35,9 @@ impl<R: Ring> Worker<R> {
     pub(super) fn on_readable(&mut self, handle: Handle, result: Result<(), Errno>) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
         if matches!(connection.state, State::Leaving | State::Closing) {
+            if connection.awaits_answer() && result.is_ok() {
+                self.receive_once(handle);
+            }
             return;
         }
         match (result, connection.receiving) {
@@ -118,6 +121,12 @@ impl<R: Ring> Worker<R> {
     fn after_bytes(&mut self, handle: Handle, filled: bool, more: bool, silence: u16) {
         self.quieten(handle);
         let Some(connection) = self.connections.get_mut(handle) else { return };
+        if connection.state == State::Leaving {
+            if connection.awaits_answer() && filled && !more {
+                self.receive_once(handle);
+            }
+            return;
+        }
         if connection.flow != Flow::Open {
             connection.missed |= filled;
             return;
@@ -184,7 +193,9 @@ impl<R: Ring> Worker<R> {
         let Some(connection) = self.connections.get_mut(handle) else { return Ok(()) };
         self.metrics.bytes_in.add(u64::from(lease.length));
         connection.heard = self.tick;
-        connection.flags.set(Flag::Asked, false);
+        if connection.state == State::Open {
+            connection.flags.set(Flag::Asked, false);
+        }
         connection.busy = connection.busy.saturating_add(1);
         if connection.flow == Flow::Open {
             return self.take_bytes(handle, Some(lease));
@@ -238,8 +249,9 @@ impl<R: Ring> Worker<R> {
         self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
-            // Until its first frames have come, the time from its accept counts.
-            if (collected.is_none() || taken.bytes > 0) && connection.state != State::Opening {
+            // A record that is not whole is part of a handshake or frame that began before.
+            let began_before = connection.flags.has(Flag::Unfinished);
+            if (collected.is_none() || taken.bytes > 0) && !began_before {
                 connection.since = self.tick;
             }
             // The beginning of a frame that fits one buffer is let be even then: it costs no more

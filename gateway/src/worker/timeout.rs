@@ -21,7 +21,10 @@ impl<R: Ring> Worker<R> {
         let handshake = self.handshake_ticks();
         let Some(connection) = self.connections.get_mut(handle) else { return };
         match connection.state {
-            State::Leaving => return self.begin_close(handle, true, CloseReason::Stalled),
+            State::Leaving => {
+                let is_stuck = connection.queued != Queue::NONE;
+                return self.begin_close(handle, is_stuck, CloseReason::Stalled);
+            }
             State::Closing => return,
             State::Opening | State::Greeting | State::LoggingIn
                 if now - connection.since >= handshake =>

@@ -169,6 +169,34 @@ impl HostSettings {
     }
 }
 
+/// Bounds of publish/subscribe of one process, whatever the number of its hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicBounds {
+    /// Sessions kept without a connection.
+    pub kept_sessions_max: u32,
+    /// Messages that wait for one of them; beyond it the oldest go.
+    pub queue_entries_max: u32,
+    /// Their bytes, for the same.
+    pub queue_bytes_max: u64,
+    /// Topics with a retained message.
+    pub retained_max: u32,
+    /// Bytes of these messages, topics included.
+    pub retained_bytes_max: u64,
+}
+
+impl HostSettings {
+    /// Gives this host its share of what the process may keep.
+    pub fn bound_topics(&mut self, bounds: &TopicBounds, hosts_of_process: u16) {
+        let hosts = u64::from(hosts_of_process.max(1));
+        let share = |all: u64| usize::try_from(all.div_ceil(hosts)).unwrap_or(usize::MAX);
+        self.kept_max = share(bounds.kept_sessions_max.into());
+        self.queue_entries_max = bounds.queue_entries_max as usize;
+        self.queue_bytes_max = bounds.queue_bytes_max;
+        self.retained_max = share(bounds.retained_max.into());
+        self.retained_bytes_max = share(bounds.retained_bytes_max);
+    }
+}
+
 /// A request may be repeated until this long before its answer leaves retention: clocks of
 /// clients, corrected by the server's, are off by less.
 pub(crate) const REPEAT_MARGIN_MS: u64 = 3_600_000;
@@ -233,6 +261,9 @@ pub(crate) const FOLLOWS_PER_TURN_MAX: usize = 4096;
 /// Filters that some host has not confirmed; one more is refused. As many as come in a second of a
 /// storm of subscriptions.
 pub(crate) const PENDING_FOLLOWS_MAX: usize = 16_384;
+/// Topics and contents pushed to one session and not confirmed, bytes, whatever its window; one more
+/// entry may pass it. A client that does not read costs its worker so much.
+pub(crate) const QUEUE_UNDER_WAY_BYTES_MAX: u64 = 256 << 10;
 /// Entries of queues being read at one time.
 pub(crate) const QUEUE_READS_MAX: usize = 256;
 /// A will that cannot be handed on is tried again after this long, microseconds.

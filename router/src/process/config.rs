@@ -10,6 +10,7 @@ mod layers;
 
 use crate::{
     admin::{AdminKey, KEY_BYTES_MIN},
+    host::TopicBounds,
     link::{LinkSecret, SECRET_BYTES_MIN},
     log_tools::LogCommand,
     settings::{ConfigError, Kind, Setting, integer, setting},
@@ -43,6 +44,11 @@ const SETTINGS: &[Setting] = &[
     integer("store.retention_hours", 2, 10 * 365 * 24, "h", "72"),
     integer("router.notify_timeout_ms", 100, 600_000, "ms", "5000"),
     integer("router.dedup_bytes_per_shard", 64 * 1024, 4096 * MIB, "bytes", "67108864"),
+    integer("router.kept_sessions_max", 1, 64 * MIB, "", "1000000"),
+    integer("router.queue_entries_max", 1, MIB, "", "1024"),
+    integer("router.queue_bytes_max", 64 * 1024, 4096 * MIB, "bytes", "16777216"),
+    integer("router.retained_max", 0, 64 * MIB, "", "1000000"),
+    integer("router.retained_bytes_max", 64 * 1024, 65_536 * MIB, "bytes", "268435456"),
     integer("router.requests_max", 1, 1024, "", "64"),
     integer("router.body_bytes_max", 1024, MIB, "bytes", "65536"),
     integer("limits.drain_timeout_s", 0, 3_600, "s", "25"),
@@ -136,6 +142,8 @@ pub struct Config {
     pub notify_timeout_ms: u32,
     /// Bound of the dedup windows of one shard, bytes.
     pub dedup_bytes_per_shard: u64,
+    /// Bounds of publish/subscribe.
+    pub topics: TopicBounds,
     /// Most requests any gateway lets a client have unanswered.
     pub requests_max: u16,
     /// Longest message body, bytes.
@@ -293,6 +301,13 @@ fn validate(layers: &Layers, read: ReadFile<'_>) -> Result<Config, ConfigError> 
         retention_hours: layers.number("store.retention_hours")?,
         notify_timeout_ms: layers.number("router.notify_timeout_ms")?,
         dedup_bytes_per_shard: layers.number("router.dedup_bytes_per_shard")?,
+        topics: TopicBounds {
+            kept_sessions_max: layers.number("router.kept_sessions_max")?,
+            queue_entries_max: layers.number("router.queue_entries_max")?,
+            queue_bytes_max: layers.number("router.queue_bytes_max")?,
+            retained_max: layers.number("router.retained_max")?,
+            retained_bytes_max: layers.number("router.retained_bytes_max")?,
+        },
         requests_max: layers.number("router.requests_max")?,
         body_bytes_max: layers.number("router.body_bytes_max")?,
         drain_timeout_s: layers.number("limits.drain_timeout_s")?,

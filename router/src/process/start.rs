@@ -287,6 +287,7 @@ fn host_settings(config: &Config, place: RouterPlace, answers_max: usize) -> Hos
     settings.body_bytes_max = config.body_bytes_max as usize;
     settings.notify_timeout_us = u64::from(config.notify_timeout_ms) * 1000;
     settings.dedup_bytes_max = config.dedup_bytes_per_shard as usize;
+    settings.bound_topics(&config.topics, 1);
     settings
 }
 

@@ -298,10 +298,12 @@ impl Process {
 
     /// Connections held, and those of them that are hot.
     pub fn connections(&self) -> (u64, u64) {
-        let held = self.metrics.workers.iter().map(|worker| {
-            Spoken::ALL.iter().map(|spoken| worker.connections.at(*spoken).get()).sum::<u64>()
-        });
-        let held = held.sum();
+        let held = self
+            .metrics
+            .workers
+            .iter()
+            .flat_map(|worker| (0..Spoken::ALL.len()).map(|at| worker.connections.cell(at).get()))
+            .sum();
         let hot = self.metrics.workers.iter().map(|worker| worker.connections_hot.get()).sum();
         (held, hot)
     }

@@ -15,6 +15,7 @@ pub(super) fn tls(layers: &Layers) -> Result<TlsConfig, ConfigError> {
     let config = TlsConfig {
         certificates: certificates(layers),
         ticket_key_file: path(layers, "tls.ticket_key_file"),
+        ticket_lifetime_s: number(layers, "tls.ticket_lifetime_s")?,
         min_version: match layers.choice("tls.min_version")? {
             "1.3" => TlsVersion::V13,
             _ => TlsVersion::V12,
