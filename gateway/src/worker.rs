@@ -30,6 +30,7 @@ mod fleet;
 mod flow;
 mod links;
 mod receive;
+mod refusals;
 mod send;
 mod timeout;
 
@@ -141,6 +142,7 @@ pub struct Worker<R: Ring> {
     doors: Vec<Door>,
     /// Those that have not spoken yet, oldest first, and some that have.
     newcomers: VecDeque<Handle>,
+    refusals: refusals::Refusals,
     dirty: Vec<Handle>,
     /// Those whose frames may wait for others to ride with, and until when, monotonic
     /// microseconds; one for each entry of an own message in that time.
@@ -231,6 +233,7 @@ impl<R: Ring> Worker<R> {
             tier: None,
             doors,
             newcomers: VecDeque::new(),
+            refusals: refusals::Refusals::default(),
             dirty: Vec::new(),
             lazy: VecDeque::new(),
             starved: VecDeque::new(),
@@ -581,10 +584,18 @@ impl<R: Ring> Worker<R> {
         let is_open = now == State::Open;
         self.levels.sessions += u32::from(is_open && spoken.has_session());
         self.levels.sessions -= u32::from(was_open && protocol.has_session());
-        if was_open != is_open {
+        let is_changed = was_open != is_open;
+        if is_changed {
             self.levels.greeting += u32::from(was_open);
             self.levels.greeting -= u32::from(is_open);
-            // The heartbeat or the token may end before the handshake would have.
+        }
+        if is_changed && is_open {
+            self.cores.forget_client(handle);
+        }
+        // The heartbeat or the token may end before the handshake would have, and a request under
+        // way before both.
+        let is_http = matches!(spoken, Protocol::Http | Protocol::Poll | Protocol::Events);
+        if is_changed || (is_http && self.faces.due(handle).is_some()) {
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
         }

@@ -320,7 +320,7 @@ impl Host {
         self.locate_unconfirmed(now, run, base);
         while self.pending.front().is_some_and(|pending| pending.run <= run) {
             let pending = self.pending.pop_front().expect("the front was just looked at");
-            self.locate(&pending, base.plus(pending.offset));
+            self.locate(now, &pending, base.plus(pending.offset));
             self.commit.cut_long_run();
         }
         self.resume_pages(now, run);
@@ -343,7 +343,9 @@ impl Host {
         let sessions = self.sessions.next_deadline(self.storage);
         let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
         // What is cut into portions goes on at once, in the next turn.
-        let topics = self.topics_are_busy().then_some(0);
+        let portions =
+            self.topics_are_busy() || self.attachments.is_ready() || self.tellings.is_ready();
+        let topics = portions.then_some(0);
         let all = kept.into_iter().flatten().chain(topics);
         sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
     }

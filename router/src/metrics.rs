@@ -6,8 +6,10 @@
 //! What it is not: a decision's input. Nothing reads a metric back.
 
 pub mod page;
+mod sessions;
 mod topics;
 
+pub use sessions::SessionMetrics;
 pub use topics::TopicMetrics;
 
 use crate::host::HostCounters;
@@ -150,6 +152,8 @@ pub struct HostMetrics {
     pub recent_bytes: Cell,
     /// What it does for topics.
     pub topics: TopicMetrics,
+    /// What it does for kept sessions.
+    pub kept: SessionMetrics,
     /// Level: users with a record in memory.
     pub users: Cell,
     /// Level: devices on-line.
@@ -188,6 +192,7 @@ impl HostMetrics {
         self.recent_missed.set(counters.recent_missed);
         self.recent_bytes.set(counters.recent_bytes);
         self.topics.publish(counters);
+        self.kept.publish(counters);
         self.users.set(counters.users);
         self.sessions.set(counters.sessions);
         self.held_bytes.set(counters.window_bytes + counters.held_bytes);

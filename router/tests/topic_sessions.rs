@@ -6,7 +6,7 @@ use hawser_codec::{code, link};
 use hawser_router::HostSettings;
 use hawser_router::host::Mark;
 use shard_world::sessions::{CLEAN, KEPT, Told, Way, entries};
-use shard_world::{Client, Queued, World, content, settings};
+use shard_world::{Client, Message, Queued, World, content, settings};
 
 /// A topic's shard of another place, by hand.
 #[derive(Default)]
@@ -99,6 +99,13 @@ fn a_session_that_is_not_kept_is_taken_over_and_leaves_nothing() {
     assert_eq!(world.lanes[0].waiting.len() + world.hosts[0].last_run() as usize, 0);
 }
 
+// norm: MQTT5-3.1.2-5
+// norm: MQTT5-3.1.2-23
+// norm: MQTT5-4.5.0-1
+// norm: MQTT3-3.1.2-4
+// norm: MQTT3-3.1.2-5
+// norm: MQTT3-4.1.0-1
+// norm: MQTT3-4.5.0-1
 #[test]
 fn a_kept_session_keeps_filters_and_entries_over_a_crash_at_any_point() {
     for kept in 0..12 {
@@ -157,6 +164,13 @@ fn nothing_is_said_before_it_is_durable() {
     assert_eq!(world.listen(&ann), [Told::Marked { number: 1 }]);
 }
 
+// norm: MQTT5-3.3.4-2
+// norm: MQTT5-3.3.4-3
+// norm: MQTT5-3.3.4-4
+// norm: MQTT5-3.3.1-13
+// norm: MQTT5-3.8.4-8
+// norm: MQTT3-3.3.5-1
+// norm: MQTT3-3.8.4-6
 #[test]
 fn an_entry_comes_once_with_the_highest_quality_and_all_identifiers() {
     let mut world = World::new();
@@ -181,6 +195,7 @@ fn an_entry_comes_once_with_the_highest_quality_and_all_identifiers() {
     assert_eq!((queued[1].qos, queued[1].retain), (1, false));
 }
 
+// norm: MQTT5-3.8.3-3
 #[test]
 fn no_local_keeps_a_session_from_its_own_messages() {
     let mut world = World::new();
@@ -196,6 +211,8 @@ fn no_local_keeps_a_session_from_its_own_messages() {
     assert_eq!(entries(&world.listen(&ann)), [1]);
 }
 
+// norm: MQTT5-3.3.4-9
+// norm: MQTT5-4.9.0-2
 #[test]
 fn the_window_holds_back_and_moves_with_marks_in_any_order() {
     let mut world = World::new();
@@ -223,6 +240,11 @@ fn the_window_holds_back_and_moves_with_marks_in_any_order() {
     assert_eq!(world.hosts[0].counters().mark(Mark::ConfirmBeyondHead), 2);
 }
 
+// norm: MQTT5-4.4.0-1
+// norm: MQTT5-4.3.3-3
+// norm: MQTT5-4.3.3-6
+// norm: MQTT3-4.4.0-1
+// norm: MQTT3-4.3.3-1
 #[test]
 fn what_is_not_done_comes_again_with_its_number_and_what_was_received_does_not() {
     for crash in [false, true] {
@@ -291,6 +313,7 @@ fn a_full_queue_drops_its_oldest() {
     assert_eq!(world.hosts[0].counters().queue_dropped, 5);
 }
 
+// norm: MQTT5-4.1.0-2
 #[test]
 fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
     for restart in [false, true] {
@@ -318,6 +341,8 @@ fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
     }
 }
 
+// norm: MQTT5-3.1.2-4
+// norm: MQTT3-3.1.2-6
 #[test]
 fn a_clean_start_forgets_and_a_resumed_session_may_become_one_that_is_not_kept() {
     let mut world = World::new();
@@ -339,6 +364,8 @@ fn a_clean_start_forgets_and_a_resumed_session_may_become_one_that_is_not_kept()
     assert_eq!((counters.kept, counters.kept_filters), (0, 0));
 }
 
+// norm: MQTT5-3.3.2-5
+// norm: MQTT5-3.3.2-6
 #[test]
 fn entries_expire_in_the_queue_and_tell_what_time_is_left() {
     let mut world = World::new();
@@ -526,4 +553,122 @@ fn a_shared_entry_goes_to_one_member_of_those_that_are_there() {
     }
     world.settle();
     assert_eq!(entries(&world.listen(&ann)), [3, 4]);
+}
+
+/// Somebody who hears of wills.
+fn heir(world: &mut World) -> Client {
+    let heir = world.session("heir", "desk", KEPT);
+    world.subscribe(&heir, "wills/#", 1, 0);
+    world.settle();
+    world.listen(&heir);
+    heir
+}
+
+fn wills(world: &mut World, heir: &Client) -> usize {
+    world.settle();
+    let told = world.listen(heir);
+    let all = queued(&told);
+    assert!(all.iter().all(|will| will.topic == "wills/sensor" && will.payload == b"gone"));
+    all.len()
+}
+
+#[test]
+fn a_will_is_published_without_a_good_bye_and_after_its_delay() {
+    let mut world = World::with(settings(), 2);
+    let heir = heir(&mut world);
+    let now = Way { will: Some((1, 0)), ..CLEAN };
+    let ann = world.session("ann", "sensor", now);
+    world.detach(&ann, 0, false);
+    assert_eq!(wills(&mut world, &heir), 0);
+    let mut ann = world.session("ann", "sensor", now);
+    world.detach(&ann, 0, true);
+    assert_eq!(wills(&mut world, &heir), 1);
+    // Taken over: the connection of the older one ends without a good-bye.
+    world.reattach(&mut ann, now);
+    world.reattach(&mut ann, CLEAN);
+    assert_eq!(wills(&mut world, &heir), 1);
+    let later = Way { will: Some((1, 5)), ..KEPT };
+    world.reattach(&mut ann, later);
+    world.detach(&ann, 60, true);
+    world.after_ms(4_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    // Back in time; and again not.
+    world.reattach(&mut ann, later);
+    world.after_ms(10_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    world.reattach(&mut ann, later);
+    world.detach(&ann, 60, true);
+    world.after_ms(5_001);
+    assert_eq!(wills(&mut world, &heir), 1);
+    world.after_ms(50_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    // The end of the session is the end of the delay.
+    world.reattach(&mut ann, Way { will: Some((1, 500)), ..KEPT });
+    world.detach(&ann, 60, true);
+    world.after_ms(61_000);
+    assert_eq!(wills(&mut world, &heir), 1);
+    let left: u64 = world.hosts.iter().map(|host| host.counters().will_bytes).sum();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn the_will_of_a_kept_session_outlives_a_crash() {
+    let mut world = World::with(settings(), 2);
+    let mut heir = heir(&mut world);
+    world.session("ann", "sensor", Way { will: Some((2, 3)), ..KEPT });
+    world.crash(1, |_| 0);
+    world.reattach(&mut heir, Way { expiry_s: 3600, ..KEPT });
+    // Its worker may still announce it.
+    world.after_ms(9_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    world.after_ms(2_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    world.after_ms(3_001);
+    assert_eq!(wills(&mut world, &heir), 1);
+    world.crash(2, |_| 0);
+    world.reattach(&mut heir, KEPT);
+    world.settle();
+    let told = world.listen(&heir);
+    assert_eq!(entries(&told), [1], "the same, not another one: {told:?}");
+    world.after_ms(30_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+}
+
+#[test]
+fn a_filter_is_confirmed_when_every_router_follows_it() {
+    let mut world = World::of_routers(settings(), 2);
+    world.connect_all();
+    world.settle();
+    let ann = world.session("ann", "sensor", KEPT);
+    world.listen(&ann);
+    let home = world.host_of(&ann.user);
+    let other = 1 - home;
+    world.cut(home, other);
+    world.cut(other, home);
+    for filter in ["a", "$share/g/b", "$share/g/b"] {
+        world.subscribe(&ann, filter, 1, 0);
+    }
+    world.settle();
+    // The shared one is there already when it is asked for again, and waits like the first.
+    assert_eq!(world.listen(&ann), []);
+    world.connect_all();
+    world.settle();
+    let mut told = world.listen(&ann);
+    told.sort_by_key(|told| matches!(told, Told::Subscribed { existed: true, .. }));
+    let requests: Vec<(u32, bool, u16)> = told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Subscribed { request, existed, code } => Some((*request, *existed, *code)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(requests.len(), 3, "{told:?}");
+    assert!(requests.contains(&(1, false, 0)) && requests.contains(&(10, true, 0)));
+    // Now a publish at either router finds it.
+    let publisher = world.client("pub", "one");
+    for topic in ["a", "b"] {
+        world.publish(&publisher, Message::new(topic, b"x"));
+    }
+    world.settle();
+    assert_eq!(entries(&world.listen(&ann)), [1, 2]);
 }

@@ -137,7 +137,9 @@ fn several_frames_may_share_a_message_and_none_may_cross_its_end() {
     assert_eq!(web.hear_close(), Some(1007));
 }
 
-// norm: RFC6455-5.4-1
+// norm: RFC6455-5.4-4
+// norm: RFC6455-5.4-5
+// norm: RFC6455-5.6-1
 #[test]
 fn fragments_are_one_message_and_pings_come_between_them() {
     let gateway = gateway();
@@ -151,6 +153,8 @@ fn fragments_are_one_message_and_pings_come_between_them() {
     assert_eq!(client.hear(), Heard::Text("Gr\u{fc}\u{df}e".into()));
 }
 
+// norm: RFC6455-6.1-6
+// norm: RFC6455-5.4-5
 #[test]
 fn echo_returns_each_message_as_it_came_whatever_its_length_and_cuts() {
     let gateway = gateway();
@@ -181,6 +185,10 @@ fn echo_returns_each_message_as_it_came_whatever_its_length_and_cuts() {
     }
 }
 
+// norm: RFC7692-5-2
+// norm: RFC7692-6.1-1
+// norm: RFC7692-6.2-1
+// norm: RFC7692-7.2.2-3
 #[test]
 fn compressed_messages_come_back_with_and_without_context_take_over() {
     let gateway = Setup::new()
@@ -199,6 +207,8 @@ fn compressed_messages_come_back_with_and_without_context_take_over() {
     }
 }
 
+// norm: RFC6455-5.5.1-5
+// norm: RFC6455-5.5.1-7
 #[test]
 fn a_client_that_closes_is_told_the_same_code() {
     let gateway = gateway();
@@ -213,6 +223,9 @@ fn a_client_that_closes_is_told_the_same_code() {
     });
 }
 
+// norm: RFC6455-7.1.7-1
+// norm: RFC6455-7.1.7-3
+// norm: RFC6455-10.4-1
 #[test]
 fn what_breaks_the_norm_ends_with_its_code() {
     let gateway = gateway();
@@ -337,6 +350,7 @@ fn a_silent_page_is_pinged_and_stays_as_long_as_it_answers() {
     assert_eq!(client.hear_close(), Some(1008));
 }
 
+// norm: RFC6455-7.1.2-1
 #[test]
 fn a_gateway_that_ends_says_so_and_closes_with_going_away() {
     let mut gateway = gateway();
@@ -429,7 +443,8 @@ fn mqtt_in_messages_is_a_stream_whose_packets_may_be_cut_anywhere() {
     let mut hears = subscriber(&gateway, "hears", &topic);
     let mut says = open(&gateway, &Wish::of("/mqtt", &["mqtt"]));
     assert_eq!(says.protocol.as_deref(), Some("mqtt"));
-    let said = [publish(&topic, Qos::AtMostOnce, b"one"), publish(&topic, Qos::AtLeastOnce, b"two")];
+    let said =
+        [publish(&topic, Qos::AtMostOnce, b"one"), publish(&topic, Qos::AtLeastOnce, b"two")];
     let all = [packets(&[connect("says")]), packets(&said)].concat();
     for piece in all.chunks(3) {
         says.say(Opcode::Binary, piece);

@@ -103,14 +103,24 @@ pub(crate) struct Queue {
     pub sent: u64,
     /// `sent` when the connection began: entries up to here are repeated.
     pub repeated: u64,
-    /// Entries below `next` that are not done.
+    /// Entries below `next` that are not done, and their topics and contents, bytes.
     pub under_way: u16,
+    pub under_way_bytes: u64,
 }
 
 impl Queue {
     fn new() -> Queue {
         let entries = VecDeque::new();
-        Queue { first: 1, entries, bytes: 0, next: 1, sent: 0, repeated: 0, under_way: 0 }
+        Queue {
+            first: 1,
+            entries,
+            bytes: 0,
+            next: 1,
+            sent: 0,
+            repeated: 0,
+            under_way: 0,
+            under_way_bytes: 0,
+        }
     }
 
     /// Highest number given.
@@ -154,9 +164,11 @@ impl Queue {
             return false;
         };
         entry.marks |= Done::Done as u8;
-        self.bytes -= u64::from(self.get(number).map_or(0, |entry| entry.weight));
+        let weight = u64::from(entry.weight);
+        self.bytes -= weight;
         if number < next {
             self.under_way -= 1;
+            self.under_way_bytes -= weight;
         }
         self.pass_done();
         true
@@ -174,8 +186,10 @@ impl Queue {
 
     /// The entry `next` is pushed, or the client has it.
     pub fn pass_next(&mut self) {
-        if self.get(self.next).is_some_and(|entry| !entry.is(Done::Done)) {
+        if let Some(entry) = self.get(self.next).filter(|entry| !entry.is(Done::Done)) {
+            let weight = u64::from(entry.weight);
             self.under_way += 1;
+            self.under_way_bytes += weight;
         }
         self.sent = self.sent.max(self.next);
         self.next += 1;
@@ -197,14 +211,15 @@ impl Queue {
 
     /// A connection begins: everything that is not done is to be pushed on it.
     pub fn rewind(&mut self) {
-        (self.next, self.under_way) = (self.first, 0);
+        (self.next, self.under_way, self.under_way_bytes) = (self.first, 0, 0);
         self.repeated = self.sent;
     }
 
     /// Begins at `first`, of which nothing is known; for recovery.
     pub fn begin_at(&mut self, first: u64) {
         self.entries.clear();
-        (self.first, self.next, self.bytes, self.under_way) = (first, first, 0, 0);
+        (self.first, self.next, self.bytes) = (first, first, 0);
+        (self.under_way, self.under_way_bytes) = (0, 0);
     }
 }
 

@@ -133,12 +133,12 @@ impl Host {
     }
 
     /// A record's place is known.
-    pub(super) fn locate(&mut self, pending: &Pending, location: Location) {
+    pub(super) fn locate(&mut self, now: Now, pending: &Pending, location: Location) {
         let number = usize::from(pending.shard);
         let shard = self.shards[number].as_mut().expect("pending records are of own shards");
         match pending.what {
             Wanted::Queued { ref targets } => {
-                self.locate_queued(pending.shard, targets, location);
+                self.locate_queued(now, pending.shard, targets, location);
             }
             Wanted::Entry { user, bytes, recent } => {
                 let mailbox = shard.users.all[user].mailbox();

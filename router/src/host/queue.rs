@@ -16,7 +16,9 @@
 use super::counters::Mark;
 use super::entry::{Pending, Wanted};
 use super::reading::ReadFor;
-use super::settings::{CURSOR_LATE_US, CURSORS_PER_TURN_MAX, QUEUE_READS_MAX};
+use super::settings::{
+    CURSOR_LATE_US, CURSORS_PER_TURN_MAX, QUEUE_READS_MAX, QUEUE_UNDER_WAY_BYTES_MAX,
+};
 use super::{Host, own};
 use crate::attached::kept::{Done, Kept, SPAN_MAX, Waiting};
 use crate::attached::targets::{self, Target};
@@ -192,13 +194,25 @@ impl Host {
     }
 
     /// The record of some entries is durable and stands at `location`.
-    pub(super) fn locate_queued(&mut self, number: u8, targets: &[Target], location: Location) {
-        let shard = self.shards[usize::from(number)].as_mut().expect("pending records are ours");
+    pub(super) fn locate_queued(
+        &mut self,
+        now: Now,
+        number: u8,
+        targets: &[Target],
+        location: Location,
+    ) {
         for target in targets {
+            let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
             let session = &mut shard.attached.all[target.slot];
             let kept = session.kept_mut().filter(|kept| kept.name == target.name);
-            if let Some(waiting) = kept.and_then(|kept| kept.queue.get_mut(target.number)) {
+            let Some(queue) = kept.map(|kept| &mut kept.queue) else { continue };
+            let is_next = queue.next == target.number;
+            if let Some(waiting) = queue.get_mut(target.number) {
                 waiting.location = location.0;
+                if is_next {
+                    // It had left memory before it could be pushed, and can be read now.
+                    self.pump(now, number, target.slot);
+                }
             }
         }
     }
@@ -425,7 +439,9 @@ impl Host {
 /// The entry that is to be pushed next, if the window takes one.
 fn next_in_window(kept: &Kept) -> Option<&Waiting> {
     let queue = &kept.queue;
-    let has_room = queue.under_way < kept.window && queue.next - queue.first < SPAN_MAX;
+    let has_room = queue.under_way < kept.window
+        && queue.under_way_bytes < QUEUE_UNDER_WAY_BYTES_MAX
+        && queue.next - queue.first < SPAN_MAX;
     queue.get(queue.next).filter(|_| has_room)
 }
 

@@ -261,6 +261,9 @@ pub(crate) const FOLLOWS_PER_TURN_MAX: usize = 4096;
 /// Filters that some host has not confirmed; one more is refused. As many as come in a second of a
 /// storm of subscriptions.
 pub(crate) const PENDING_FOLLOWS_MAX: usize = 16_384;
+/// Topics and contents pushed to one session and not confirmed, bytes, whatever its window; one more
+/// entry may pass it. A client that does not read costs its worker so much.
+pub(crate) const QUEUE_UNDER_WAY_BYTES_MAX: u64 = 256 << 10;
 /// Entries of queues being read at one time.
 pub(crate) const QUEUE_READS_MAX: usize = 256;
 /// A will that cannot be handed on is tried again after this long, microseconds.

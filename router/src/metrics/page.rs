@@ -27,6 +27,14 @@ const HOST_LEVELS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("topic_packet_ids", "Packet ids of quality 2 received and not released", |m| {
         m.topics.packet_ids.get()
     }),
+    ("attached_sessions", "Publish/subscribe sessions attached", |m| m.kept.attached.get()),
+    ("kept_sessions", "Sessions that outlive their connection", |m| m.kept.kept.get()),
+    ("kept_filters", "Filters of kept sessions", |m| m.kept.filters.get()),
+    ("queued_entries", "Entries in queues of kept sessions", |m| m.kept.queued.get()),
+    ("will_bytes", "Wills in memory", |m| m.kept.will_bytes.get()),
+    ("unnumbered_requests", "Requests without a number that are remembered", |m| {
+        m.kept.unnumbered.get()
+    }),
     ("lane_waiting_bytes", "Bytes waiting to be written", |m| m.lane_waiting_bytes.get()),
     ("log_bytes", "Log segments on disk", |m| m.log_bytes.get()),
 ];
@@ -53,6 +61,15 @@ const HOST_COUNTERS: &[(&str, &str, Read<HostMetrics>)] = &[
     ("topic_limits", "Publishes, filters and questions refused at a limit", |m| {
         m.topics.limits.get()
     }),
+    ("queue_entries", "Entries put into queues of kept sessions", |m| m.kept.entries.get()),
+    ("queue_pushed_entries", "Entries pushed out of queues, repeats included", |m| {
+        m.kept.pushed.get()
+    }),
+    ("queue_dropped_entries", "Entries dropped from full queues or with their segment", |m| {
+        m.kept.dropped.get()
+    }),
+    ("queue_expired_entries", "Entries that expired in a queue", |m| m.kept.expired.get()),
+    ("published_wills", "Wills published", |m| m.kept.wills.get()),
     ("lane_failures", "Writes or flushes that stopped a lane", |m| m.lane_failures.get()),
     ("checkpoints", "Checkpoints written", |m| m.checkpoints.get()),
     ("failed_checkpoints", "Checkpoints that could not be written", |m| {

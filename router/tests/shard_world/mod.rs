@@ -8,6 +8,7 @@
 mod clients;
 pub mod game;
 mod links;
+pub mod session_game;
 pub mod sessions;
 pub mod topic_game;
 mod topics;
@@ -91,6 +92,8 @@ pub struct World {
     pub reads: VecDeque<(usize, hawser_router::ReadRequest)>,
     pub read_count: usize,
     next_connection: u64,
+    /// Planted fault: records of this kind become ones that nobody knows.
+    pub forgets: Option<u8>,
 }
 
 pub const WORKERS: u16 = 2;
@@ -122,6 +125,7 @@ impl World {
             reads: VecDeque::new(),
             read_count: 0,
             next_connection: 1,
+            forgets: None,
         };
         world.start(hosts);
         world.heard.clear();
@@ -237,7 +241,10 @@ impl World {
         let mut at = 0;
         while at < records.len() {
             let (_, length) = Framed::take(&records[at..]).unwrap();
-            let record = records[at..at + length].to_vec();
+            let mut record = records[at..at + length].to_vec();
+            if self.forgets == Some(record[4]) {
+                record[4] = 200;
+            }
             self.disks[disk].records.push((lane, record, base.plus(at as u64)));
             at += length;
         }

@@ -52,6 +52,8 @@ struct Telling {
 pub(in crate::host) struct Tellings {
     /// By number of the request.
     pending: BTreeMap<u32, Pending>,
+    /// Requests of a filter: one, or several if it is shared.
+    by_filter: BTreeMap<(u8, u32, Box<[u8]>), Vec<u32>>,
     last_request: u32,
     tellings: VecDeque<Telling>,
 }
@@ -70,6 +72,32 @@ impl Tellings {
 
     pub fn is_ready(&self) -> bool {
         !self.tellings.is_empty()
+    }
+
+    fn wait(&mut self, request: u32, pending: Pending) {
+        let name = (pending.home, pending.realm, pending.filter.clone());
+        self.by_filter.entry(name).or_default().push(request);
+        self.pending.insert(request, pending);
+    }
+
+    fn end_wait(&mut self, request: u32) -> Option<Pending> {
+        let pending = self.pending.remove(&request)?;
+        let name = (pending.home, pending.realm, pending.filter.clone());
+        if let Some(requests) = self.by_filter.get_mut(&name) {
+            requests.retain(|other| *other != request);
+            if requests.is_empty() {
+                self.by_filter.remove(&name);
+            }
+        }
+        Some(pending)
+    }
+
+    /// Requests of a filter that some host has not answered.
+    fn waiting(&self, home: u8, realm: u32, filter: &[u8]) -> &[u32] {
+        if self.by_filter.is_empty() {
+            return &[];
+        }
+        self.by_filter.get(&(home, realm, filter.into())).map_or(&[], Vec::as_slice)
     }
 
     /// A filter of this shard will still be told to the host with the rest. An ordinary one of the
@@ -181,9 +209,8 @@ impl Host {
         let existed = waiter.existed;
         if !tell {
             // Somebody else may still wait for the same.
-            let same = self.tellings.pending.values_mut().find(|pending| {
-                pending.home == home && pending.realm == realm && *pending.filter == *filter
-            });
+            let same = self.tellings.waiting(home, realm, filter).first().copied();
+            let same = same.and_then(|request| self.tellings.pending.get_mut(&request));
             let Some(pending) = same else { return Some(existed) };
             pending.waiters.push(waiter);
             return None;
@@ -217,7 +244,7 @@ impl Host {
             return Some(existed);
         }
         let pending = Pending { home, realm, filter: filter.into(), hosts, waiters: vec![waiter] };
-        self.tellings.pending.insert(request, pending);
+        self.tellings.wait(request, pending);
         None
     }
 
@@ -292,7 +319,7 @@ impl Host {
         let Some(pending) = self.tellings.pending.get_mut(&followed.request) else { return };
         pending.hosts.retain(|host| *host != from);
         if followed.code != 0 {
-            let pending = self.tellings.pending.remove(&followed.request);
+            let pending = self.tellings.end_wait(followed.request);
             self.undo_follow(pending.expect("looked at a moment ago"));
         } else if pending.hosts.is_empty() {
             self.end_pending(followed.request);
@@ -301,7 +328,7 @@ impl Host {
 
     /// All hosts follow.
     fn end_pending(&mut self, request: u32) {
-        let Some(pending) = self.tellings.pending.remove(&request) else { return };
+        let Some(pending) = self.tellings.end_wait(request) else { return };
         for waiter in pending.waiters {
             let Waiter { worker, connection, request, existed, .. } = waiter;
             Subscribed { connection, request, existed, code: 0 }.put(self.commit.down(worker));
@@ -385,14 +412,11 @@ impl Host {
 
     /// Tells a filter `count` times, for those first whose request the host has not answered.
     fn tell_again(&mut self, host: u16, home: u8, realm: u32, filter: &[u8], count: usize) {
-        let waits = |(_, pending): &(&u32, &Pending)| {
-            pending.home == home
-                && pending.realm == realm
-                && *pending.filter == *filter
-                && pending.hosts.contains(&host)
+        let waiting = self.tellings.waiting(home, realm, filter).iter().copied();
+        let is_asked = |request: &u32| {
+            self.tellings.pending.get(request).is_some_and(|pending| pending.hosts.contains(&host))
         };
-        let pending = self.tellings.pending.iter().filter(waits);
-        let requests: Vec<u32> = pending.map(|(request, _)| *request).collect();
+        let requests: Vec<u32> = waiting.filter(is_asked).collect();
         let requests = requests.into_iter().chain(std::iter::repeat(0)).take(count);
         for request in requests.collect::<Vec<u32>>() {
             let answer = self.say_follow(host, &Follow { home, add: true, request, realm, filter });

@@ -113,6 +113,11 @@ fn program(file: &str) -> Option<String> {
 }
 
 impl Suite {
+    /// It belongs to another package than the broken file.
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
+    }
+
     /// Names of its tests.
     pub fn tests(&self) -> &[String] {
         &self.tests
@@ -150,6 +155,9 @@ impl Suite {
     fn command(&self, copy: &Copy) -> Command {
         let mut command = cargo();
         command.current_dir(copy.path()).env("CARGO_TARGET_DIR", copy.build_directory());
+        // One file changes from build to build, and nobody looks at it in a debugger.
+        command.env("CARGO_INCREMENTAL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
+        command.env("CARGO_PROFILE_TEST_DEBUG", "false");
         command.args(["test", "--locked", "--package", &self.package]);
         match &self.program {
             Some(program) => command.args(["--test", program]),
