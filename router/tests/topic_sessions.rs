@@ -593,6 +593,13 @@ fn the_will_of_a_kept_session_outlives_a_crash() {
     world.reattach(&mut heir, Way { expiry_s: 3600, ..KEPT });
     // Its worker may still announce it.
     world.after_ms(9_000);
+    let mut ann = world.client("ann", "sensor");
+    world.reattach(&mut ann, Way { announce: true, ..KEPT });
+    world.after_ms(9_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    world.crash(1, |_| 0);
+    world.reattach(&mut heir, Way { expiry_s: 3600, ..KEPT });
+    world.after_ms(9_000);
     assert_eq!(wills(&mut world, &heir), 0);
     world.after_ms(2_000);
     assert_eq!(wills(&mut world, &heir), 0);

@@ -159,7 +159,9 @@ impl Host {
         let published = delay_s.is_some_and(|delay_s| {
             !is_same && (!goes_on || was_attached && delay_s == 0) && !attach.announce
         });
-        if let Some(will) = self.take_will(number, index).filter(|_| published) {
+        // Who announces a session knows of no will: the one there is goes on.
+        let ends = !attach.announce || attach.will > 0;
+        if ends && let Some(will) = self.take_will(number, index).filter(|_| published) {
             self.publish_will(now, number, index, &will);
         }
         if attach.clean {
@@ -189,7 +191,8 @@ impl Host {
         if attach.announce {
             self.counters.hit(Mark::SessionAnnounced);
         }
-        if !keeps && attach.will == 0 {
+        let has_will = session.extra.as_ref().is_some_and(|extra| extra.will.is_some());
+        if !keeps && attach.will == 0 && !has_will {
             self.set_deadlines(number, index, |extra| {
                 (extra.lost_us, extra.will_us, extra.end_us) = (None, None, None);
             });
@@ -221,7 +224,9 @@ impl Host {
             self.counters.kept += 1;
         }
         let window_max = self.settings.queue_window_max;
-        let kept = shard.attached.all[index].kept_mut().expect("kept a moment ago");
+        let extra = shard.attached.all[index].extra_mut();
+        let will = extra.will.as_deref();
+        let kept = extra.kept.as_mut().expect("kept a moment ago");
         kept.window = attach.receive_max.clamp(1, window_max);
         kept.queue.rewind();
         let record = record::Session {
@@ -231,15 +236,15 @@ impl Host {
             check: kept.check,
             realm: attach.realm,
             expiry_s: attach.expiry_s,
-            will: attach.will,
-            will_retain: u8::from(attach.will_retain),
-            will_delay_s: attach.will_delay_s,
-            will_expiry_s: attach.will_expiry_s,
-            will_key: attach.will_key,
+            will: will.map_or(0, |will| will.qos + 1),
+            will_retain: will.map_or(0, |will| will.retain.into()),
+            will_delay_s: will.map_or(0, |will| will.delay_s),
+            will_expiry_s: will.map_or(0, |will| will.expiry_s),
+            will_key: will.map_or([0; 16], |will| will.key),
             user_name: attach.user_name,
             device_name: attach.device_name,
-            will_topic: attach.will_topic,
-            will_content: attach.will_content,
+            will_topic: will.map_or(b"", |will| &will.topic),
+            will_content: will.map_or(b"", |will| &will.content),
         };
         record.put(number, position, &mut self.commit.run);
     }
