@@ -255,6 +255,17 @@ records! {
     /// A publisher will not repeat a message of quality 2: its packet id (0: each of the device)
     /// is free.
     13 => Released { device: Key, request: u16, }
+    /// A home shard of another process follows a filter from here on, or no longer.
+    14 => Followed<'a> {
+        home: u8,
+        /// 1, or 0 for no longer.
+        add: u8,
+        realm: u32,
+        /// Share included.
+        filter: &'a [u8],
+    }
+    /// A host of another process has said once all that its home shards follow.
+    15 => FollowedAll { host: u16, }
     /// A session of publish/subscribe that is kept: a client has attached. All that is said of it
     /// here replaces what was known.
     20 => Session<'a> {
@@ -402,6 +413,13 @@ pub fn describe(kind: u8, payload: &[u8]) -> String {
                 r.time_ms
             )
         }),
+        Followed::KIND => Followed::take(payload).map(|r| {
+            let what = if r.add == 1 { "follows" } else { "no longer follows" };
+            format!("home shard {} {what} {} realm {}", r.home, text(r.filter), r.realm)
+        }),
+        FollowedAll::KIND => {
+            FollowedAll::take(payload).map(|r| format!("host {} has said all it follows", r.host))
+        }
         Released::KIND => Released::take(payload)
             .map(|r| format!("released packet {} of {}", r.request, hex(&r.device))),
         Retired::KIND => Retired::take(payload)

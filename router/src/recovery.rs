@@ -363,6 +363,13 @@ impl Recovery {
                 }
                 self.note_topic(framed, &message, location);
             }
+            record::Followed::KIND => {
+                shard.followed.replay(&record::Followed::take(framed.payload)?);
+            }
+            record::FollowedAll::KIND => {
+                let record::FollowedAll { host } = record::FollowedAll::take(framed.payload)?;
+                shard.followed.hosts.insert(host);
+            }
             record::Released::KIND => {
                 let record::Released { device, request } = record::Released::take(framed.payload)?;
                 shard.marks.release(&device, request);

@@ -4,6 +4,7 @@ use crate::attached::Attached;
 use crate::attached::follows::Follows;
 use crate::conversation::Conversations;
 use crate::directory::Directory;
+use crate::topic::followed::Followed;
 use crate::topic::kept::Retained;
 use crate::topic::marks::Marks;
 use crate::uuids::Uuids;
@@ -25,6 +26,9 @@ pub(crate) struct Shard {
     pub follows: Follows,
     /// Retained messages of topics.
     pub retained: Retained,
+    /// What home shards of other processes follow, as recovery finds it. In one shard of a host;
+    /// taken over by the host when it begins.
+    pub followed: Followed,
     /// Packet ids of quality 2 that are not released.
     pub marks: Marks,
     /// Last streamed entry applied here, by source shard.
@@ -46,6 +50,7 @@ impl Shard {
             attached: Attached::new(),
             follows: Follows::default(),
             retained: Retained::default(),
+            followed: Followed::default(),
             marks: Marks::default(),
             applied: Box::new([0; SHARDS]),
             streamed: Box::new([0; SHARDS]),

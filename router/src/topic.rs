@@ -4,6 +4,7 @@
 //! durable and who is told.
 
 pub mod filter;
+pub(crate) mod followed;
 pub(crate) mod kept;
 pub(crate) mod marks;
 pub(crate) mod names;

@@ -37,7 +37,6 @@ fn nor_between_routers() {
     let Some(marks) = play(|seed| TopicGame::of_routers(seed, None)) else { return };
     for mark in [
         Mark::PublishRepeated,
-        Mark::PublishBeforeFollowing,
         Mark::StreamedFromLog,
         Mark::StreamFellBack,
         Mark::StreamBackedUp,

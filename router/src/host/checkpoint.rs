@@ -14,6 +14,7 @@ use crate::recent::Spot;
 use crate::record::Site;
 use crate::shard::Shard;
 use crate::store::log::Location;
+use crate::topic::followed::Followed;
 use crate::topic::kept::Kept;
 use crate::topic::marks::MARKS_PER_SHARD_MAX;
 use crate::uuids::{Accepted, Uuids};
@@ -26,6 +27,8 @@ const VERSION: u8 = 2;
 const PART_SESSIONS: u8 = 1;
 /// Name of the part with requests without a number.
 const PART_UUIDS: u8 = 2;
+/// Name of the part with what home shards of other processes follow.
+const PART_FOLLOWED: u8 = 3;
 
 /// A section that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,12 @@ impl Host {
         match &self.shards[usize::from(shard)] {
             Some(shard) => {
                 encode(shard, out);
+                if self.keeps_followed(shard.number) {
+                    let mut part = Vec::new();
+                    self.put_followed(&mut part);
+                    PART_FOLLOWED.put(out);
+                    part.as_slice().put(out);
+                }
                 Some(shard.position)
             }
             None if self.settings.remote => {
@@ -275,6 +284,7 @@ pub(crate) fn restore(
         match part {
             PART_SESSIONS => shard.attached = attached::section::restore(&mut bytes)?,
             PART_UUIDS => shard.uuids = restore_uuids(&mut bytes)?,
+            PART_FOLLOWED => shard.followed = Followed::restore(bytes)?,
             _ => {}
         }
     }

@@ -17,6 +17,7 @@
 //! packet id of quality 2 gets one record until it is released, and that is durable, too, before
 //! it is said.
 
+mod followed;
 mod pick;
 mod retained;
 mod route;
@@ -98,6 +99,7 @@ struct Refusal(u16, u32);
 impl Host {
     /// Takes up what recovery found.
     pub(super) fn begin_topics(&mut self) {
+        self.take_over_followed();
         for shard in self.shards.iter().flatten() {
             for kept in shard.retained.iter() {
                 self.topics.names.insert(kept.realm, &kept.topic, kept.key);

@@ -127,7 +127,22 @@ impl Followers {
         self.0.iter().all(|follower| follower.known)
     }
 
-    fn list(&self, host: u16) -> u32 {
+    /// Hosts that have said all theirs.
+    pub fn known(&self) -> impl Iterator<Item = u16> {
+        let all = self.0.iter().enumerate();
+        all.filter(|(_, follower)| follower.known).map(|(host, _)| host as u16)
+    }
+
+    /// What these have said was read back from the log.
+    pub fn take_over(&mut self, hosts: impl Iterator<Item = u16>) {
+        for host in hosts {
+            if let Some(follower) = self.0.get_mut(usize::from(host)) {
+                follower.known = true;
+            }
+        }
+    }
+
+    pub fn list(&self, host: u16) -> u32 {
         self.0[usize::from(host)].list
     }
 
@@ -140,7 +155,7 @@ impl Followers {
 impl Host {
     pub(super) fn on_route(&mut self, worker: Origin, route: &Route<'_>) {
         let Route { add, request, realm, filter } = *route;
-        let code = self.route(add, realm, filter, Who::Worker(worker), 0);
+        let code = self.route(add, realm, filter, Who::Worker(worker), 0).err().unwrap_or(0);
         if request != 0 {
             Routed { request, code }.put(self.commit.down(worker));
         }
@@ -157,7 +172,14 @@ impl Host {
         }
         let list = self.topics.followers.list(from);
         let Follow { home, add, realm, filter, .. } = *follow;
-        Ok(self.route(add, realm, filter, Who::Home(home), list))
+        let changed = match self.route(add, realm, filter, Who::Home(home), list) {
+            Ok(changed) => changed,
+            Err(code) => return Ok(code),
+        };
+        if changed {
+            self.note_followed(home, add, realm, filter);
+        }
+        Ok(0)
     }
 
     /// `from` (or this host) begins or ends the list of all that its home shards follow.
@@ -167,13 +189,25 @@ impl Host {
             follower.list = follower.list.wrapping_add(1);
             follower.begun = true;
         } else if std::mem::take(&mut follower.begun) {
-            follower.known = true;
+            let was_known = std::mem::replace(&mut follower.known, true);
             self.topics.sweep();
+            if !was_known {
+                self.note_followed_all(from);
+            }
         }
     }
 
-    fn route(&mut self, add: bool, realm: u32, filter: &[u8], who: Who, list: u32) -> u16 {
-        let Some(written) = Written::read(filter) else { return code::BAD_REQUEST };
+    /// Adds or takes away one who wants a filter: whether the filter is now, or is no longer,
+    /// wanted there; or a code.
+    pub(super) fn route(
+        &mut self,
+        add: bool,
+        realm: u32,
+        filter: &[u8],
+        who: Who,
+        list: u32,
+    ) -> Result<bool, u16> {
+        let Some(written) = Written::read(filter) else { return Err(code::BAD_REQUEST) };
         let topics = &mut self.topics;
         if add {
             let share = written.share.map_or(0, |name| topics.shares.add(name));
@@ -188,33 +222,33 @@ impl Host {
             } else {
                 topics.routes.insert(realm, written.filter, destination).ok()
             };
-            if inserted.is_none_or(|inserted| inserted.replaced.is_some()) {
+            let Some(inserted) = inserted else {
+                topics.shares.drop(share);
+                self.counters.topic_limits += 1;
+                return Err(code::OVERLOADED);
+            };
+            if inserted.replaced.is_some() {
                 topics.shares.drop(share);
             }
-            if inserted.is_none() {
-                self.counters.topic_limits += 1;
-                return code::OVERLOADED;
-            }
-            return 0;
+            return Ok(inserted.replaced.is_none());
         }
         let share = written.share.map_or(0, |name| topics.shares.find(name));
         if written.share.is_some() && share == 0 {
-            return 0;
+            return Ok(false);
         }
         let destination = Destination { share, who, count: 0, list };
-        let Some(before) = topics.routes.get(realm, written.filter, &destination).copied() else {
-            return 0;
-        };
-        if before.list == list && before.count > 1 {
+        let before = topics.routes.get(realm, written.filter, &destination).copied();
+        // What an earlier list has goes with that list.
+        let Some(before) = before.filter(|before| before.list == list) else { return Ok(false) };
+        if before.count > 1 {
             let fewer = Destination { count: before.count - 1, ..before };
             // Taking the place of an equal one is never refused.
             let _ = topics.routes.insert(realm, written.filter, fewer);
-        } else if before.list == list
-            && topics.routes.remove(realm, written.filter, &destination).is_some()
-        {
-            topics.shares.drop(share);
+            return Ok(false);
         }
-        0
+        topics.routes.remove(realm, written.filter, &destination);
+        topics.shares.drop(share);
+        Ok(true)
     }
 
     /// Looks through a part of the tree for those who have gone.
@@ -238,9 +272,14 @@ impl Host {
             };
             let gone: Vec<Destination> =
                 topics.routes.subscribers(id).filter(gone).copied().collect();
+            let mut text = Vec::new();
             for destination in gone {
-                topics.routes.remove_from(id, &destination);
-                topics.shares.drop(destination.share);
+                if let Who::Home(home) = destination.who {
+                    let realm = self.written(id, &destination, &mut text);
+                    self.note_followed(home, false, realm, &text);
+                }
+                self.topics.routes.remove_from(id, &destination);
+                self.topics.shares.drop(destination.share);
                 self.counters.hit(Mark::RoutesSwept);
             }
         }
