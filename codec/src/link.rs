@@ -505,9 +505,9 @@ frames! {
     }
     /// A published message; one copy for a worker, which finds its connections by their filters.
     21 => Topic<'a> {
-        /// 0: for all that match. Else the retained message asked for by this connection.
+        /// With `request`: who asked. (0 is a connection like any other.)
         connection: Connection,
-        /// With `connection`: the question it belongs to.
+        /// 0: for all that match. Else the question for retained messages that it answers.
         request: u32,
         realm: u32,
         /// Who published it: not for these where "no local" was asked.
@@ -716,7 +716,7 @@ impl Downlink<'_> {
             Self::Unsubscribed(frame) => Some(frame.connection),
             Self::Published(frame) => Some(frame.connection),
             Self::Released(frame) => Some(frame.connection),
-            Self::Topic(frame) => (frame.connection != 0).then_some(frame.connection),
+            Self::Topic(frame) => (frame.request != 0).then_some(frame.connection),
             Self::RetainedEnd(frame) => Some(frame.connection),
             Self::QueueEntry(frame) => Some(frame.connection),
             Self::Announce(_) | Self::Routed(_) => None,

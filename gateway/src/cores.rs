@@ -27,13 +27,15 @@ use hawser_codec::{
     proxy,
     websocket::write,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 /// See the module.
 pub struct Cores {
     sessions: Sessions,
     mqtt: MqttSessions,
     tls: Layer,
+    /// By slot, whom the PROXY headers of connections named that are not logged in yet.
+    clients: HashMap<u32, SocketAddr>,
 }
 
 impl Cores {
@@ -46,7 +48,12 @@ impl Cores {
         tls: Layer,
     ) -> Self {
         let mqtt = MqttSessions::new(Arc::clone(&settings), secret);
-        Self { sessions: Sessions::new(settings, peer_keys_bytes), mqtt, tls }
+        Self {
+            sessions: Sessions::new(settings, peer_keys_bytes),
+            mqtt,
+            tls,
+            clients: HashMap::new(),
+        }
     }
 
     /// The MQTT core.
@@ -57,6 +64,18 @@ impl Cores {
     /// TLS below the protocols.
     pub fn tls(&mut self) -> &mut Layer {
         &mut self.tls
+    }
+
+    /// Whom the PROXY header named, until the client is logged in.
+    pub fn client(&self, handle: Handle) -> Option<SocketAddr> {
+        self.clients.get(&handle.slot).copied()
+    }
+
+    /// It is logged in, or gone.
+    pub fn forget_client(&mut self, handle: Handle) {
+        if !self.clients.is_empty() {
+            self.clients.remove(&handle.slot);
+        }
     }
 
     /// New settings, for logins from now on.
@@ -154,10 +173,13 @@ impl Cores {
         if connection.flags.has(Flag::Proxy) {
             let step = proxy::step(bytes)
                 .map_err(|error| Farewell::saying(code::MALFORMED, error.to_string()))?;
-            let proxy::Step::Header { consumed, .. } = step else {
+            let proxy::Step::Header { header, consumed } = step else {
                 return Ok(Taken { bytes: 0, stop: Stop::NeedMore });
             };
             connection.flags.set(Flag::Proxy, false);
+            if let Some(client) = header.source() {
+                self.clients.insert(handle.slot, client);
+            }
             let (rest, budget) = (&bytes[consumed..], budget.saturating_sub(consumed));
             let taken = self.on_bytes(connection, handle, rest, budget, outlet)?;
             return Ok(Taken { bytes: consumed + taken.bytes, stop: taken.stop });

@@ -364,8 +364,10 @@ impl Request<'_, '_> {
         if !is_open {
             self.resume(Some(asked.cursor), false, Protocol::Poll)?;
         }
-        let wait_ms = asked.wait_s.max(1) as u32 * 1000;
-        self.sessions.expect_within(self.connection, wait_ms);
+        // Silent while it waits, and for a while after it.
+        self.sessions.expect_within(self.connection, 0);
+        let waiting = ticks_of(asked.wait_s) + ANSWER_TICKS;
+        self.connection.silence = self.connection.silence.max(waiting as u16);
         Ok(())
     }
 
@@ -459,3 +461,6 @@ impl Request<'_, '_> {
 fn no_text() -> Refusal {
     Refusal::saying(400, code::MALFORMED, "the body is not UTF-8").mildly()
 }
+
+#[cfg(test)]
+mod tests;

@@ -324,6 +324,12 @@ impl MqttSessions {
         self.names.forget(&mut connection.names);
     }
 
+    /// Clients with something under way, for which more is kept than what was agreed.
+    #[must_use]
+    pub fn asides(&self) -> usize {
+        self.asides.count()
+    }
+
     fn user_name<'a>(&'a self, connection: &Connection) -> &'a str {
         std::str::from_utf8(self.names.user(connection)).unwrap_or_default()
     }

@@ -30,6 +30,7 @@ mod fleet;
 mod flow;
 mod links;
 mod receive;
+mod refusals;
 mod send;
 mod timeout;
 
@@ -141,6 +142,7 @@ pub struct Worker<R: Ring> {
     doors: Vec<Door>,
     /// Those that have not spoken yet, oldest first, and some that have.
     newcomers: VecDeque<Handle>,
+    refusals: refusals::Refusals,
     dirty: Vec<Handle>,
     /// Those whose frames may wait for others to ride with, and until when, monotonic
     /// microseconds; one for each entry of an own message in that time.
@@ -231,6 +233,7 @@ impl<R: Ring> Worker<R> {
             tier: None,
             doors,
             newcomers: VecDeque::new(),
+            refusals: refusals::Refusals::default(),
             dirty: Vec::new(),
             lazy: VecDeque::new(),
             starved: VecDeque::new(),
@@ -582,6 +585,9 @@ impl<R: Ring> Worker<R> {
             self.levels.greeting += 1;
         }
         let is_open = connection.state == State::Open && state != State::Open;
+        if is_open {
+            self.cores.forget_client(handle);
+        }
         if is_open || self.faces.due(handle).is_some() {
             // The heartbeat or the token may end before the handshake would have, and a request
             // under way before both.

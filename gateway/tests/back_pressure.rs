@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -28,6 +29,7 @@ use hawser_gateway::{
     resume::ResumeKeys,
     session::SessionSettings,
     shared_keys::SharedKeys,
+    tls::Offers,
     websocket::WebSocketSettings,
     worker::{Fleet, Worker, WorkerSettings},
 };
@@ -35,6 +37,10 @@ use hawser_ring::{
     Ring, RingSettings, SocketOptions, Wait,
     sim::{Fault, Faults, SimDisk, SimPeer, SimRing, World},
 };
+
+use hawser_tls::{CertificatePem, ClientCertificates, Material, Pem, Versions};
+use rcgen::{CertifiedKey, KeyPair};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 const LISTEN: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 14, 0, 1), 11_300);
 const OPTIONS: SocketOptions = SocketOptions {
@@ -57,6 +63,8 @@ struct Gateway {
     host: MeshPort,
     host_ring: SimRing,
     heard: Heard,
+    /// Clients come with TLS and trust it.
+    authority: Option<Authority>,
 }
 
 /// What the host was told, besides what it answers.
@@ -108,7 +116,10 @@ impl Gateway {
         let settings = WorkerSettings {
             index: 1,
             hosts: 1,
-            listeners: vec![ListenerSettings::native(SocketAddr::from(LISTEN))],
+            listeners: vec![ListenerSettings {
+                tls: is_secure(),
+                ..ListenerSettings::native(SocketAddr::from(LISTEN))
+            }],
             proxies: Arc::new([]),
             slots: 2_000,
             share: 1_900,
@@ -126,6 +137,10 @@ impl Gateway {
         host.announce(host_ring.address());
         let counters = metrics.workers[1].clone();
         let fleet = Arc::new(Fleet::new(workers));
+        let authority = is_secure().then(Authority::new);
+        if let Some(authority) = &authority {
+            fleet.offer_tls(Arc::new(authority.offers(world.now().wall_ms / 1000)));
+        }
         let worker = Worker::new(
             settings,
             fleet,
@@ -143,6 +158,7 @@ impl Gateway {
             host,
             host_ring,
             heard: Heard::default(),
+            authority,
         }
     }
 
@@ -196,8 +212,17 @@ impl Gateway {
         let port = 20_000 + self.world.draw(40_000) as u16;
         let source = SocketAddr::from((Ipv4Addr::new(127, 14, 1, 1), port));
         let peer = self.world.connect(source, SocketAddr::from(LISTEN));
-        let mut client =
-            Client { peer, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() };
+        let mut client = Client {
+            peer,
+            tls: None,
+            encoder: Encoder::new(),
+            bytes: Vec::new(),
+            answered: Vec::new(),
+        };
+        if let Some(authority) = &self.authority {
+            client.tls = Some(authority.client());
+            self.run("handshake", |_| client.is_past_handshake());
+        }
         client.hello(name);
         self.run("login", |_| client.read().contains(&Said::Welcome));
         client
@@ -249,15 +274,101 @@ enum Said {
 
 struct Client {
     peer: SimPeer,
+    tls: Option<ClientConnection>,
     encoder: Encoder,
     bytes: Vec<u8>,
     answered: Vec<u64>,
 }
 
+/// The same tests run over TLS where another crate of tests takes this file as a module.
+fn is_secure() -> bool {
+    module_path!().contains("tls")
+}
+
+/// A certificate of the server, and clients that trust it.
+struct Authority {
+    certified: CertifiedKey<KeyPair>,
+    config: Arc<ClientConfig>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let certified = rcgen::generate_simple_self_signed(["chat.example".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { certified, config: Arc::new(config) }
+    }
+
+    fn offers(&self, now_s: u64) -> Offers {
+        let (chain, key) = (self.certified.cert.pem(), self.certified.signing_key.serialize_pem());
+        let pem = |file, text: &'static str| Pem { file, bytes: text.as_bytes() };
+        let certificate =
+            CertificatePem { chain: pem("chain", chain.leak()), key: pem("key", key.leak()) };
+        let material = Material {
+            certificates: &[certificate],
+            clients: ClientCertificates::Unasked,
+            versions: Versions::Both,
+            post_quantum: true,
+            ticket_keys: None,
+            ticket_lifetime_s: 3600,
+        };
+        Offers::new(&material, now_s).unwrap()
+    }
+
+    fn client(&self) -> ClientConnection {
+        let name = "chat.example".try_into().unwrap();
+        ClientConnection::new(Arc::clone(&self.config), name).unwrap()
+    }
+}
+
 impl Client {
+    /// One step of the handshake; true when it is done.
+    fn is_past_handshake(&mut self) -> bool {
+        self.send(&[]);
+        self.receive();
+        self.send(&[]);
+        self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking())
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        let Some(tls) = &mut self.tls else { return self.peer.send(bytes) };
+        for part in bytes.chunks(16 * 1024) {
+            tls.writer().write_all(part).unwrap();
+            let mut sealed = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut sealed).unwrap();
+            }
+            self.peer.send(&sealed);
+        }
+        let mut sealed = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut sealed).unwrap();
+        }
+        self.peer.send(&sealed);
+    }
+
+    fn receive(&mut self) {
+        let came = self.peer.receive();
+        let Some(tls) = &mut self.tls else { return self.bytes.extend(came) };
+        let (mut rest, mut plain) = (&came[..], [0; 16 * 1024]);
+        while !rest.is_empty() {
+            tls.read_tls(&mut rest).unwrap();
+            tls.process_new_packets().unwrap();
+            while let Ok(bytes @ 1..) = tls.reader().read(&mut plain) {
+                self.bytes.extend_from_slice(&plain[..bytes]);
+            }
+        }
+    }
+
     fn hello(&mut self, name: &str) {
         let bytes = self.hello_bytes(name);
-        self.peer.send(&bytes);
+        self.send(&bytes);
     }
 
     fn hello_bytes(&mut self, name: &str) -> Vec<u8> {
@@ -303,12 +414,12 @@ impl Client {
         };
         let mut bytes = Vec::new();
         self.encoder.request(&mut bytes, 0, 0, &request);
-        self.peer.send(&bytes);
+        self.send(&bytes);
     }
 
     /// Reads all that is there.
     fn read(&mut self) -> Vec<Said> {
-        self.bytes.extend(self.peer.receive());
+        self.receive();
         let mut said = Vec::new();
         let mut done = 0;
         while let Step::Frame { frame, consumed } =
@@ -360,7 +471,7 @@ fn a_client_that_never_reads_is_held_back_and_misses_nothing_when_it_reads() {
     gateway.pass(5 * u64::from(HEARTBEAT_S), |gateway| {
         assert!(gateway.held() <= ONE_HELD_MAX, "{} bytes held", gateway.held());
         let ping = neighbour.ping();
-        neighbour.peer.send(&ping);
+        neighbour.send(&ping);
         (0..4).for_each(|_| gateway.turn());
         world.advance_to(world.now().monotonic_us + 1_000);
         (0..4).for_each(|_| gateway.turn());
@@ -386,7 +497,7 @@ fn a_client_that_never_reads_is_held_back_and_misses_nothing_when_it_reads() {
 
     // It is an ordinary client again: answered, and expected to beat.
     let ping = deaf.ping();
-    deaf.peer.send(&ping);
+    deaf.send(&ping);
     gateway.run("pong", |_| deaf.read().contains(&Said::Pong));
     gateway.pass(u64::from(HEARTBEAT_S) + 15, |_| {});
     assert_eq!(gateway.worker.connections(), 0, "silence ends it");
@@ -442,7 +553,7 @@ fn a_flood_is_cut_into_turns() {
     let world = World::new(1, faults);
     // The simulated ring brings few buffers of one socket in a turn, so they are larger.
     let mut gateway = Gateway::with_buffers(&world, 2, limits::RECEIVE_BYTES_PER_TURN / 2);
-    let (flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
+    let (mut flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
     let (mut frame, mut all) = (Vec::new(), Vec::new());
     for number in 1..=FRAMES_SENT {
         frame.clear();
@@ -450,9 +561,9 @@ fn a_flood_is_cut_into_turns() {
         neighbour.encoder.notify_acknowledge(&mut frame, 0, 0, &acknowledge);
         all.extend_from_slice(&frame);
     }
-    flood.peer.send(&all);
+    flood.send(&all);
     let ping = neighbour.ping();
-    neighbour.peer.send(&ping);
+    neighbour.send(&ping);
     let per_turn = (limits::RECEIVE_BYTES_PER_TURN as usize).div_ceil(frame.len()) as u64;
     let (mut seen, mut most, mut heard_at) = (0, 0, None);
     gateway.run("all frames", |gateway| {
@@ -484,7 +595,7 @@ fn all_floods_together_are_cut_into_turns() {
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|index| gateway.client(&format!("user-{index}"))).collect();
     let ping = clients[0].ping();
-    clients.iter().for_each(|client| client.peer.send(&ping.repeat(PINGS)));
+    clients.iter_mut().for_each(|client| client.send(&ping.repeat(PINGS)));
     let in_all = limits::RECEIVE_BYTES_PER_TURN_IN_ALL as usize;
     let per_turn = in_all.div_ceil(ping.len()) + 2 * CLIENTS;
     let (mut seen, mut pongs) = (0, 0);
@@ -510,7 +621,7 @@ fn when_many_do_not_read_the_worker_keeps_its_bound_and_refuses_new_work() {
         (0..CLIENTS).map(|index| gateway.client(&format!("deaf-{index}"))).collect();
     for client in &mut deaf {
         let ping = client.ping();
-        client.peer.send(&ping.repeat(20_000));
+        client.send(&ping.repeat(20_000));
     }
     let mut most = 0;
     gateway.pass(20, |gateway| most = most.max(gateway.held()));
@@ -520,14 +631,19 @@ fn when_many_do_not_read_the_worker_keeps_its_bound_and_refuses_new_work() {
     reader.request(1);
     gateway.run("refusal", |_| reader.read().contains(&Said::Refused(1, code::OVERLOADED)));
     let ping = reader.ping();
-    reader.peer.send(&ping);
+    reader.send(&ping);
     gateway.run("pong", |_| reader.read().contains(&Said::Pong));
     let late = world.connect(
         SocketAddr::from((Ipv4Addr::new(127, 14, 1, 2), 20_000)),
         SocketAddr::from(LISTEN),
     );
-    let mut late =
-        Client { peer: late, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() };
+    let mut late = Client {
+        peer: late,
+        encoder: Encoder::new(),
+        bytes: Vec::new(),
+        answered: Vec::new(),
+        tls: None,
+    };
     late.hello("late");
     gateway.run("refused login", |_| late.read().contains(&Said::Fatal(code::OVERLOADED)));
 
@@ -597,7 +713,7 @@ fn one_page_is_under_way_at_a_time_until_it_counts_as_lost() {
     let mut question = Vec::new();
     let sync = Sync { request: 1, after: 0, limit: 50, backward: false, since_ms: 0 };
     client.encoder.sync(&mut question, 0, 0, &sync);
-    client.peer.send(&question.repeat(3));
+    client.send(&question.repeat(3));
     let refused = Said::Refused(0, code::RATE_LIMITED);
     let mut refusals = 0;
     gateway.run("refusals", |_| {
@@ -606,7 +722,7 @@ fn one_page_is_under_way_at_a_time_until_it_counts_as_lost() {
     });
     assert_eq!(gateway.heard.reads, 1);
     gateway.pass(11, |_| {});
-    client.peer.send(&question);
+    client.send(&question);
     gateway.run("the next question", |gateway| gateway.heard.reads == 2);
 }
 
@@ -617,7 +733,7 @@ fn a_shorter_heartbeat_counts_from_its_announcement() {
     let mut client = gateway.client("anna");
     let mut soon = Vec::new();
     client.encoder.ping(&mut soon, 0, 0, &Beat { next_ms: 5_000 });
-    client.peer.send(&soon);
+    client.send(&soon);
     gateway.run("the pong", |_| client.read().contains(&Said::Pong));
     // 5 s and the grace of 10 s: well before the 40 s that the login had filed.
     let mut said = Vec::new();
@@ -629,6 +745,9 @@ fn a_shorter_heartbeat_counts_from_its_announcement() {
 
 #[test]
 fn a_flood_of_silent_connections_gives_way_to_those_who_want_to_log_in() {
+    if is_secure() {
+        return; // These say nothing on the wire.
+    }
     let world = World::new(1, Faults::none());
     // So many workers that this one takes the least number of greetings at once.
     let mut gateway = Gateway::new(&world, limits::WORKERS_MAX as usize);
@@ -658,6 +777,6 @@ fn a_flood_of_silent_connections_gives_way_to_those_who_want_to_log_in() {
     gateway.pass(3, |_| {});
     assert_eq!(gateway.metrics.closed.at(CloseReason::Silent).get(), closed);
     let ping = client.ping();
-    client.peer.send(&ping);
+    client.send(&ping);
     gateway.run("the pong", |_| client.read().contains(&Said::Pong));
 }

@@ -533,6 +533,26 @@ fn every_line_of_the_example_is_the_shipped_value() {
 }
 
 #[test]
+fn the_example_behind_a_balancer_is_valid_and_what_its_words_say() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/hawser-behind-a-balancer.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    // The only files that are read while a configuration is checked.
+    let text = text
+        .replace("/etc/hawser/admin.key", "key")
+        .replace("/etc/hawser/jwt.pem", "key")
+        .replace("ES256", "HS256");
+    let config = good(&text, &[], &[]);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let behind = config.listeners.iter().filter(|listener| listener.tls && listener.proxy);
+    assert_eq!((config.listeners.len(), behind.count()), (4, 3));
+    let lamp = Who { user: "ann", device: "lamp" };
+    let rules = &config.mqtt.rules;
+    assert!(rules.may_publish(lamp, "devices/lamp/state") && rules.may_publish(lamp, "other"));
+    assert!(!rules.may_publish(lamp, "devices/door/state") && !rules.may_subscribe(lamp, "#"));
+}
+
+#[test]
 fn the_example_shows_every_setting() {
     let (_, all) = example();
     let table: toml::Table = all.parse().unwrap();

@@ -343,7 +343,9 @@ impl Host {
         let sessions = self.sessions.next_deadline(self.storage);
         let kept = [self.attachments.next_deadline(), self.queues.next_deadline(self.storage)];
         // What is cut into portions goes on at once, in the next turn.
-        let topics = self.topics_are_busy().then_some(0);
+        let portions =
+            self.topics_are_busy() || self.attachments.is_ready() || self.tellings.is_ready();
+        let topics = portions.then_some(0);
         let all = kept.into_iter().flatten().chain(topics);
         sessions.into_iter().chain(self.stream_deadline()).chain(all).min()
     }

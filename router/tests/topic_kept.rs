@@ -36,6 +36,9 @@ fn of(pairs: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
 }
 
 // norm: MQTT5-4.3.3-8
+// norm: MQTT5-4.3.3-10
+// norm: MQTT5-4.3.3-12
+// norm: MQTT3-4.3.3-2
 #[test]
 fn a_repeat_of_quality_2_is_answered_and_not_published_again() {
     let mut world = World::new();
@@ -58,6 +61,7 @@ fn a_repeat_of_quality_2_is_answered_and_not_published_again() {
     assert_eq!(publishes(&world), 3, "a packet id that is free again");
 }
 
+// norm: MQTT5-3.1.2-23
 #[test]
 fn packet_ids_outlive_a_crash_and_so_does_their_release() {
     for by_checkpoint in [false, true] {
@@ -126,6 +130,15 @@ fn who_does_not_know_the_topic_releases_everywhere() {
 }
 
 // norm: MQTT5-3.3.1-5
+// norm: MQTT5-3.3.1-6
+// norm: MQTT5-3.3.1-7
+// norm: MQTT5-3.3.1-8
+// norm: MQTT3-3.3.1-5
+// norm: MQTT3-3.3.1-10
+// norm: MQTT3-3.3.1-11
+// norm: MQTT3-3.3.1-12
+// norm: MQTT5-4.7.2-1
+// norm: MQTT3-4.7.2-1
 #[test]
 fn the_last_retained_message_of_a_topic_is_kept_and_an_empty_one_clears_it() {
     let mut world = World::with(settings(), 2);
@@ -181,6 +194,7 @@ fn retained_messages_outlive_a_crash() {
 }
 
 // norm: MQTT5-3.3.2-6
+// norm: MQTT5-3.3.2-5
 #[test]
 fn a_retained_message_says_how_long_it_has_left_and_expires() {
     let mut world = World::new();

@@ -50,6 +50,8 @@ fn one_copy_goes_to_each_worker_whose_filters_match() {
 }
 
 // norm: MQTT5-3.3.4-1
+// norm: MQTT5-4.3.2-4
+// norm: MQTT3-4.3.2-2
 #[test]
 fn a_publish_of_quality_1_is_answered_and_told_only_when_it_is_durable() {
     let mut world = World::new();

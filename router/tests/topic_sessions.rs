@@ -99,6 +99,13 @@ fn a_session_that_is_not_kept_is_taken_over_and_leaves_nothing() {
     assert_eq!(world.lanes[0].waiting.len() + world.hosts[0].last_run() as usize, 0);
 }
 
+// norm: MQTT5-3.1.2-5
+// norm: MQTT5-3.1.2-23
+// norm: MQTT5-4.5.0-1
+// norm: MQTT3-3.1.2-4
+// norm: MQTT3-3.1.2-5
+// norm: MQTT3-4.1.0-1
+// norm: MQTT3-4.5.0-1
 #[test]
 fn a_kept_session_keeps_filters_and_entries_over_a_crash_at_any_point() {
     for kept in 0..12 {
@@ -157,6 +164,13 @@ fn nothing_is_said_before_it_is_durable() {
     assert_eq!(world.listen(&ann), [Told::Marked { number: 1 }]);
 }
 
+// norm: MQTT5-3.3.4-2
+// norm: MQTT5-3.3.4-3
+// norm: MQTT5-3.3.4-4
+// norm: MQTT5-3.3.1-13
+// norm: MQTT5-3.8.4-8
+// norm: MQTT3-3.3.5-1
+// norm: MQTT3-3.8.4-6
 #[test]
 fn an_entry_comes_once_with_the_highest_quality_and_all_identifiers() {
     let mut world = World::new();
@@ -181,6 +195,7 @@ fn an_entry_comes_once_with_the_highest_quality_and_all_identifiers() {
     assert_eq!((queued[1].qos, queued[1].retain), (1, false));
 }
 
+// norm: MQTT5-3.8.3-3
 #[test]
 fn no_local_keeps_a_session_from_its_own_messages() {
     let mut world = World::new();
@@ -196,6 +211,8 @@ fn no_local_keeps_a_session_from_its_own_messages() {
     assert_eq!(entries(&world.listen(&ann)), [1]);
 }
 
+// norm: MQTT5-3.3.4-9
+// norm: MQTT5-4.9.0-2
 #[test]
 fn the_window_holds_back_and_moves_with_marks_in_any_order() {
     let mut world = World::new();
@@ -223,6 +240,11 @@ fn the_window_holds_back_and_moves_with_marks_in_any_order() {
     assert_eq!(world.hosts[0].counters().mark(Mark::ConfirmBeyondHead), 2);
 }
 
+// norm: MQTT5-4.4.0-1
+// norm: MQTT5-4.3.3-3
+// norm: MQTT5-4.3.3-6
+// norm: MQTT3-4.4.0-1
+// norm: MQTT3-4.3.3-1
 #[test]
 fn what_is_not_done_comes_again_with_its_number_and_what_was_received_does_not() {
     for crash in [false, true] {
@@ -291,6 +313,7 @@ fn a_full_queue_drops_its_oldest() {
     assert_eq!(world.hosts[0].counters().queue_dropped, 5);
 }
 
+// norm: MQTT5-4.1.0-2
 #[test]
 fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
     for restart in [false, true] {
@@ -318,6 +341,8 @@ fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
     }
 }
 
+// norm: MQTT5-3.1.2-4
+// norm: MQTT3-3.1.2-6
 #[test]
 fn a_clean_start_forgets_and_a_resumed_session_may_become_one_that_is_not_kept() {
     let mut world = World::new();
@@ -339,6 +364,8 @@ fn a_clean_start_forgets_and_a_resumed_session_may_become_one_that_is_not_kept()
     assert_eq!((counters.kept, counters.kept_filters), (0, 0));
 }
 
+// norm: MQTT5-3.3.2-5
+// norm: MQTT5-3.3.2-6
 #[test]
 fn entries_expire_in_the_queue_and_tell_what_time_is_left() {
     let mut world = World::new();

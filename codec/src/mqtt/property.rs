@@ -356,7 +356,6 @@ mod tests {
         assert_eq!(checked(&[0xFF, 1, 0], PUBLISH), Err(Fault::UnknownProperty { id: 255 }));
     }
 
-    // norm: MQTT5-3.1.2-24
     // norm: MQTT5-3.3.2-8
     #[test]
     fn values_that_the_norm_forbids_are_refused() {

@@ -113,7 +113,7 @@ mod tests {
     // norm: MQTT5-4.7.3-1
     // norm: MQTT5-3.3.2-2
     // norm: MQTT3-3.3.2-2
-    // norm: MQTT5-4.7.1-1
+    // norm: MQTT5-4.7.0-1
     // norm: MQTT3-4.7.1-1
     #[test]
     fn a_name_has_a_character_and_no_wildcard() {

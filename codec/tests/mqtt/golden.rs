@@ -78,6 +78,9 @@ fn connect_of_the_newer_version() {
     golden(&SERVER, Version::V5, hex, Packet::Connect(connect));
 }
 
+// norm: MQTT5-2.2.2-1
+// norm: MQTT3-2.3.1-5
+// norm: MQTT5-2.2.1-2
 #[test]
 fn publish_of_both_versions() {
     let publish = Publish {

@@ -91,7 +91,7 @@ fn packets_of_the_other_side_and_of_the_other_version_are_refused() {
     assert_eq!(refusal(&CLIENT, V311, &[0xE0]).fault, Fault::WrongSide);
 }
 
-// norm: MQTT5-3.1.2-25
+// norm: MQTT5-4.13.1-1
 #[test]
 fn a_packet_beyond_the_limit_is_refused_with_its_header_alone() {
     let limits = PacketLimits { receiver: Role::Server, packet_bytes_max: 200 };
@@ -395,7 +395,7 @@ fn nothing_may_follow_where_nothing_belongs() {
     assert!(matches!(refused(V5, 0xE0, "00 00 00").1, Fault::Trailing { .. }));
 }
 
-// norm: MQTT5-3.1.2-31
+// norm: MQTT5-4.13.1-1
 #[test]
 fn authentication_data_come_with_a_method() {
     let (reason, _) = refused(V5, 0x10, &format!("{NAME_5} 02 0000 04 16 0001 61 0001 61"));

@@ -150,3 +150,8 @@ pub(super) struct Events {
     /// When something has to be written again, so that the way stays open.
     pub(super) beat: Tick,
 }
+
+/// What a poll or a stream of events costs beyond its connection and session, bytes, with its place
+/// in the table: it is not idle, yet there may be one for each connection.
+pub const EXCHANGE_BYTES_MAX: usize = 192;
+const _: () = assert!(size_of::<(u32, Exchange)>() <= EXCHANGE_BYTES_MAX);

@@ -95,12 +95,13 @@ pub fn on_due(
     (outlet.faces.http.now, outlet.faces.http.tick) = (now, tick);
     let Some(exchange) = outlet.faces.http.find(handle) else { return Ok(()) };
     let queue = outlet.pool.open(&mut connection.queued);
+    // Should the answer come after all, it would be taken for that of the next request.
     let lost = Error {
         code: code::TRY_AGAIN,
         text: "no answer came in time",
         retry_after_ms: limits::ROUTER_RETRY_MS,
         client_seq: 0,
-        fatal: false,
+        fatal: true,
     };
     let wall_ms = now.wall_ms;
     match &mut exchange.what {

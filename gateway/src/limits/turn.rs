@@ -55,7 +55,7 @@ pub const KEEPALIVE_S: u32 = 300;
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
 /// kernel's backlog waits. Then those silent for [`SILENT_TICKS`] give up their places, the oldest
 /// first; slow ones leave by the handshake time-out. Shared out among the workers, but for a least
-/// number each.
+/// number each. With TLS each of them may have a handshake under way, of some 16 KiB.
 pub const GREETINGS_MAX: u32 = 4096;
 /// Least number of unfinished logins a worker takes.
 pub const GREETINGS_MIN: u32 = 64;
@@ -79,9 +79,6 @@ pub const HANDSHAKES_CALLED_PER_TURN: usize = 256;
 /// User memory that TLS adds to an idle connection: 136 B of the layer's table, and what the
 /// allocator and unfilled pages add.
 pub const TLS_BYTES_PER_CONNECTION: u64 = 512;
-/// Memory of a handshake under way, about: rustls' state with the flight of the client. There are
-/// no more of them than unfinished logins.
-pub const HANDSHAKE_BYTES: u64 = 16 * 1024;
 
 /// How long a start waits for an address to come free. The kernel takes the ring of a killed
 /// process down after the process is gone, its accepts and with them its listeners last: some

@@ -85,6 +85,8 @@ mod tests {
         assert!(!aliases.set(4, &"t".repeat(limits::MQTT_ALIAS_BYTES_MAX)));
     }
 
+    // norm: MQTT5-3.1.2-26
+    // norm: MQTT5-3.3.2-11
     #[test]
     fn towards_a_client_only_as_many_are_set_as_it_takes() {
         let mut aliases = Out::default();

@@ -103,4 +103,9 @@ impl Asides {
         }
         Some(aside)
     }
+
+    /// Connections that have something here.
+    pub fn count(&self) -> usize {
+        self.by_slot.len()
+    }
 }

@@ -260,7 +260,7 @@ impl MqttSessions {
         }
         terms.no_will = disconnect.reason == reason::SUCCESS;
         terms.keep(connection);
-        Err(Farewell::of(0).ending(Ending::Mqtt(reason::SUCCESS)))
+        Err(Farewell::silent())
     }
 
     /// Announces a session again to its home, which lost its directory.

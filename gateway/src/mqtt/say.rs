@@ -90,10 +90,6 @@ impl MqttSessions {
             Ending::Mqtt(reason) => reason,
             _ => reason_of(farewell.code, greeting),
         };
-        // A client that left by itself is told nothing.
-        if found == reason::SUCCESS {
-            return;
-        }
         self.end(connection, handle, &terms, greeting, found, cut(farewell.text()), "", outlet);
     }
 

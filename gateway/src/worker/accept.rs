@@ -84,7 +84,10 @@ impl<R: Ring> Worker<R> {
                 let door = token.slot as u8;
                 match self.may_come(door, peer) {
                     true => self.admit(socket, door),
-                    false => self.turn_away(socket, door),
+                    false => {
+                        self.note_stranger(peer);
+                        self.turn_away(socket, door);
+                    }
                 }
             }
             // The peer left before it was accepted, or the table was full after all.

@@ -11,6 +11,10 @@ impl<R: Ring> Worker<R> {
         if matches!(connection.state, State::Leaving | State::Closing) {
             return;
         }
+        if reason == CloseReason::Denied || connection.flags.has(Flag::Proxy) {
+            self.note_refusal(handle, farewell);
+        }
+        let Some(connection) = self.connections.get_mut(handle) else { return };
         let mut outlet = lend!(self);
         self.cores.say_farewell(connection, handle, farewell, &mut outlet);
         self.leave(handle, reason, farewell.ending != Ending::Silent);
@@ -131,6 +135,7 @@ impl<R: Ring> Worker<R> {
         self.count_spoken(connection.protocol, false);
         self.faces.forget(&connection, handle, &mut self.pool);
         self.cores.forget(&mut connection);
+        self.cores.forget_client(handle);
         if connection.flags.has(Flag::Tls) {
             self.cores.tls().forget(handle, &mut self.pool);
         }

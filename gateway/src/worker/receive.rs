@@ -249,8 +249,9 @@ impl<R: Ring> Worker<R> {
         self.budget = self.budget.saturating_sub(charged);
         let rest = bytes.len() - taken.bytes;
         if rest > 0 {
-            // Until its first frames have come, the time from its accept counts.
-            if (collected.is_none() || taken.bytes > 0) && connection.state != State::Opening {
+            // A record that is not whole is part of a handshake or frame that began before.
+            let began_before = connection.flags.has(Flag::Unfinished);
+            if (collected.is_none() || taken.bytes > 0) && !began_before {
                 connection.since = self.tick;
             }
             // The beginning of a frame that fits one buffer is let be even then: it costs no more

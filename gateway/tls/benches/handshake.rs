@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p hawser-tls --bench handshake` prints a line per key exchange: how many the
 //! server's side of a handshake alone would allow, with an ECDSA P-256 certificate, TLS 1.3. The
-//! client runs between the measured parts, on the same core.
+//! client runs between the measured parts, on the same core. Before that: what a handshake under way
+//! takes of memory.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -50,6 +51,31 @@ fn visit(config: &Arc<ClientConfig>, listening: &Listening) -> (Duration, Kind) 
     }
 }
 
+/// Memory of handshakes that wait for the client's last flight, bytes each.
+fn memory_under_way(config: &Arc<ClientConfig>, listening: &Listening) -> u64 {
+    const HANDSHAKES: u64 = 1_000;
+    let flight = sent_by(&mut client(config, "chat.example"));
+    let before = anonymous_bytes();
+    let under_way: Vec<_> = (0..HANDSHAKES)
+        .map(|_| {
+            let mut handshake = Handshake::start(listening).unwrap();
+            handshake.hold(&flight).unwrap();
+            handshake.run(NOW_S, &mut Vec::new()).unwrap();
+            handshake
+        })
+        .collect();
+    let bytes = anonymous_bytes() - before;
+    drop(under_way);
+    bytes / HANDSHAKES
+}
+
+/// `RssAnon` of this process (proc_pid_status(5)), bytes.
+fn anonymous_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
 fn main() {
     let authority = Authority::new("bench");
     let issued = authority.issue(&["chat.example"]);
@@ -58,6 +84,8 @@ fn main() {
     let ticket_keys = Some(pem("ticket.keys", &file));
     let listening =
         Listening::new(&Material { ticket_keys, ..material(&certificates) }, &[], NOW_S).unwrap();
+    let config = Wishes::of(&TLS13).config(&authority);
+    println!("under way: {} B each", memory_under_way(&config, &listening));
     for group in [kx_group::X25519, kx_group::X25519MLKEM768] {
         let wishes = || Wishes { groups: vec![group], ..Wishes::of(&TLS13) };
         let one = wishes().config(&authority);

@@ -122,6 +122,8 @@ mod tests {
         }
     }
 
+    // norm: MQTT5-4.7.2-1
+    // norm: MQTT3-4.7.2-1
     #[test]
     fn filters_match_as_the_norm_says() {
         let matches = |filter: &str, topic: &str| is_match(filter.as_bytes(), topic.as_bytes());

@@ -76,32 +76,23 @@ pub fn run(
     let chosen = choose(breaks, count, seed);
     println!("{} breaks, seed {seed}", chosen.len());
     let copy = Copy::of_tree()?;
-    let suites: Vec<Vec<Suite>> = chosen
-        .iter()
-        .map(|one| tests::suites(one.file.as_str(), &one.norms, annotations))
-        .collect::<Result<_, _>>()?;
-    let every: BTreeSet<&Suite> = suites.iter().flatten().collect();
-    for suite in every {
-        match suite.run(&copy)? {
-            Outcome::Passed => {}
-            Outcome::Failed(failed) => {
-                return Err(format!("{suite} fails unbroken: {}", failed.join(", ")));
+    let mut sound = BTreeSet::new();
+    // All at once, so that the unbroken code is built once.
+    for one in &chosen {
+        for suite in tests::suites(&one.file, &one.norms, annotations)? {
+            if !suite.is_elsewhere() && !sound.contains(&suite) {
+                must_pass(&suite, &copy)?;
+                sound.insert(suite);
             }
-            other => return Err(format!("{suite} {other} unbroken")),
         }
     }
     let mut survivors = 0;
-    for (one, suites) in chosen.iter().zip(&suites) {
-        let path = copy.path().join(&one.file);
-        let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", one.file))?;
-        write(&path, &whole.replacen(&one.find, &one.replace, 1))?;
-        let verdict = noticed(one, suites, annotations, &copy);
-        write(&path, &whole)?;
-        match verdict? {
-            Ok(by) => println!("noticed   {:<44} {}  by {by}", one.name, one.norms.join(" ")),
+    for one in &chosen {
+        match one.try_on(&copy, annotations, &mut sound)? {
+            Ok(by) => println!("noticed   {:<60} {}  by {by}", one.name, one.norms.join(" ")),
             Err(why) => {
                 survivors += 1;
-                println!("SURVIVED  {:<44} {}  {why}", one.name, one.norms.join(" "));
+                println!("SURVIVED  {:<60} {}  {why}", one.name, one.norms.join(" "));
             }
         }
     }
@@ -111,34 +102,62 @@ pub fn run(
     }
 }
 
-/// Runs suites until each statement has a test that fails; says which, or why not.
-fn noticed(
-    one: &Break,
-    suites: &[Suite],
-    annotations: &[Annotation],
-    copy: &Copy,
-) -> Result<Result<String, String>, String> {
-    let mut open: Vec<&String> = one.norms.iter().collect();
-    let mut by = Vec::new();
-    for suite in suites {
-        let failed = match suite.run(copy)? {
-            Outcome::Passed => continue,
-            Outcome::Failed(failed) => failed,
-            // Whoever waits for ever has noticed, too.
-            Outcome::TimedOut => suite.tests().to_vec(),
-            Outcome::NotBuilt => return Ok(Err(format!("does not compile in {suite}"))),
-        };
-        let covers = |id: &str, test: &String| {
-            annotations.iter().any(|annotation| annotation.id == id && annotation.test == *test)
-        };
-        open.retain(|id| !failed.iter().any(|test| covers(id, test)));
-        by.extend(failed);
+impl Break {
+    /// Breaks the copy, runs suites until each statement has a test that fails, and mends it.
+    /// Gives the tests that noticed, or why that is not enough. The tests of other packages need
+    /// the whole system to be built, so they are asked only about what is still open then.
+    ///
+    /// `sound` are the suites that are known to pass unbroken.
+    fn try_on(
+        &self,
+        copy: &Copy,
+        annotations: &[Annotation],
+        sound: &mut BTreeSet<Suite>,
+    ) -> Result<Result<String, String>, String> {
+        let path = copy.path().join(&self.file);
+        let whole = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", self.file))?;
+        let broken = whole.replacen(&self.find, &self.replace, 1);
+        let mut open: Vec<&String> = self.norms.iter().collect();
+        let mut by = Vec::new();
+        for suite in tests::suites(&self.file, &self.norms, annotations)? {
+            if open.is_empty() {
+                break;
+            }
+            if !sound.contains(&suite) {
+                must_pass(&suite, copy)?;
+                sound.insert(suite.clone());
+            }
+            write(&path, &broken)?;
+            let outcome = suite.run(copy);
+            write(&path, &whole)?;
+            let failed = match outcome? {
+                Outcome::Passed => continue,
+                Outcome::Failed(failed) => failed,
+                // Whoever waits for ever has noticed, too.
+                Outcome::TimedOut => suite.tests().to_vec(),
+                Outcome::NotBuilt => return Ok(Err(format!("does not compile in {suite}"))),
+            };
+            let covers = |id: &str, test: &String| {
+                annotations.iter().any(|one| one.id == id && one.test == *test)
+            };
+            open.retain(|id| !failed.iter().any(|test| covers(id, test)));
+            by.extend(failed);
+        }
         if open.is_empty() {
             return Ok(Ok(by.join(", ")));
         }
+        let open: Vec<&str> = open.iter().map(|id| id.as_str()).collect();
+        Ok(Err(format!("no test of {} failed", open.join(" "))))
     }
-    let open: Vec<&str> = open.iter().map(|id| id.as_str()).collect();
-    Ok(Err(format!("no test of {} failed", open.join(" "))))
+}
+
+/// A test that fails anyway would notice every break.
+fn must_pass(suite: &Suite, copy: &Copy) -> Result<(), String> {
+    match suite.run(copy)? {
+        Outcome::Passed => Ok(()),
+        Outcome::Failed(failed) => Err(format!("{suite} fails unbroken: {}", failed.join(", "))),
+        other => Err(format!("{suite} {other} unbroken")),
+    }
 }
 
 fn read() -> Result<Vec<Break>, String> {

@@ -113,6 +113,11 @@ fn program(file: &str) -> Option<String> {
 }
 
 impl Suite {
+    /// It belongs to another package than the broken file.
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
+    }
+
     /// Names of its tests.
     pub fn tests(&self) -> &[String] {
         &self.tests
