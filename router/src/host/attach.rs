@@ -25,7 +25,7 @@ use super::settings::{
 };
 use super::{Host, own};
 use crate::attached::kept::Done;
-use crate::attached::{Presence, Session, Will};
+use crate::attached::{Extra, Presence, Session, Will};
 use crate::key::shard_of;
 use crate::origin::Origin;
 use crate::record;
@@ -154,7 +154,8 @@ impl Host {
         // The will of a connection that is taken over is published unless its session goes on
         // within the delay (MQTT 5.0, 3.1.3.2.2); that of one that comes back is not.
         let extra = session.extra.as_ref();
-        let goes_on = !attach.clean && extra.is_some_and(|extra| extra.expiry_s > 0);
+        let is_kept = |extra: &Box<Extra>| extra.expiry_s > 0 && extra.kept.is_some();
+        let goes_on = !attach.clean && extra.is_some_and(is_kept);
         let delay_s = extra.and_then(|extra| extra.will.as_ref()).map(|will| will.delay_s);
         let published = delay_s.is_some_and(|delay_s| {
             !is_same && (!goes_on || was_attached && delay_s == 0) && !attach.announce
@@ -329,6 +330,8 @@ impl Host {
     /// Ends a session that has no connection, and publishes its will if that is still to be done.
     fn end_session(&mut self, now: Now, number: u8, index: u32) {
         self.forget_session(number, index);
+        // What was due is done, also if the will is not yet.
+        self.set_deadlines(number, index, |extra| (extra.lost_us, extra.end_us) = (None, None));
         if let Some(will) = self.take_will(number, index)
             && !self.publish_will(now, number, index, &will)
         {
@@ -362,18 +365,13 @@ impl Host {
         }
     }
 
-    fn extra(&mut self, number: u8, index: u32) -> Option<&mut crate::attached::Extra> {
+    fn extra(&mut self, number: u8, index: u32) -> Option<&mut Extra> {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         shard.attached.all[index].extra.as_deref_mut()
     }
 
     /// Changes the deadlines of a session and keeps the table in step.
-    fn set_deadlines(
-        &mut self,
-        number: u8,
-        index: u32,
-        change: impl FnOnce(&mut crate::attached::Extra),
-    ) {
+    fn set_deadlines(&mut self, number: u8, index: u32, change: impl FnOnce(&mut Extra)) {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         let Some(extra) = shard.attached.all[index].extra.as_mut() else { return };
         change(extra);
