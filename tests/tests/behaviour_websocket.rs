@@ -422,7 +422,8 @@ fn mqtt_in_messages_is_a_stream_whose_packets_may_be_cut_anywhere() {
     let mut hears = subscriber(&gateway, "hears", &topic);
     let mut says = open(&gateway, &Wish::of("/mqtt", &["mqtt"]));
     assert_eq!(says.protocol.as_deref(), Some("mqtt"));
-    let said = [publish(&topic, Qos::AtMostOnce, b"one"), publish(&topic, Qos::AtLeastOnce, b"two")];
+    let said =
+        [publish(&topic, Qos::AtMostOnce, b"one"), publish(&topic, Qos::AtLeastOnce, b"two")];
     let all = [packets(&[connect("says")]), packets(&said)].concat();
     for piece in all.chunks(3) {
         says.say(Opcode::Binary, piece);
