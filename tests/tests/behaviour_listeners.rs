@@ -341,7 +341,7 @@ fn a_crash_leaves_no_memory_behind_unless_that_is_allowed() {
         status.core_dumped()
     };
     assert!(!dumps(false));
-    // Whether one is written then is the machine's affair; here it is how the check is known to see.
+    // Whether one is written then is the machine's affair; it is how the check is known to see.
     if !dumps(true) {
         eprintln!("this machine writes no core dumps at all");
     }
