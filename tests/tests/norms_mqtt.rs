@@ -2,7 +2,7 @@
 
 use hawser_codec::mqtt::{
     Kind, Qos, Version,
-    packet::{Connect, Disconnect, Options, Packet, Will},
+    packet::{Connect, Options, Packet, Will},
     property::{self, Properties, Value},
 };
 use hawser_tests::{
@@ -531,7 +531,8 @@ fn a_session_that_comes_back_gets_what_it_has_not_answered_with_the_same_id() {
         say("while there");
         let first = hears.message();
         assert!(!first.dup);
-        drop(hears);
+        // In order, so that nobody tries to deliver what comes next to a connection that is gone.
+        hears.disconnect(0);
         say("while away");
         let (mut hears, present) = MqttClient::connect(gateway.mqtt(), &kept);
         assert!(present);
@@ -543,8 +544,5 @@ fn a_session_that_comes_back_gets_what_it_has_not_answered_with_the_same_id() {
         hears.answer(Kind::Puback, again.packet_id);
         hears.answer(Kind::Puback, later.packet_id);
         hears.nothing();
-        let properties = Properties::NONE;
-        hears.say(&Packet::Disconnect(Disconnect { reason: 0, properties }));
-        assert_eq!(hears.hear(), Heard::End);
     }
 }
