@@ -16,6 +16,9 @@ use Version::{V5, V311};
 
 const BOTH: [Version; 2] = [V311, V5];
 
+/// Something a client does.
+type Act<'a> = &'a dyn Fn(&mut MqttClient);
+
 fn gateway() -> Gateway {
     Setup::new().start()
 }
@@ -57,7 +60,7 @@ fn what_is_no_packet_in_its_place_ends_the_connection() {
         early.say(&Packet::Pingreq);
         assert_eq!(early.hear(), Heard::End, "before CONNECT");
         let id = random_name();
-        let wrong: [(&str, &dyn Fn(&mut MqttClient)); 3] = [
+        let wrong: [(&str, Act<'_>); 3] = [
             ("second CONNECT", &|client| client.say(&Packet::Connect(connect(version, &id)))),
             ("reserved type", &|client| client.say_bytes(&[0x00, 0x00])),
             ("QoS 3", &|client| client.say_bytes(&[0x36, 0x05, 0, 1, b'a', 0, 1])),
