@@ -436,6 +436,12 @@ fn subscriber(gateway: &Gateway, client_id: &str, filter: &str) -> WebSocketClie
     client
 }
 
+// norm: MQTT3-6.0.0-1
+// norm: MQTT3-6.0.0-2
+// norm: MQTT3-6.0.0-4
+// norm: MQTT5-6.0.0-1
+// norm: MQTT5-6.0.0-2
+// norm: MQTT5-6.0.0-4
 #[test]
 fn mqtt_in_messages_is_a_stream_whose_packets_may_be_cut_anywhere() {
     let gateway = Setup::new().start();
