@@ -29,6 +29,7 @@ mod question;
 mod say;
 mod settings;
 mod share;
+mod spread;
 mod subscribe;
 mod terms;
 mod topics;
@@ -67,7 +68,7 @@ pub struct MqttSessions {
     asides: Asides,
     questions: question::Questions,
     topics: topics::TopicKeys,
-    copies: deliver::Copies,
+    copies: spread::Copies,
     draws: Draws,
     /// CONNACKs to be, by slot, of clients whose home has not answered.
     greetings: HashMap<u32, connect::Greeting>,
@@ -106,7 +107,7 @@ impl MqttSessions {
             asides: Asides::default(),
             questions: question::Questions::default(),
             topics: topics::TopicKeys::default(),
-            copies: deliver::Copies::default(),
+            copies: spread::Copies::default(),
             draws: Draws { secret, drawn: 0 },
             greetings: HashMap::new(),
             content: Vec::new(),

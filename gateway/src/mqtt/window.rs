@@ -168,13 +168,13 @@ impl Window {
         Some(self.flights.swap_remove(at))
     }
 
-    /// Lets a message wait, if there is room; entries of the queue at home are bounded there and
-    /// always wait.
+    /// Lets a message wait, if there is room. Entries of the queue at home and of the mailbox always
+    /// wait: they are asked for by number, and a hole would never be filled.
     pub fn wait(&mut self, waiting: Waiting) -> bool {
         let bytes = waiting.packet.len();
         let full = self.waiting.len() >= limits::MQTT_WAITING_MAX
             || self.waiting_bytes + bytes > limits::MQTT_WAITING_BYTES_MAX;
-        if full && !matches!(waiting.source, Source::Queue(_)) {
+        if full && waiting.source == Source::Live {
             return false;
         }
         self.waiting_bytes += bytes;
@@ -250,12 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_but_for_what_is_bounded_at_home() {
+    fn what_waits_is_bounded_but_for_what_is_asked_for_by_number() {
         let mut window = Window::default();
         window.begin(Source::Live, Stage::Puback);
         let many = limits::MQTT_WAITING_BYTES_MAX / 1024;
         assert!((0..many).all(|_| window.wait(waiting(Source::Live, 1024))));
         assert!(!window.wait(waiting(Source::Live, 1)));
         assert!(window.wait(waiting(Source::Queue(9), 1)));
+        assert!(window.wait(waiting(Source::Inbox(9), 1)));
     }
 }

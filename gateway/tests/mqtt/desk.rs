@@ -53,8 +53,6 @@ struct Client {
     version: Version,
     unread: Vec<u8>,
     untaken: Vec<u8>,
-    /// Why the server ended it.
-    ended: Option<Farewell>,
 }
 
 /// A packet that has come, on its own feet.
@@ -151,7 +149,7 @@ impl Desk {
         self.next += 1;
         let connection = Connection::new(0, 40, 0, Protocol::Mqtt);
         let handle = self.connections.insert(slot, connection);
-        let client = Client { version, unread: Vec::new(), untaken: Vec::new(), ended: None };
+        let client = Client { version, unread: Vec::new(), untaken: Vec::new() };
         self.clients.insert(slot, client);
         handle
     }
@@ -199,7 +197,6 @@ impl Desk {
         if farewell != Farewell::silent() {
             self.core.say_farewell(connection, handle, &farewell, &mut outlet);
         }
-        self.clients.get_mut(&handle.slot).unwrap().ended = Some(farewell);
         self.close(handle);
     }
 
@@ -351,11 +348,6 @@ impl Desk {
     /// Is the connection still there?
     pub fn is_open(&mut self, handle: Handle) -> bool {
         self.connections.get_mut(handle).is_some()
-    }
-
-    /// Why the server ended the connection.
-    pub fn ended(&self, handle: Handle) -> Option<&Farewell> {
-        self.clients[&handle.slot].ended.as_ref()
     }
 
     /// Bytes the client has got since it looked last, which are then gone.

@@ -209,7 +209,7 @@ fn retained_messages_come_with_a_new_subscription_as_it_asks() {
     assert!(got.len() == 2 && is_retained(&got[1]) && got[1].text() == "kept", "{got:?}");
     let new = desk.client(V5, "new");
     let handling = |handling| Options::new(AtMostOnce, false, false, handling);
-    let mut count = |desk: &mut Desk, filter: &str, options: Options| {
+    let count = |desk: &mut Desk, filter: &str, options: Options| {
         desk.subscribe(new, &[(filter, options)], &[]).len() - 1
     };
     assert_eq!(count(&mut desk, "a/b", handling(Options::RETAIN_IF_NEW)), 1);
