@@ -154,6 +154,9 @@ fn setup() -> Setup {
         // Room for all logins: filling a further segment touches a buffer of its own.
         .setting("store.segment_bytes", 64 << 20)
         .setting("limits.handshake_timeout_ms", 120_000)
+        // Nobody beats here, and thousands of handshakes take longer than a heartbeat.
+        .setting("heartbeat.mobile_s", 3600)
+        .setting("heartbeat.desktop_s", 3600)
 }
 
 /// Anonymous memory at the two points, each with that many quiet connections.
