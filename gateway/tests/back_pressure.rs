@@ -208,21 +208,18 @@ impl Gateway {
         self.metrics.outbound_bytes.get()
     }
 
+    /// TLS, where these clients come with it.
+    fn shake_hands(&mut self, client: &mut Client) {
+        client.tls = self.authority.as_ref().map(Authority::client);
+        self.run("handshake", |_| client.is_past_handshake());
+    }
+
     fn client(&mut self, name: &str) -> Client {
         let port = 20_000 + self.world.draw(40_000) as u16;
         let source = SocketAddr::from((Ipv4Addr::new(127, 14, 1, 1), port));
         let peer = self.world.connect(source, SocketAddr::from(LISTEN));
-        let mut client = Client {
-            peer,
-            tls: None,
-            encoder: Encoder::new(),
-            bytes: Vec::new(),
-            answered: Vec::new(),
-        };
-        if let Some(authority) = &self.authority {
-            client.tls = Some(authority.client());
-            self.run("handshake", |_| client.is_past_handshake());
-        }
+        let mut client = Client::over(peer);
+        self.shake_hands(&mut client);
         client.hello(name);
         self.run("login", |_| client.read().contains(&Said::Welcome));
         client
@@ -328,6 +325,10 @@ impl Authority {
 }
 
 impl Client {
+    fn over(peer: SimPeer) -> Self {
+        Self { peer, tls: None, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() }
+    }
+
     /// One step of the handshake; true when it is done.
     fn is_past_handshake(&mut self) -> bool {
         self.send(&[]);
@@ -553,7 +554,7 @@ fn a_flood_is_cut_into_turns() {
     let world = World::new(1, faults);
     // The simulated ring brings few buffers of one socket in a turn, so they are larger.
     let mut gateway = Gateway::with_buffers(&world, 2, limits::RECEIVE_BYTES_PER_TURN / 2);
-    let (flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
+    let (mut flood, mut neighbour) = (gateway.client("flood"), gateway.client("neighbour"));
     let (mut frame, mut all) = (Vec::new(), Vec::new());
     for number in 1..=FRAMES_SENT {
         frame.clear();
@@ -637,8 +638,8 @@ fn when_many_do_not_read_the_worker_keeps_its_bound_and_refuses_new_work() {
         SocketAddr::from((Ipv4Addr::new(127, 14, 1, 2), 20_000)),
         SocketAddr::from(LISTEN),
     );
-    let mut late =
-        Client { peer: late, encoder: Encoder::new(), bytes: Vec::new(), answered: Vec::new() };
+    let mut late = Client::over(late);
+    gateway.shake_hands(&mut late);
     late.hello("late");
     gateway.run("refused login", |_| late.read().contains(&Said::Fatal(code::OVERLOADED)));
 
