@@ -153,8 +153,8 @@ impl Host {
         }
         // The will of a connection that is taken over is published unless its session goes on
         // within the delay (MQTT 5.0, 3.1.3.2.2); that of one that comes back is not.
-        let extra = session.extra.as_ref();
-        let is_kept = |extra: &Box<Extra>| extra.expiry_s > 0 && extra.kept.is_some();
+        let extra = session.extra.as_deref();
+        let is_kept = |extra: &Extra| extra.expiry_s > 0 && extra.kept.is_some();
         let goes_on = !attach.clean && extra.is_some_and(is_kept);
         let delay_s = extra.and_then(|extra| extra.will.as_ref()).map(|will| will.delay_s);
         let published = delay_s.is_some_and(|delay_s| {
