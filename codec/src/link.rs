@@ -260,7 +260,7 @@ frames! {
         /// The session is still connected after the host or the link to it was lost; `clean` is
         /// false then, and no `Restored` frames are answered. What is not confirmed is pushed
         /// again: of what the connection has had already the worker makes nothing new, and says
-        /// again that it is done where it is.
+        /// again that it is done where it is. A `will` of 0 leaves the will that is known.
         announce: bool,
         /// 0: no will; else 1 + quality of service.
         will: u8,

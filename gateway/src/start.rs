@@ -166,6 +166,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let read = |path: &std::path::Path| std::fs::read_to_string(path);
     let authenticator = Authenticator::new(&config.auth, &random()?, &read)?;
     let admin_key = admin::read_key(&config.admin, &read)?;
+    // Seen before anything is made or opened.
+    check(config)?;
 
     let routers = &config.router.endpoints;
     let tier = match routers.is_empty() {

@@ -575,22 +575,27 @@ impl<R: Ring> Worker<R> {
     /// Takes note of what a core has made of a connection that was like this before.
     fn settle(&mut self, handle: Handle, (state, protocol): (State, Protocol)) {
         let Some(connection) = self.connections.get_mut(handle) else { return };
-        let spoken = connection.protocol;
-        if connection.state == State::Open && state != State::Open {
-            self.levels.sessions += u32::from(connection.protocol.has_session());
-            self.levels.greeting -= 1;
+        let (now, spoken) = (connection.state, connection.protocol);
+        if matches!(now, State::Leaving | State::Closing) {
+            return;
         }
-        if connection.state == State::LoggingIn && state == State::Open {
-            self.levels.sessions -= u32::from(connection.protocol.has_session());
-            self.levels.greeting += 1;
+        // A client of HTTP may log in anew on a connection that is open.
+        let was_open = state == State::Open;
+        let is_open = now == State::Open;
+        self.levels.sessions += u32::from(is_open && spoken.has_session());
+        self.levels.sessions -= u32::from(was_open && protocol.has_session());
+        let is_changed = was_open != is_open;
+        if is_changed {
+            self.levels.greeting += u32::from(was_open);
+            self.levels.greeting -= u32::from(is_open);
         }
-        let is_open = connection.state == State::Open && state != State::Open;
-        if is_open {
+        if is_changed && is_open {
             self.cores.forget_client(handle);
         }
-        if is_open || self.faces.due(handle).is_some() {
-            // The heartbeat or the token may end before the handshake would have, and a request
-            // under way before both.
+        // The heartbeat or the token may end before the handshake would have, and a request under
+        // way before both.
+        let is_http = matches!(spoken, Protocol::Http | Protocol::Poll | Protocol::Events);
+        if is_changed || (is_http && self.faces.due(handle).is_some()) {
             let next = self.next_timer(handle);
             self.wheel.file(handle.slot, next);
         }

@@ -158,9 +158,9 @@ fn a_router_that_is_away_for_long_costs_only_what_is_for_it() {
     pair.cut();
     let codes = [pair.publish(), pair.publish(), pair.publish()];
     assert_eq!(codes, [0, 0, code::OVERLOADED]);
-    let others = (0..).map(|number| format!("other{number}"));
+    let mut others = (0..).map(|number| format!("other{number}"));
     let keys = pair.world.keys.clone();
-    let other = others.into_iter().find(|name| keys.topic(0, name.as_bytes())[0] % 2 == 0);
+    let other = others.find(|name| keys.topic(0, name.as_bytes())[0].is_multiple_of(2));
     pair.topic = other.unwrap();
     assert_eq!(pair.publish(), 0);
     pair.connect();

@@ -620,6 +620,13 @@ fn the_will_of_a_kept_session_outlives_a_crash() {
     world.reattach(&mut heir, Way { expiry_s: 3600, ..KEPT });
     // Its worker may still announce it.
     world.after_ms(9_000);
+    let mut ann = world.client("ann", "sensor");
+    world.reattach(&mut ann, Way { announce: true, ..KEPT });
+    world.after_ms(9_000);
+    assert_eq!(wills(&mut world, &heir), 0);
+    world.crash(1, |_| 0);
+    world.reattach(&mut heir, Way { expiry_s: 3600, ..KEPT });
+    world.after_ms(9_000);
     assert_eq!(wills(&mut world, &heir), 0);
     world.after_ms(2_000);
     assert_eq!(wills(&mut world, &heir), 0);
@@ -632,6 +639,37 @@ fn the_will_of_a_kept_session_outlives_a_crash() {
     assert_eq!(entries(&told), [1], "the same, not another one: {told:?}");
     world.after_ms(30_000);
     assert_eq!(wills(&mut world, &heir), 0);
+}
+
+#[test]
+fn a_will_whose_topic_has_no_host_now_waits_without_haste() {
+    let mut world = World::of_routers(settings(), 2);
+    world.connect_all();
+    world.settle();
+    // A home at the other router than the topic's.
+    let topic = world.keys.topic(0, b"wills/sensor");
+    let host = world.host_of(&topic);
+    let user = (0..9).map(|number| format!("ann{number}")).find(|user| {
+        let (key, _) = world.keys.user(0, user.as_bytes());
+        world.host_of(&key) != host
+    });
+    let ann = world.session(&user.unwrap(), "sensor", Way { will: Some((1, 9)), ..KEPT });
+    let home = usize::from(world.host_of(&ann.user));
+    world.cut(home as u16, host);
+    world.cut(host, home as u16);
+    world.detach(&ann, 3, true);
+    world.after_ms(3_001);
+    world.settle();
+    let counters = world.hosts[home].counters();
+    assert_eq!((counters.kept, counters.wills, counters.attached_slots), (0, 0, 1));
+    assert!(world.hosts[home].next_deadline().unwrap() > world.now.monotonic_us);
+    world.connect_all();
+    world.settle();
+    world.after_ms(1_001);
+    world.settle();
+    let counters = world.hosts[home].counters();
+    assert_eq!((counters.wills, counters.attached_slots), (1, 0));
+    assert_eq!(counters.will_bytes, 0);
 }
 
 #[test]

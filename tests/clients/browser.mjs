@@ -1,5 +1,5 @@
 // A page in headless Chromium behind a network that can be cut:
-// `node browser.mjs PAGE WSS_URL USER PORT`. Listens on PORT for the page's connections and
+// `node browser.mjs PAGE URL USER PAGE_PORT WIRE_PORT`. Listens on WIRE_PORT for the page's connections and
 // passes them on. Commands come as lines on standard input, answers as lines on standard output:
 // cut | mend | state | replies | send TO TEXT | screenshot FILE | end.
 import { readFileSync } from "node:fs";

@@ -11,6 +11,7 @@ pub mod company;
 pub mod confine;
 pub mod curl;
 pub mod ledger;
+pub mod mqtt;
 pub mod process;
 pub mod raw;
 pub mod router;

@@ -103,7 +103,7 @@ fn a_poll_waits_until_something_comes() {
 }
 
 #[test]
-fn many_polls_on_one_connection_miss_nothing_while_others_talk() {
+fn polls_in_a_row_miss_nothing_while_others_talk() {
     const MESSAGES: u64 = 60;
     let gateway = Setup::new().start();
     let session = open(&gateway, "alice");

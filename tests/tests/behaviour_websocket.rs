@@ -247,6 +247,25 @@ fn what_breaks_the_norm_ends_with_its_code() {
 }
 
 #[test]
+fn a_message_that_inflates_beyond_the_limit_is_refused_as_too_big() {
+    let gateway = gateway();
+    let mut client = open(&gateway, &Wish { deflate: Some(false), ..ECHO });
+    client.say(Opcode::Binary, &vec![0; 64 << 20]);
+    assert_eq!(client.hear_close(), Some(1009));
+}
+
+#[test]
+fn a_request_that_is_not_finished_in_time_is_told_so() {
+    let gateway = Setup::new().setting("limits.handshake_timeout_ms", 1000).start();
+    let answer = ask(gateway.websocket(), "GET /ws HTTP/1.1\r\nHost:");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(ask(gateway.websocket(), ""), "", "who has asked nothing is told nothing");
+    let mut silent = open(&gateway, &JSON);
+    assert_eq!(json(&silent.hear_text())["code"], 105);
+    assert_eq!(silent.hear_close(), Some(1008));
+}
+
+#[test]
 fn each_sub_protocol_takes_its_own_kind_of_message() {
     let gateway = gateway();
     let mut native = open(&gateway, &NATIVE);
@@ -359,8 +378,10 @@ fn hear_packets(client: &mut WebSocketClient, count: usize) -> Vec<String> {
     let limits = PacketLimits { receiver: mqtt::Role::Client, packet_bytes_max: 1 << 20 };
     let (mut stream, mut found) = (Vec::new(), Vec::new());
     while found.len() < count {
-        let Heard::Binary(bytes) = client.hear() else { panic!("binary messages carry MQTT") };
-        stream.extend_from_slice(&bytes);
+        match client.hear() {
+            Heard::Binary(bytes) => stream.extend_from_slice(&bytes),
+            other => panic!("{other:?} after {found:?}"),
+        }
         let mut done = 0;
         while let Ok(mqtt::Step::Packet { packet, consumed }) =
             mqtt::step(&limits, Version::V311, &stream[done..])
@@ -415,6 +436,12 @@ fn subscriber(gateway: &Gateway, client_id: &str, filter: &str) -> WebSocketClie
     client
 }
 
+// norm: MQTT3-6.0.0-1
+// norm: MQTT3-6.0.0-2
+// norm: MQTT3-6.0.0-4
+// norm: MQTT5-6.0.0-1
+// norm: MQTT5-6.0.0-2
+// norm: MQTT5-6.0.0-4
 #[test]
 fn mqtt_in_messages_is_a_stream_whose_packets_may_be_cut_anywhere() {
     let gateway = Setup::new().start();

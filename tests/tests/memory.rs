@@ -4,12 +4,19 @@
 //! all logged in, as different users with names of 36 bytes, and quiet again; the slope between the
 //! two is free of binary, pools and the first touch of tables.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use hawser_codec::{message::Encoder, websocket::Opcode};
 use hawser_gateway::limits::{MemoryBudget, TLS_BYTES_PER_CONNECTION, USER_BYTES_PER_CONNECTION};
 use hawser_tests::{
     company::until,
     process::{Gateway, Home, Setup},
     raw::{RawClient, hello},
-    secure::{Authority, NAME, Trust},
+    secure::{Authority, NAME},
+    websocket::{Heard, WebSocketClient, Wish},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -49,6 +56,16 @@ fn tls_adds_at_most_its_budget_to_an_idle_connection() {
     assert_slope(USER_BYTES_PER_CONNECTION + TLS_BYTES_PER_CONNECTION, slope_with_tls);
 }
 
+#[test]
+fn an_idle_websocket_costs_no_more_than_a_native_connection() {
+    assert_slope(USER_BYTES_PER_CONNECTION, slope_of_websockets);
+}
+
+#[test]
+fn an_idle_mqtt_session_costs_no_more_than_a_native_connection() {
+    assert_slope(USER_BYTES_PER_CONNECTION, slope_of_mqtt);
+}
+
 fn assert_slope(budget: u64, measure: fn() -> f64) {
     allow_descriptors();
     let bound = (budget + ALLOWANCE_BYTES) as f64;
@@ -76,10 +93,57 @@ fn slope_with_tls() -> f64 {
     let setup = setup().without_listeners().argument("--config").argument(path);
     let gateway = setup.start_in(home);
     let trust = authority.trust();
-    let mut held = Vec::with_capacity(MANY);
-    let few = fill(&gateway, &mut held, FEW, Some(&trust));
-    let many = fill(&gateway, &mut held, MANY, Some(&trust));
-    held[0].settle();
+    let greet = |name: &str| {
+        RawClient::greet_securely(gateway.native(), &trust, NAME, &hello(name, "phone"))
+    };
+    let (few, many) = fill(&gateway, greet, welcome);
+    slope(few, many)
+}
+
+fn welcome(client: &mut RawClient) {
+    client.welcome();
+}
+
+/// Native frames in binary messages.
+fn slope_of_websockets() -> f64 {
+    let gateway = setup().start();
+    let wish = Wish::of("/ws", &["hawser.v1"]);
+    let greet = |name: &str| {
+        let opened = WebSocketClient::open(gateway.websocket(), &wish);
+        let mut client = opened.unwrap_or_else(|refused| panic!("{refused:?}"));
+        let mut frame = Vec::new();
+        Encoder::new().hello(&mut frame, 0, 0, &hello(name, "phone"));
+        client.say(Opcode::Binary, &frame);
+        client
+    };
+    let (few, many) = fill(&gateway, greet, |client| {
+        let heard = client.hear();
+        assert!(matches!(heard, Heard::Binary(_)), "{heard:?}");
+    });
+    slope(few, many)
+}
+
+/// Clean sessions of 3.1.1 with a user name, which may be silent for ten minutes.
+fn slope_of_mqtt() -> f64 {
+    let gateway = setup().start();
+    let greet = |name: &str| {
+        let mut packet = vec![0x10, (10 + 2 + 5 + 2 + name.len()) as u8];
+        packet.extend_from_slice(b"\0\x04MQTT\x04\x82\x02\x58\0\x05phone\0");
+        packet.push(name.len() as u8);
+        packet.extend_from_slice(name.as_bytes());
+        let mut socket = TcpStream::connect(gateway.mqtt()).expect("it listens");
+        socket.write_all(&packet).expect("it is taken");
+        socket
+    };
+    let (few, many) = fill(&gateway, greet, |socket| {
+        let mut answer = [0; 4];
+        socket.read_exact(&mut answer).expect("it is answered");
+        assert_eq!(answer, [0x20, 2, 0, 0], "accepted, and no session was there");
+    });
+    slope(few, many)
+}
+
+fn slope(few: u64, many: u64) -> f64 {
     many.saturating_sub(few) as f64 / (MANY - FEW) as f64
 }
 
@@ -90,47 +154,45 @@ fn setup() -> Setup {
         // Room for all logins: filling a further segment touches a buffer of its own.
         .setting("store.segment_bytes", 64 << 20)
         .setting("limits.handshake_timeout_ms", 120_000)
+        // Nobody beats here, and thousands of handshakes take longer than a heartbeat.
+        .setting("heartbeat.mobile_s", 3600)
+        .setting("heartbeat.desktop_s", 3600)
 }
 
-/// Fills up to `count` connections; anonymous memory once they are quiet.
-fn fill(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize, trust: Option<&Trust>) -> u64 {
-    log_in(gateway, held, count, trust);
-    settled_bytes(gateway, count)
+/// Anonymous memory at the two points, each with that many quiet connections.
+fn fill<C>(
+    gateway: &Gateway,
+    greet: impl Fn(&str) -> C,
+    mut welcome: impl FnMut(&mut C),
+) -> (u64, u64) {
+    let mut held: Vec<C> = Vec::with_capacity(MANY);
+    let [few, many] = [FEW, MANY].map(|count| {
+        while held.len() < count {
+            let first = held.len();
+            let until = count.min(first + GREETINGS);
+            held.extend((first..until).map(|index| {
+                let name = format!("somebody-with-a-long-name-{index:010}");
+                assert_eq!(name.len(), 36);
+                greet(&name)
+            }));
+            held[first..].iter_mut().for_each(&mut welcome);
+        }
+        settled_bytes(gateway, count)
+    });
+    (few, many)
 }
 
 /// Bytes for each connection more; the whole is asserted here.
 fn slope_of_a_process() -> f64 {
     let gateway = setup().start();
-    let mut held = Vec::with_capacity(MANY);
-    let few = fill(&gateway, &mut held, FEW, None);
-    let many = fill(&gateway, &mut held, MANY, None);
+    let greet = |name: &str| RawClient::greet(gateway.native(), &hello(name, "phone"));
+    let (few, many) = fill(&gateway, greet, welcome);
 
     let budget = MemoryBudget::for_config(1, 1, CONNECTIONS_MAX);
     assert!(gateway.said().contains(&budget.to_string()), "{}", gateway.said());
     let share = budget.pool_bytes() + MANY as u64 * USER_BYTES_PER_CONNECTION;
     assert!(many <= share, "{many} B in all, above the {share} B of the printed budget");
-    held[0].settle();
-    many.saturating_sub(few) as f64 / (MANY - FEW) as f64
-}
-
-/// Fills up to `count` connections, each a user of its own.
-fn log_in(gateway: &Gateway, held: &mut Vec<RawClient>, count: usize, trust: Option<&Trust>) {
-    while held.len() < count {
-        let first = held.len();
-        let until = count.min(first + GREETINGS);
-        held.extend((first..until).map(|index| {
-            let name = format!("somebody-with-a-long-name-{index:010}");
-            assert_eq!(name.len(), 36);
-            let greeting = hello(&name, "phone");
-            match trust {
-                None => RawClient::greet(gateway.native(), &greeting),
-                Some(trust) => RawClient::greet_securely(gateway.native(), trust, NAME, &greeting),
-            }
-        }));
-        for client in &mut held[first..] {
-            client.welcome();
-        }
-    }
+    slope(few, many)
 }
 
 /// Anonymous memory of the gateway once all are quiet: watched only, nothing under way, and the

@@ -13,6 +13,9 @@ use hawser_tests::{
 const ECHO: Wish<'static> = Wish::of("/echo", &[]);
 const KEY: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
+/// Something a client does.
+type Act<'a> = &'a dyn Fn(&mut WebSocketClient);
+
 fn gateway() -> Gateway {
     Setup::new().setting("websocket.echo", true).start()
 }
@@ -59,8 +62,7 @@ fn the_server_is_the_first_to_close_and_closes_in_order() {
     let gateway = gateway();
     let close = |client: &mut WebSocketClient| client.say_close(Some(1000));
     let unmasked = |client: &mut WebSocketClient| client.say_bytes(&[0x82, 0x00]);
-    let ends: [(&str, &dyn Fn(&mut WebSocketClient)); 2] =
-        [("closed", &close), ("failed", &unmasked)];
+    let ends: [(&str, Act<'_>); 2] = [("closed", &close), ("failed", &unmasked)];
     for (what, end) in ends {
         let mut socket = connect(gateway.websocket());
         let own = socket.try_clone().expect("a socket can be had twice");

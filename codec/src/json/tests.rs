@@ -35,6 +35,7 @@ fn a_request_by_hand_is_a_text_whose_repeat_has_the_same_id() {
     assert_eq!(request, again);
     let uuid = request.uuid;
     assert_eq!((uuid[6] >> 4, uuid[8] >> 6), (8, 2), "version and variant of RFC 9562");
+    assert_eq!(u128::from_be_bytes(uuid), 0x1122_3344_5566_8778_a000_0000_0000_0007);
     let next = Parsed::read(r#"{"type":"request","client_seq":8,"to":"bob"}"#).unwrap();
     let Ok(Message::Request(next)) = next.message(INCARNATION) else { panic!("no request") };
     assert_ne!(next.uuid, uuid);
@@ -67,6 +68,8 @@ fn large_numbers_are_texts_both_ways() {
     assert_eq!(head(small), small);
     assert_eq!(head(r#"{"type":"head","head":"9007199254740991"}"#), small);
     assert_eq!(head(large), large);
+    let first = r#"{"type":"head","head":"9007199254740992"}"#;
+    assert_eq!(head(r#"{"type":"head","head":9007199254740992}"#), first);
     assert_eq!(head(r#"{"type":"head","head":18446744073709551615}"#), large);
 }
 

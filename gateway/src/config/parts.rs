@@ -156,8 +156,8 @@ pub struct RouterConfig {
 pub struct AdminConfig {
     /// Where; `None`: off.
     pub address: Option<SocketAddr>,
-    /// File whose first line is wanted as bearer token, by `/metrics`, too; `None`: that of the data
-    /// directory, and `/metrics` wants none.
+    /// File whose first line is wanted as bearer token, by `/metrics`, too; `None`: that of the
+    /// data directory, and `/metrics` wants none.
     pub key_file: Option<PathBuf>,
     /// Names the port may be called by, besides addresses and `localhost`.
     pub hosts: Vec<String>,

@@ -55,7 +55,7 @@ pub const KEEPALIVE_S: u32 = 300;
 /// Connections of one worker accepted and not yet logged in; above it no more are accepted and the
 /// kernel's backlog waits. Then those silent for [`SILENT_TICKS`] give up their places, the oldest
 /// first; slow ones leave by the handshake time-out. Shared out among the workers, but for a least
-/// number each. With TLS each of them may have a handshake under way, of some 16 KiB.
+/// number each. With TLS each of them may have a handshake under way, of some 12 KiB.
 pub const GREETINGS_MAX: u32 = 4096;
 /// Least number of unfinished logins a worker takes.
 pub const GREETINGS_MIN: u32 = 64;

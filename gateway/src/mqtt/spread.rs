@@ -32,12 +32,15 @@ pub(super) struct Copies {
     pending_bytes: usize,
     /// Messages that found no room, to be counted.
     dropped: u64,
-    /// Those who shall have the first of them, once it was looked up.
+    /// Those being given: of the same publisher and topic, so the same connections shall have them.
+    /// Each connection gets all of them in one send.
+    group: Vec<Vec<u8>>,
+    /// Who shall have the group, and how many of them have it.
     matched: Vec<Match>,
-    is_matched: bool,
-    /// How many of them have it.
     given: usize,
-    forms: [Written; 12],
+    /// Written forms of each message of the group, and of which one is being given.
+    forms: Vec<[Written; FORMS]>,
+    giving: usize,
     /// Answers to routes that ended questions.
     answered: Vec<question::Question>,
     spare: Vec<Vec<u8>>,
@@ -51,10 +54,39 @@ pub(super) struct Written {
     pub packet_id_at: usize,
 }
 
+/// Forms in which one message may have to be written: by version, quality of service and retain.
+const FORMS: usize = 12;
+
+/// Messages that are given together at most: what a connection is sent at once stays short.
+const GROUP_MAX: usize = 16;
+
 impl Copies {
-    /// A new message: nothing is written yet.
-    fn restart(&mut self) {
-        self.forms.iter_mut().for_each(|form| form.packet.clear());
+    /// The next messages to be given become the group, if there are any; nothing of it is written.
+    fn begin_group(&mut self) -> bool {
+        let Some(first) = self.pending.pop_front() else { return false };
+        self.group.push(first);
+        while self.group.len() < GROUP_MAX
+            && self.pending.front().is_some_and(|next| goes_with(&self.group[0], next))
+            && let Some(next) = self.pending.pop_front()
+        {
+            self.group.push(next);
+        }
+        if self.forms.len() < self.group.len() {
+            self.forms.resize_with(self.group.len(), Default::default);
+        }
+        self.forms.iter_mut().flatten().for_each(|form| form.packet.clear());
+        true
+    }
+
+    /// All who shall have the group have it.
+    fn end_group(&mut self) {
+        for mut frame in self.group.drain(..) {
+            self.pending_bytes -= frame.len();
+            if self.spare.len() < GROUP_MAX && frame.capacity() <= limits::SPARE_BUFFER_BYTES_MAX {
+                frame.clear();
+                self.spare.push(frame);
+            }
+        }
     }
 
     /// The message in this form.
@@ -70,7 +102,7 @@ impl Copies {
             Version::V5 => 6,
         } + qos as usize * 2
             + usize::from(retain);
-        let written = &mut self.forms[index];
+        let written = &mut self.forms[self.giving][index];
         if written.packet.is_empty() {
             let mut own = [0; 5];
             let form = Form {
@@ -88,6 +120,25 @@ impl Copies {
         }
         written
     }
+}
+
+/// The message of a noted frame.
+fn read(frame: &[u8]) -> Option<link::Topic<'_>> {
+    let mut batch = frame;
+    match Downlink::take(&mut batch) {
+        Ok(Some(Downlink::Topic(topic))) => Some(topic),
+        _ => None,
+    }
+}
+
+/// Whether `next` goes to the same connections as `first`.
+fn goes_with(first: &[u8], next: &[u8]) -> bool {
+    let (Some(first), Some(next)) = (read(first), read(next)) else { return false };
+    let of = |topic: &link::Topic<'_>| (topic.realm, topic.user, topic.device);
+    first.share.is_empty()
+        && next.share.is_empty()
+        && of(&first) == of(&next)
+        && first.topic == next.topic
 }
 
 fn expiry_property(expiry_s: u32, out: &mut [u8; 5]) -> &[u8] {
@@ -145,42 +196,36 @@ impl MqttSessions {
         }
         outlet.metrics.mqtt_dropped.add(std::mem::take(&mut self.copies.dropped));
         let mut left = work_max;
-        while let Some(frame) = self.copies.pending.pop_front() {
-            let mut batch = frame.as_slice();
-            let done = match Downlink::take(&mut batch) {
-                Ok(Some(Downlink::Topic(topic))) => {
-                    self.spread_one(&topic, connections, &mut left, told, outlet)
-                }
-                _ => true,
-            };
+        loop {
+            let is_new = self.copies.group.is_empty();
+            if is_new && !self.copies.begin_group() {
+                return false;
+            }
+            let group = std::mem::take(&mut self.copies.group);
+            let topics: Vec<link::Topic<'_>> = group.iter().filter_map(|one| read(one)).collect();
+            let done = self.spread_group(&topics, is_new, connections, &mut left, told, outlet);
+            self.copies.group = group;
             if !done {
-                self.copies.pending.push_front(frame);
                 return true;
             }
-            self.copies.pending_bytes -= frame.len();
-            let mut frame = frame;
-            if self.copies.spare.len() < 16 && frame.capacity() <= limits::SPARE_BUFFER_BYTES_MAX {
-                frame.clear();
-                self.copies.spare.push(frame);
-            }
+            self.copies.end_group();
         }
-        false
     }
 
-    fn spread_one(
+    /// Gives the group to those who have not got it, as far as the work lasts; true when all have.
+    fn spread_group(
         &mut self,
-        topic: &link::Topic<'_>,
+        topics: &[link::Topic<'_>],
+        is_new: bool,
         connections: &mut Slab<Connection>,
         left: &mut usize,
         told: &mut Vec<Handle>,
         outlet: &mut Outlet<'_>,
     ) -> bool {
-        let Some(message) = Message::of(topic.topic, topic.qos, topic.expiry_s, topic.content)
-        else {
-            return true;
-        };
-        if !self.copies.is_matched {
-            self.find_matches(topic, message.qos, connections);
+        let Some(topic) = topics.first() else { return true };
+        let Some(qos) = Qos::from_bits(topic.qos) else { return true };
+        if is_new {
+            self.find_matches(topic, qos, connections);
         }
         let mut identifiers = Vec::new();
         while self.copies.given < self.copies.matched.len() {
@@ -189,14 +234,14 @@ impl MqttSessions {
             }
             let at = self.copies.given;
             let first = self.copies.matched[at];
-            let (mut options, mut retain, mut end) = (first.options, false, at);
+            let (mut options, mut as_published, mut end) = (first.options, false, at);
             identifiers.clear();
             // Several filters of one client: one copy, of the highest quality asked for.
             while let Some(more) = self.copies.matched.get(end).copied()
                 && more.handle == first.handle
             {
                 options = if more.options.qos() > options.qos() { more.options } else { options };
-                retain |= more.options.retain_as_published() && topic.retain;
+                as_published |= more.options.retain_as_published();
                 if more.identifier != 0 {
                     identifiers.push(more.identifier);
                 }
@@ -205,23 +250,29 @@ impl MqttSessions {
             self.copies.given = end;
             let Some(connection) = connections.get_mut(first.handle) else { continue };
             let Some(terms) = Terms::of(connection) else { continue };
-            if connection.state != State::Open {
-                continue;
-            }
-            let qos = message.qos.min(options.qos());
-            // Of kept sessions these come from their queue. A share has picked this one for good.
-            if terms.kept && qos != Qos::AtMostOnce && topic.share.is_empty() {
-                continue;
-            }
-            let is_another = outlet.waiting(connection) > 0;
-            let work = if is_another { 1 } else { limits::TOPIC_SEND_WORK };
-            *left = left.saturating_sub(work);
             let identifiers = if terms.version == Version::V5 { &identifiers[..] } else { &[] };
-            let how = How { qos, retain, dup: false, source: Source::Live, identifiers };
-            self.give(connection, first.handle, &terms, &message, &how, true, outlet);
+            for (giving, topic) in topics.iter().enumerate() {
+                if connection.state != State::Open {
+                    break;
+                }
+                let message = Message::of(topic.topic, topic.qos, topic.expiry_s, topic.content);
+                let Some(message) = message else { continue };
+                let qos = message.qos.min(options.qos());
+                // Of kept sessions these come from their queue. A share has picked this one for
+                // good.
+                if terms.kept && qos != Qos::AtMostOnce && topic.share.is_empty() {
+                    continue;
+                }
+                let is_another = outlet.waiting(connection) > 0;
+                let work = if is_another { 1 } else { limits::TOPIC_SEND_WORK };
+                *left = left.saturating_sub(work);
+                let retain = as_published && topic.retain;
+                let how = How { qos, retain, dup: false, source: Source::Live, identifiers };
+                self.copies.giving = giving;
+                self.give(connection, first.handle, &terms, &message, &how, true, outlet);
+            }
             told.push(first.handle);
         }
-        self.copies.is_matched = false;
         true
     }
 
@@ -232,8 +283,6 @@ impl MqttSessions {
         qos: Qos,
         connections: &mut Slab<Connection>,
     ) {
-        self.copies.restart();
-        self.copies.is_matched = true;
         self.copies.given = 0;
         let mut matched = std::mem::take(&mut self.copies.matched);
         matched.clear();

@@ -117,7 +117,9 @@ impl<R: Ring> Worker<R> {
                 connection.receiving = Receiving::Hot;
                 self.arm(handle);
             }
-            Receiving::Hot | Receiving::Ended => {}
+            // Its receive may have ended while its bytes were not taken.
+            Receiving::Hot => self.arm(handle),
+            Receiving::Ended => {}
         }
     }
 

@@ -25,7 +25,7 @@ use super::settings::{
 };
 use super::{Host, own};
 use crate::attached::kept::Done;
-use crate::attached::{Presence, Session, Will};
+use crate::attached::{Extra, Presence, Session, Will};
 use crate::key::shard_of;
 use crate::origin::Origin;
 use crate::record;
@@ -153,13 +153,16 @@ impl Host {
         }
         // The will of a connection that is taken over is published unless its session goes on
         // within the delay (MQTT 5.0, 3.1.3.2.2); that of one that comes back is not.
-        let extra = session.extra.as_ref();
-        let goes_on = !attach.clean && extra.is_some_and(|extra| extra.expiry_s > 0);
+        let extra = session.extra.as_deref();
+        let is_kept = |extra: &Extra| extra.expiry_s > 0 && extra.kept.is_some();
+        let goes_on = !attach.clean && extra.is_some_and(is_kept);
         let delay_s = extra.and_then(|extra| extra.will.as_ref()).map(|will| will.delay_s);
         let published = delay_s.is_some_and(|delay_s| {
             !is_same && (!goes_on || was_attached && delay_s == 0) && !attach.announce
         });
-        if let Some(will) = self.take_will(number, index).filter(|_| published) {
+        // Who announces a session knows of no will: the one there is goes on.
+        let ends = !attach.announce || attach.will > 0;
+        if ends && let Some(will) = self.take_will(number, index).filter(|_| published) {
             self.publish_will(now, number, index, &will);
         }
         if attach.clean {
@@ -189,7 +192,8 @@ impl Host {
         if attach.announce {
             self.counters.hit(Mark::SessionAnnounced);
         }
-        if !keeps && attach.will == 0 {
+        let has_will = session.extra.as_ref().is_some_and(|extra| extra.will.is_some());
+        if !keeps && attach.will == 0 && !has_will {
             self.set_deadlines(number, index, |extra| {
                 (extra.lost_us, extra.will_us, extra.end_us) = (None, None, None);
             });
@@ -221,7 +225,9 @@ impl Host {
             self.counters.kept += 1;
         }
         let window_max = self.settings.queue_window_max;
-        let kept = shard.attached.all[index].kept_mut().expect("kept a moment ago");
+        let extra = shard.attached.all[index].extra_mut();
+        let will = extra.will.as_deref();
+        let kept = extra.kept.as_mut().expect("kept a moment ago");
         kept.window = attach.receive_max.clamp(1, window_max);
         kept.queue.rewind();
         let record = record::Session {
@@ -231,15 +237,15 @@ impl Host {
             check: kept.check,
             realm: attach.realm,
             expiry_s: attach.expiry_s,
-            will: attach.will,
-            will_retain: u8::from(attach.will_retain),
-            will_delay_s: attach.will_delay_s,
-            will_expiry_s: attach.will_expiry_s,
-            will_key: attach.will_key,
+            will: will.map_or(0, |will| will.qos + 1),
+            will_retain: will.map_or(0, |will| will.retain.into()),
+            will_delay_s: will.map_or(0, |will| will.delay_s),
+            will_expiry_s: will.map_or(0, |will| will.expiry_s),
+            will_key: will.map_or([0; 16], |will| will.key),
             user_name: attach.user_name,
             device_name: attach.device_name,
-            will_topic: attach.will_topic,
-            will_content: attach.will_content,
+            will_topic: will.map_or(b"", |will| &will.topic),
+            will_content: will.map_or(b"", |will| &will.content),
         };
         record.put(number, position, &mut self.commit.run);
     }
@@ -324,6 +330,8 @@ impl Host {
     /// Ends a session that has no connection, and publishes its will if that is still to be done.
     fn end_session(&mut self, now: Now, number: u8, index: u32) {
         self.forget_session(number, index);
+        // What was due is done, also if the will is not yet.
+        self.set_deadlines(number, index, |extra| (extra.lost_us, extra.end_us) = (None, None));
         if let Some(will) = self.take_will(number, index)
             && !self.publish_will(now, number, index, &will)
         {
@@ -357,18 +365,13 @@ impl Host {
         }
     }
 
-    fn extra(&mut self, number: u8, index: u32) -> Option<&mut crate::attached::Extra> {
+    fn extra(&mut self, number: u8, index: u32) -> Option<&mut Extra> {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         shard.attached.all[index].extra.as_deref_mut()
     }
 
     /// Changes the deadlines of a session and keeps the table in step.
-    fn set_deadlines(
-        &mut self,
-        number: u8,
-        index: u32,
-        change: impl FnOnce(&mut crate::attached::Extra),
-    ) {
+    fn set_deadlines(&mut self, number: u8, index: u32, change: impl FnOnce(&mut Extra)) {
         let shard = self.shards[usize::from(number)].as_mut().expect("the home is ours");
         let Some(extra) = shard.attached.all[index].extra.as_mut() else { return };
         change(extra);

@@ -363,8 +363,12 @@ impl Subscriber {
 
     fn begin_anew(&mut self) {
         self.filters.values_mut().for_each(|state| *state = Filter::Absent);
-        (self.had.clear(), self.given.clear(), self.must.clear());
-        (self.received.clear(), self.released.clear(), self.finished.clear());
+        self.had.clear();
+        self.given.clear();
+        self.must.clear();
+        self.received.clear();
+        self.released.clear();
+        self.finished.clear();
     }
 
     fn take(&mut self, seed: u64, number: u64, qos: u8, payload: Vec<u8>) {

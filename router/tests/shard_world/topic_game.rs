@@ -181,8 +181,8 @@ impl TopicGame {
         let payload = format!("{who}:{}", publisher.next).into_bytes();
         publisher.next += 1;
         let taken = |request| publisher.outbox.iter().any(|one| one.request == request);
-        let request = (1..100).map(|more| (publisher.next_request + more) % 20 + 1);
-        let request = request.filter(|request| !taken(*request)).next().unwrap();
+        let mut requests = (1..100).map(|more| (publisher.next_request + more) % 20 + 1);
+        let request = requests.find(|request| !taken(*request)).unwrap();
         publisher.next_request = request;
         // Retained topics have one publisher, else nobody could say which was the last.
         let topic = if retain { ["r/0", "r/1", "r/2"][who] } else { topic };

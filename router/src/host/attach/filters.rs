@@ -48,12 +48,15 @@ struct Telling {
     place: u64,
 }
 
+/// Home shard, realm and text of a filter.
+type FilterName = (u8, u32, Box<[u8]>);
+
 #[derive(Default)]
 pub(in crate::host) struct Tellings {
     /// By number of the request.
     pending: BTreeMap<u32, Pending>,
     /// Requests of a filter: one, or several if it is shared.
-    by_filter: BTreeMap<(u8, u32, Box<[u8]>), Vec<u32>>,
+    by_filter: BTreeMap<FilterName, Vec<u32>>,
     last_request: u32,
     tellings: VecDeque<Telling>,
 }
