@@ -51,7 +51,7 @@ fn setup(home: &Home, file: &str) -> Setup {
 /// A certificate for this name, as `certs/NAME.pem` with its key; gives the directory.
 fn certificate(home: &Home, name: &str) -> String {
     let directory = home.data_dir().with_file_name("certs");
-    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::create_dir_all(&directory).expect("it can be made");
     let at = |file: &str| directory.join(file).display().to_string();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -59,7 +59,7 @@ fn certificate(home: &Home, name: &str) -> String {
         .args(["-addext", &format!("subjectAltName=DNS:{name}")])
         .args(["-keyout", &at("only.key"), "-out", &at("only.pem")])
         .output()
-        .unwrap();
+        .expect("it is installed");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     directory.display().to_string()
 }
@@ -69,7 +69,7 @@ fn curl(arguments: &[&str]) -> String {
         .args(["--silent", "--show-error", "--insecure", "--max-time", "30"])
         .args(arguments)
         .output()
-        .unwrap();
+        .expect("it is installed");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     String::from_utf8_lossy(&run.stdout).into_owned()
 }
@@ -78,9 +78,9 @@ fn curl(arguments: &[&str]) -> String {
 #[track_caller]
 fn connect_mqtt(mut socket: TcpStream) {
     let connect = b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04lamp";
-    socket.write_all(connect).unwrap();
+    socket.write_all(connect).expect("it is taken");
     let mut answer = [0; 4];
-    socket.read_exact(&mut answer).unwrap();
+    socket.read_exact(&mut answer).expect("it is answered");
     assert_eq!(answer, [0x20, 2, 0, 0], "no CONNACK");
 }
 
@@ -300,7 +300,7 @@ fn a_reload_by_the_admin_port_shows_a_new_certificate_and_refuses_a_bad_one() {
         let shell = format!(
             "openssl s_client -connect {at} </dev/null 2>/dev/null | openssl x509 -noout -subject"
         );
-        let run = Command::new("sh").args(["-c", &shell]).output().unwrap();
+        let run = Command::new("sh").args(["-c", &shell]).output().expect("it is installed");
         String::from_utf8_lossy(&run.stdout).into_owned()
     };
     let url = format!("http://{admin}/v1/reload");
