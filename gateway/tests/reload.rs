@@ -200,7 +200,7 @@ fn a_reload_takes_over_tokens_and_level_and_refuses_what_is_bad() {
     fs::write(dir.path().join("hawser.toml"), format!("{config}[heartbeat]\nweb_s = 20\n"))
         .unwrap();
     gateway.signal("-HUP");
-    gateway.until("need a restart");
+    gateway.until("only a restart takes over");
     assert_eq!(stays.ping(), Said::Pong);
 }
 

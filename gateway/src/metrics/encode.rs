@@ -108,7 +108,9 @@ impl Collector for ProcessMetrics {
 
         page.family("hawser_gateway_connections", "Connections open", MetricType::Gauge, |to| {
             for (index, spoken) in Spoken::ALL.iter().enumerate() {
-                let open = workers.iter().map(|one| one.connections.cell(index).get()).sum();
+                // A connection may be counted up by one worker and down by another.
+                let cells = workers.iter().map(|one| one.connections.cell(index).get());
+                let open = cells.fold(0, u64::wrapping_add);
                 gauge(to, &[("protocol", spoken.label())], open)?;
             }
             Ok(())

@@ -47,8 +47,35 @@ const OUT_OF_REACH_OF_ROUTERS: [Mark; 14] = [
     Mark::PageCutByBytes,
     Mark::BlockOfReferences,
 ];
+/// What only clients of publish/subscribe and of HTTP reach, and the simulator has none: the router's
+/// games of topics and of kept sessions (`topic_property`, `session_property`) meet them.
+const OF_TOPICS: [Mark; 18] = [
+    Mark::FollowRefused,
+    Mark::PublishBeforeFollowing,
+    Mark::PublishRepeated,
+    Mark::QueueFull,
+    Mark::QueueRead,
+    Mark::RetainedExpired,
+    Mark::RetainedSearchCut,
+    Mark::RoutesSwept,
+    Mark::SessionAnnounced,
+    Mark::SessionExpired,
+    Mark::SessionLost,
+    Mark::SessionTaken,
+    Mark::ShareToHome,
+    Mark::ShareToWorker,
+    Mark::TopicStreamedAgain,
+    Mark::UnnumberedFull,
+    Mark::WillPublished,
+    Mark::WillWaits,
+];
 /// Marks of faults of our own: a hit is a violation.
 pub const FORBIDDEN: [Mark; 1] = [Mark::StreamGap];
+
+/// Not to be met here at all.
+fn is_elsewhere(mark: Mark) -> bool {
+    OF_TOPICS.contains(&mark) || FORBIDDEN.contains(&mark)
+}
 
 /// Sums over seeds.
 #[derive(Clone, Debug, Default)]
@@ -79,14 +106,14 @@ impl Marks {
 
     /// Adds one of the host of a router that is a process of its own.
     pub fn add_host_of_list(&mut self, mark: Mark, count: u64) {
-        if !OUT_OF_REACH_OF_ROUTERS.contains(&mark) && !FORBIDDEN.contains(&mark) {
+        if !OUT_OF_REACH_OF_ROUTERS.contains(&mark) && !is_elsewhere(mark) {
             self.add(&format!("{mark:?}"), count);
         }
     }
 
     /// Adds one of a shard host.
     pub fn add_host(&mut self, mark: Mark, count: u64) {
-        if !OUT_OF_REACH.contains(&mark) && !FORBIDDEN.contains(&mark) {
+        if !OUT_OF_REACH.contains(&mark) && !is_elsewhere(mark) {
             self.add(&format!("{mark:?}"), count);
         }
     }
