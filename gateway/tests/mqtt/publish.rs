@@ -303,7 +303,7 @@ fn a_client_that_waits_for_answers_of_a_lost_host_is_asked_to_come_again() {
     desk.announce(idle);
     assert!(matches!(desk.got(waits)[..], [Got::Disconnect { reason: reason::SERVER_BUSY, .. }]));
     assert!(desk.is_open(idle));
-    assert!(desk.got(idle).len() == 1, "its SUBACK, and no second CONNACK");
+    assert!(desk.got(idle).is_empty(), "no second CONNACK");
     assert_eq!(
         desk.hosts
             .heard("attach mqtt:idle idle clean false expiry 0 receive 128 will 0  announce true"),
