@@ -314,11 +314,16 @@ fn a_full_queue_drops_its_oldest() {
 }
 
 // norm: MQTT5-4.1.0-2
+// norm: MQTT3-4.1.0-2
 #[test]
 fn a_session_ends_when_its_time_has_come_also_over_a_restart() {
     for restart in [false, true] {
         let mut world = World::new();
         let mut ann = subscriber(&mut world, "a");
+        // Its time does not run while it is connected.
+        world.after_ms(120_000);
+        world.settle();
+        assert_eq!(world.hosts[0].counters().kept, 1);
         world.detach(&ann, 60, false);
         world.settle();
         world.after_ms(40_000);
@@ -572,6 +577,7 @@ fn wills(world: &mut World, heir: &Client) -> usize {
     all.len()
 }
 
+// norm: MQTT5-3.1.3-9
 #[test]
 fn a_will_is_published_without_a_good_bye_and_after_its_delay() {
     let mut world = World::with(settings(), 2);

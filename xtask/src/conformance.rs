@@ -32,6 +32,14 @@ pub struct Arguments {
     only: Option<String>,
 }
 
+/// What `--check` does.
+///
+/// # Errors
+/// What `--check` refuses.
+pub fn check() -> Result<(), String> {
+    run(&Arguments { check: true, break_count: None, seed: 1, only: None })
+}
+
 /// Runs what was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let norms = Norms::read()?;

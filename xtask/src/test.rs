@@ -4,7 +4,7 @@
 //! becomes the test runner: its summary is the last line printed.
 
 use crate::process::{become_program, cargo, is_on_path, succeed};
-use crate::{clients, documents, licences};
+use crate::{clients, conformance, documents, licences};
 
 /// What `test` takes.
 #[derive(clap::Args)]
@@ -28,6 +28,9 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
 
     step("files named in the documentation");
     println!("{}", documents::check()?);
+
+    step("statements of the norms");
+    conformance::check()?;
 
     step("lints");
     let mut lints = cargo();

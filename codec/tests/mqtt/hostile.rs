@@ -209,6 +209,7 @@ fn a_connect_has_exactly_the_fields_its_flags_name() {
 // norm: MQTT5-1.5.7-1
 // norm: MQTT3-4.7.3-2
 // norm: MQTT5-4.7.3-2
+// norm: MQTT5-3.3.2-19
 #[test]
 fn every_text_of_every_packet_is_utf8_without_the_null_character() {
     for wrong in ["0001 ff", "0001 00"] {

@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(cut(&odd).len(), REASON_STRING_BYTES_MAX - 1);
     }
 
+    // norm: MQTT5-3.2.2-8
     #[test]
     fn every_code_has_a_reason_that_the_packet_may_carry() {
         use hawser_codec::mqtt::{PacketLimits, step};

@@ -50,6 +50,7 @@ fn a_client_is_attached_at_home_and_answered_first_with_connack() {
 // norm: MQTT5-3.1.0-1
 // norm: MQTT3-3.1.0-2
 // norm: MQTT5-3.1.0-2
+// norm: MQTT5-3.2.0-2
 #[test]
 fn the_first_packet_is_connect_and_no_other_is() {
     let mut desk = Desk::new();

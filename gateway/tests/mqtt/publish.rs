@@ -97,6 +97,7 @@ fn a_new_session_begins_with_no_identifier_in_use() {
 }
 
 // norm: MQTT3-3.3.5-2
+// norm: MQTT3-4.8.0-2
 #[test]
 fn a_publish_that_cannot_be_kept_is_never_acknowledged_as_if_it_were() {
     let mut desk = Desk::new();
@@ -131,6 +132,24 @@ fn reason_strings_are_left_out_where_they_are_not_wanted() {
     for (client, bytes) in [(quiet, 5), (curious, 5 + 4 + "quota exceeded".len())] {
         desk.publish(client, "t", "x", AtLeastOnce, 1);
         assert_eq!(desk.unread_bytes(client), bytes);
+    }
+}
+
+// norm: MQTT5-3.4.2-2
+// norm: MQTT5-3.5.2-2
+#[test]
+fn reason_strings_are_left_out_where_the_answer_would_be_too_long() {
+    let mut desk = Desk::new();
+    desk.hosts.refuse_publish = code::OVERLOADED;
+    let whole = 5 + 4 + "quota exceeded".len();
+    for (id, packet_bytes_max, expected) in [("small", 20, 5), ("large", 60, whole)] {
+        let takes = one(property::MAXIMUM_PACKET_SIZE, Value::Long(packet_bytes_max));
+        let properties = Properties::of(&takes);
+        let client = desk.client_with(&Connect { properties, ..connect(V5, id) });
+        for (packet_id, qos) in [(1, AtLeastOnce), (2, ExactlyOnce)] {
+            desk.publish(client, "t", "x", qos, packet_id);
+            assert_eq!(desk.unread_bytes(client), expected, "{id} {qos:?}");
+        }
     }
 }
 
@@ -284,6 +303,7 @@ fn a_client_that_waits_for_answers_of_a_lost_host_is_asked_to_come_again() {
     desk.announce(idle);
     assert!(matches!(desk.got(waits)[..], [Got::Disconnect { reason: reason::SERVER_BUSY, .. }]));
     assert!(desk.is_open(idle));
+    assert!(desk.got(idle).is_empty(), "no second CONNACK");
     assert_eq!(
         desk.hosts
             .heard("attach mqtt:idle idle clean false expiry 0 receive 128 will 0  announce true"),

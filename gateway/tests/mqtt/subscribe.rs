@@ -262,6 +262,53 @@ fn a_shared_filter_gives_each_message_to_one_member_in_turn() {
     assert_eq!(desk.hosts.heard("route 0 remove $share/g/jobs/+"), 1);
 }
 
+// norm: MQTT5-4.8.2-6
+#[test]
+fn what_a_member_of_a_shared_filter_refuses_goes_to_nobody_else() {
+    let mut desk = Desk::new();
+    let publisher = desk.client(V5, "p");
+    let members = [desk.client(V5, "m1"), desk.client(V5, "m2")];
+    for member in members {
+        desk.subscribed(member, "$share/g/jobs", ExactlyOnce);
+    }
+    let mut given = 0;
+    for (packet_id, qos, answer) in [(1, AtLeastOnce, 4), (2, ExactlyOnce, 5)] {
+        desk.publish(publisher, "jobs", "unwanted", qos, packet_id);
+        for member in members {
+            for got in desk.got(member) {
+                given += 1;
+                desk.answer(member, answer, got.id(), reason::QUOTA_EXCEEDED);
+            }
+        }
+    }
+    assert_eq!(given, 2);
+    for member in members {
+        assert!(desk.is_open(member) && desk.got(member).is_empty());
+    }
+}
+
+// norm: MQTT3-3.9.3-2
+// norm: MQTT5-3.9.3-2
+// norm: MQTT5-3.11.3-2
+#[test]
+fn whatever_a_host_says_suback_and_unsuback_have_only_their_own_reasons() {
+    let mut desk = Desk::new();
+    let clients = [desk.client(V311, "old"), desk.client(V5, "new")];
+    for code in 0..=600 {
+        desk.hosts.refuse_route = code;
+        // Each answer is read by the codec, which takes no other reason.
+        for client in clients {
+            let got = desk.subscribe(client, &[("a", options(AtMostOnce))], &[]);
+            let [Got::Suback { id: 99, reasons }] = &got[..] else { panic!("{code}: {got:?}") };
+            assert_eq!(reasons[0] >= reason::ERROR, code != 0, "{code}");
+        }
+        for client in clients {
+            let got = desk.unsubscribe(client, "a");
+            assert!(matches!(got, Got::Unsuback { id: 98, .. }), "{code}: {got:?}");
+        }
+    }
+}
+
 #[test]
 fn rules_decide_who_publishes_and_subscribes_where() {
     let rule =
