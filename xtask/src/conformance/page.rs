@@ -13,7 +13,7 @@ pub const PATH: &str = "docs/protocol/conformance.md";
 const BEGIN: &str = "<!-- begin: made by `cargo xtask conformance` -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// The page is what [`write`] would make of it.
+/// The page is what [`write()`] would make of it.
 ///
 /// # Errors
 /// It cannot be read or has no marks.
