@@ -226,6 +226,8 @@ frames! {
         backward: bool,
         /// Only entries not older than this wall time, milliseconds; 0 = all retained.
         since_ms: u64,
+        /// Forward, and the cursor stays where it is: what was read is not yet the client's.
+        preview: bool,
     }
     /// Delivery or read receipt towards the peer of a conversation; never stored.
     6 => Receipt<'a> {

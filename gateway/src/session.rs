@@ -517,6 +517,7 @@ impl Sessions {
             limit: sync.limit,
             backward: sync.backward,
             since_ms: sync.since_ms,
+            preview: false,
         }
         .put(outlet.uplinks.to(&connection.user));
     }

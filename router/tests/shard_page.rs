@@ -163,6 +163,7 @@ fn only_entries_since_a_time_are_shown_when_asked() {
             limit: 20,
             backward,
             since_ms,
+            preview: false,
         };
         world.put_read(&bob, read);
         world.settle();

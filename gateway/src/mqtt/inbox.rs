@@ -292,6 +292,7 @@ impl MqttSessions {
             limit: limits::MQTT_INBOX_PAGE.min(room as u16).max(1),
             backward: false,
             since_ms: 0,
+            preview: true,
         }
         .put(outlet.uplinks.to(&connection.user));
     }

@@ -63,7 +63,7 @@ impl Host {
         if beyond {
             return self.refuse_page(&page, code::BAD_NUMBER, 0);
         }
-        if !read.backward {
+        if !read.backward && !read.preview {
             self.move_cursor(now, number, index, slot, read.after);
         }
         if self.reading.open >= PAGES_MAX {

@@ -346,6 +346,7 @@ impl World {
             limit,
             backward,
             since_ms: 0,
+            preview: false,
         };
         self.put_read(client, read);
     }
