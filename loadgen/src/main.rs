@@ -82,10 +82,10 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
     };
     eprintln!();
     print!("{}", report.table());
-    if let Some(path) = &arguments.json {
-        if let Err(error) = fs::write(path, report.to_json()) {
-            return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
-        }
+    if let Some(path) = &arguments.json
+        && let Err(error) = fs::write(path, report.to_json())
+    {
+        return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
     }
     ExitCode::from(report.exit_code())
 }
