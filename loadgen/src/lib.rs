@@ -18,6 +18,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod tally;
 pub mod wheel;
