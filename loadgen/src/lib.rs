@@ -17,6 +17,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod source;
 pub mod tally;
 pub mod wheel;
 pub mod worker;
