@@ -26,7 +26,7 @@ use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait}
 use crate::{
     connection::{Connection, Ground, Offer, To, World},
     identity::{CONNECTIONS_PER_ADDRESS, mix},
-    schedule::{Intent, Random, Schedule},
+    schedule::{Act, Intent, Random, Schedule},
     tally::{Shared, Tally},
     wheel::Wheel,
 };
@@ -321,8 +321,10 @@ impl<R: Ring> Worker<R> {
             due.push(intent);
         }
         for intent in due {
-            let slot = intent.sender - self.assignment.users.start;
-            self.offer(slot, intent.recipient, self.start_us + intent.at_us, now);
+            let slot = intent.connection - self.assignment.users.start;
+            if let Act::Send { to } = intent.act {
+                self.offer(slot, to, self.start_us + intent.at_us, now);
+            }
         }
         self.next_intent.map_or(u64::MAX, |intent| self.start_us + intent.at_us)
     }
