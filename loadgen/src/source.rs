@@ -85,12 +85,7 @@ impl Sources {
     ///
     /// # Errors
     /// One line that says how many addresses there are and how many are needed.
-    pub fn new(
-        target: IpAddr,
-        given: &Given,
-        connections: u32,
-        run: u64,
-    ) -> Result<Self, String> {
+    pub fn new(target: IpAddr, given: &Given, connections: u32, run: u64) -> Result<Self, String> {
         let needed = addresses(connections).max(1);
         if !given.is_empty() {
             if let Some(other) = given.other_family(target) {
@@ -163,12 +158,17 @@ impl Sources {
         (life / 2) % self.banks()
     }
 
+    /// Ports, and the address, are chosen by the kernel.
+    pub fn is_kernels_choice(&self) -> bool {
+        matches!(self.place, Place::Kernel(_))
+    }
+
     /// A connection can come back from another address than before.
     pub fn can_move(&self) -> bool {
         self.banks() > 1
     }
 
-    /// The life after this one that has another address, if there is one.
+    /// The life after this one that has another address, if [`Sources::can_move`].
     pub fn life_elsewhere(life: u32) -> u32 {
         (life / 2 + 1) * 2
     }

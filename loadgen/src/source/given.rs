@@ -23,9 +23,7 @@ impl Block {
     fn get(self, number: u64) -> IpAddr {
         match self.first {
             IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from(u32::from(first) + number as u32)),
-            IpAddr::V6(first) => {
-                IpAddr::V6(Ipv6Addr::from(u128::from(first) + u128::from(number)))
-            }
+            IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from(u128::from(first) + u128::from(number))),
         }
     }
 }
