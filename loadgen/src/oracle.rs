@@ -397,7 +397,6 @@ impl Oracle {
         found
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one missing message, and all known about it")]
     fn judge_missing(
         &self,
         part: &Part,
