@@ -16,6 +16,7 @@ pub mod payload;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod tally;
 pub mod wheel;

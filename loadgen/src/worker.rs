@@ -24,9 +24,9 @@ use hawser_codec::time::Now;
 use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait};
 
 use crate::{
-    connection::{Connection, Ground, World},
+    connection::{Connection, Ground, Offer, To, World},
     identity::{CONNECTIONS_PER_ADDRESS, mix},
-    schedule::{Intent, Random, Schedule},
+    schedule::{Act, Intent, Random, Schedule},
     tally::{Shared, Tally},
     wheel::Wheel,
 };
@@ -230,7 +230,7 @@ impl<R: Ring> Worker<R> {
             let until_us = ramp_us.min(intent_us).min(self.wheel.next_us(SLEEP_TICKS));
             now = self.turn(until_us, &mut completions)?;
             self.complete_all(now, &mut completions);
-            self.spend_credits(now);
+            self.follow_up(now);
         }
         self.publish();
         self.close_all(now, &mut completions)?;
@@ -321,8 +321,10 @@ impl<R: Ring> Worker<R> {
             due.push(intent);
         }
         for intent in due {
-            let slot = intent.sender - self.assignment.users.start;
-            self.offer(slot, intent.recipient, self.start_us + intent.at_us, now);
+            let slot = intent.connection - self.assignment.users.start;
+            if let Act::Send { to } = intent.act {
+                self.offer(slot, to, self.start_us + intent.at_us, now);
+            }
         }
         self.next_intent.map_or(u64::MAX, |intent| self.start_us + intent.at_us)
     }
@@ -348,14 +350,15 @@ impl<R: Ring> Worker<R> {
 
     fn offer(&mut self, slot: u32, recipient: u32, intended_us: u64, now: Now) {
         self.with(slot, |connection, world, index| {
-            connection.offer(world, index, recipient, intended_us, now);
+            let offer = Offer { to: To::User(recipient), intended_us, hop: 0 };
+            connection.offer(world, index, offer, now);
         });
     }
 
     /// In the closed loop, each delivery lets the next message go.
-    fn spend_credits(&mut self, now: Now) {
+    fn follow_up(&mut self, now: Now) {
         let Work::InFlight { duration_us, .. } = self.assignment.work else {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             return;
         };
         if self.start_us == 0 {
@@ -363,16 +366,15 @@ impl<R: Ring> Worker<R> {
         }
         let over = self.world.draining || now.monotonic_us >= self.start_us + duration_us;
         if over {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             self.world.tally.counters.schedule_ended = 1;
             return;
         }
-        let credits = std::mem::take(&mut self.world.credits);
-        for &sender in &credits {
-            self.offer_neighbour(sender - self.assignment.users.start, now);
+        let mut arrived = std::mem::take(&mut self.world.arrived);
+        for message in arrived.drain(..) {
+            self.offer_neighbour(message.sender - self.assignment.users.start, now);
         }
-        self.world.credits = credits;
-        self.world.credits.clear();
+        self.world.arrived = arrived;
     }
 
     /// Lets a connection work, with a buffer to write to, and notes that it may want to send.

@@ -4,24 +4,21 @@
 //! judge. Invariant: within one stream every viewer has a rank of its own, below
 //! [`Audience::ranks`].
 
+use crate::scenario::{Addressing, Groups, Protocol, Scenario};
+
 /// Set in a target: it is a group. Otherwise it is a user's index.
 pub const GROUP: u32 = 1 << 31;
 
-/// Users, their devices and their groups.
-///
-/// Connection `index` is device `index % devices` of user `index / devices`. Members of group `g`
-/// are `members` users in a row from user `g * members` on, around the end of the users if need
-/// be: as many groups as fit are disjoint, and more of them spread over the users evenly.
+/// Users, their devices and their groups. Connection `index` is device `index % devices` of user
+/// `index / devices`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audience {
     /// Users of the run, at least 1.
     pub users: u32,
     /// Connections of each user, at least 1.
     pub devices: u32,
-    /// Groups.
-    pub groups: u32,
-    /// Users in each group, at most all.
-    pub members: u32,
+    /// Who sits in which group; with a count of 0 nobody does.
+    pub groups: Groups,
     /// A direct message is also shown on the other devices of its sender.
     pub copies: bool,
 }
@@ -29,7 +26,20 @@ pub struct Audience {
 impl Audience {
     /// Users of one device each, in no groups.
     pub const fn single(users: u32) -> Self {
-        Self { users, devices: 1, groups: 0, members: 0, copies: false }
+        Self { users, devices: 1, groups: Groups { count: 0, members: 1 }, copies: false }
+    }
+
+    /// Audience of a scenario.
+    pub fn of(scenario: &Scenario) -> Self {
+        let Scenario { users, devices, mqtt, .. } = *scenario;
+        let none = Groups { count: 0, ..scenario.groups };
+        let topics = scenario.protocol.is_mqtt() && mqtt.addressing == Addressing::Topic;
+        Self {
+            users,
+            devices,
+            groups: if scenario.kind.publishes() { scenario.groups } else { none },
+            copies: !topics && devices > 1,
+        }
     }
 
     /// User of a connection.
@@ -37,20 +47,11 @@ impl Audience {
         connection / self.devices
     }
 
-    /// Groups of a user.
-    pub fn groups_of(&self, user: u32) -> impl Iterator<Item = u32> + use<> {
-        let Self { users, groups, members, .. } = *self;
-        // Members are counted through all groups; a user is met once in each round of the users.
-        let met = (0..).map(move |round: u64| u64::from(user) + round * u64::from(users));
-        let group = move |at: u64| at.checked_div(u64::from(members)).unwrap_or(u64::MAX);
-        met.map(group).take_while(move |group| *group < u64::from(groups)).map(|group| group as u32)
-    }
-
     /// Connections that see a message to this target, and places for them: ranks run from 0 up
     /// to, not including, this.
     pub fn ranks(&self, target: u32) -> u32 {
         if target & GROUP != 0 {
-            self.members * self.devices
+            self.groups.size(self.users) * self.devices
         } else if self.copies {
             2 * self.devices
         } else {
@@ -87,8 +88,7 @@ impl Audience {
     pub fn viewer(&self, sender: u32, target: u32, rank: u32) -> Option<u32> {
         let (place, device) = (rank / self.devices, rank % self.devices);
         let user = if target & GROUP != 0 {
-            let first = u64::from(target & !GROUP) * u64::from(self.members);
-            ((first + u64::from(place)) % u64::from(self.users)) as u32
+            self.groups.member(target & !GROUP, place, self.users)
         } else if place == 0 {
             target
         } else {
@@ -100,10 +100,11 @@ impl Audience {
 
     /// Place of a user in a group, from 0.
     fn place(&self, group: u32, user: u32) -> Option<u32> {
-        let users = u64::from(self.users);
-        let first = u64::from(group) * u64::from(self.members) % users;
-        let place = (u64::from(user) + users - first) % users;
-        (group < self.groups && place < u64::from(self.members)).then_some(place as u32)
+        let Self { users, groups, .. } = *self;
+        let first = u64::from(groups.member(group, 0, users));
+        let place = (u64::from(user) + u64::from(users) - first) % u64::from(users);
+        let place = place as u32;
+        (group < groups.count && place < groups.size(users)).then_some(place)
     }
 }
 
@@ -122,14 +123,32 @@ pub struct Promise {
 impl Promise {
     /// All of it.
     pub const ALL: Self = Self { arrival: true, once: true, kept: true };
+
+    /// Promise of a scenario.
+    pub fn of(scenario: &Scenario) -> Self {
+        if !matches!(scenario.protocol, Protocol::Mqtt3 | Protocol::Mqtt5) {
+            return Self::ALL;
+        }
+        let mqtt = &scenario.mqtt;
+        let mailbox = mqtt.addressing == Addressing::Mailbox && !scenario.kind.publishes();
+        Self {
+            // A mailbox keeps its entries whatever they are fetched with, but who publishes with
+            // QoS 0 does not hear whether it got there.
+            arrival: mqtt.qos > 0,
+            // The mailbox takes what is published again for a second message.
+            once: mqtt.qos == 0 || mqtt.qos == 2 && !mqtt.clean && !mailbox,
+            kept: !mqtt.clean || mailbox,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Kind, MqttSettings};
 
-    const AUDIENCE: Audience =
-        Audience { users: 10, devices: 3, groups: 5, members: 4, copies: true };
+    const AUDIENCE: Audience = Audience { users: 10, devices: 3, groups: GROUPS, copies: true };
+    const GROUPS: Groups = Groups { count: 5, members: 4 };
 
     #[test]
     fn every_rank_leads_to_its_viewer_and_back() {
@@ -160,22 +179,42 @@ mod tests {
 
     #[test]
     fn groups_of_a_user_are_those_it_has_a_place_in() {
-        for members in [1, 3, 4, 10] {
-            let audience = Audience { members, groups: 7, ..AUDIENCE };
+        for members in [1, 3, 4, 0] {
+            let groups = Groups { count: 7, members };
+            let audience = Audience { groups, ..AUDIENCE };
             for user in 0..10 {
                 let has = |group: &u32| audience.rank(99, GROUP | group, user * 3).is_some();
                 let expected: Vec<u32> = (0..7).filter(has).collect();
-                let mut found: Vec<u32> = audience.groups_of(user).collect();
+                let mut found: Vec<u32> = groups.of(user, 10).collect();
                 found.sort_unstable();
                 assert_eq!(found, expected, "user {user}, groups of {members}");
             }
         }
-        assert_eq!(Audience::single(10).groups_of(3).count(), 0);
     }
 
     #[test]
     fn nobody_beyond_the_run_sees_anything() {
         assert_eq!(Audience::single(2).rank(0, 2, 2), None);
         assert_eq!(AUDIENCE.rank(0, GROUP | 5, 0), None, "there is no such group");
+    }
+
+    #[test]
+    fn what_is_promised_follows_from_quality_and_session() {
+        let mut scenario = Scenario::usual(Kind::Chat);
+        assert_eq!(Promise::of(&scenario), Promise::ALL);
+        scenario.protocol = Protocol::Mqtt5;
+        for (qos, clean, mailbox, arrival, once, kept) in [
+            (0, true, false, false, true, false),
+            (1, true, false, true, false, false),
+            (1, false, false, true, false, true),
+            (2, false, false, true, true, true),
+            (2, true, false, true, false, false),
+            (2, true, true, true, false, true),
+        ] {
+            let addressing = if mailbox { Addressing::Mailbox } else { Addressing::Topic };
+            scenario.mqtt = MqttSettings { qos, clean, addressing };
+            let expected = Promise { arrival, once, kept };
+            assert_eq!(Promise::of(&scenario), expected, "QoS {qos}, {clean}, {addressing:?}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Several viewers of one stream, and what is not promised to them.
 
 use super::*;
+use crate::scenario::Groups;
 
 /// Users of two devices: user 0 has connections 0 and 1, and so on. Group 0 has users 0 to 3.
-const AUDIENCE: Audience = Audience { users: 8, devices: 2, groups: 2, members: 4, copies: true };
+const AUDIENCE: Audience =
+    Audience { users: 8, devices: 2, groups: Groups { count: 2, members: 4 }, copies: true };
 
 /// Sends that all were acknowledged, from connection 0 to one target.
 struct Room {
