@@ -51,7 +51,8 @@ impl Audience {
     /// to, not including, this.
     pub fn ranks(&self, target: u32) -> u32 {
         if target & GROUP != 0 {
-            self.groups.size(self.users) * self.devices
+            let exists = target & !GROUP < self.groups.count;
+            if exists { self.groups.size(self.users) * self.devices } else { 0 }
         } else if self.copies {
             2 * self.devices
         } else {
