@@ -27,6 +27,7 @@ use crate::{
     report::{Evidence, Report, SCHEMA, Server, Verdict},
     scenario::{Metric, Quantile, Scenario, Threshold},
     schedule::Schedule,
+    source::Sources,
     tally::{Counters, Shared, Stage},
     worker::{Assignment, Control, Work, Worker},
 };
@@ -53,8 +54,6 @@ const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Why a run could not be made; nothing was measured.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// The arguments do not fit together.
-    Arguments(String),
     /// The machine or the target.
     Environment(String),
 }
@@ -257,7 +256,7 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(
         scenario: &'a Scenario,
-    options: &'a Options,
+        options: &'a Options,
         ground: &'a Ground,
         crew: Crew,
         before: Option<Sample>,
