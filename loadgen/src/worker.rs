@@ -24,9 +24,10 @@ use hawser_codec::time::Now;
 use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait};
 
 use crate::{
-    connection::{Connection, Ground, World},
-    identity::{CONNECTIONS_PER_ADDRESS, mix},
+    connection::{Connection, Ground, Offer, To, World},
+    identity::mix,
     schedule::{Act, Intent, Random, Schedule},
+    source::Sources,
     tally::{Shared, Tally},
     wheel::Wheel,
 };
@@ -143,8 +144,8 @@ pub enum Work {
 pub struct Assignment {
     /// Number of the worker.
     pub worker: u32,
-    /// Number of its first source address; one for each 19,900 of its users.
-    pub first_address: u32,
+    /// Where its connections come from.
+    pub sources: Arc<Sources>,
     /// Indices of its users.
     pub users: Range<u32>,
     /// Server.
@@ -230,7 +231,7 @@ impl<R: Ring> Worker<R> {
             let until_us = ramp_us.min(intent_us).min(self.wheel.next_us(SLEEP_TICKS));
             now = self.turn(until_us, &mut completions)?;
             self.complete_all(now, &mut completions);
-            self.spend_credits(now);
+            self.follow_up(now);
         }
         self.publish();
         self.close_all(now, &mut completions)?;
@@ -287,11 +288,8 @@ impl<R: Ring> Worker<R> {
         entry.net = Net::Connecting;
         entry.armed_tick = 0;
         let assignment = &self.assignment;
-        let names = assignment.ground.names;
         let target = assignment.target;
-        let address = assignment.first_address + slot / CONNECTIONS_PER_ADDRESS;
-        let port = slot % CONNECTIONS_PER_ADDRESS;
-        let source = names.source(target.ip(), address, port, entry.life);
+        let source = assignment.sources.of(assignment.users.start + slot, entry.life);
         let token = Token::new(Operation::Connect, slot, entry.life);
         self.ramp.in_flight += 1;
         self.open += 1;
@@ -350,14 +348,15 @@ impl<R: Ring> Worker<R> {
 
     fn offer(&mut self, slot: u32, recipient: u32, intended_us: u64, now: Now) {
         self.with(slot, |connection, world, index| {
-            connection.offer(world, index, recipient, intended_us, now);
+            let offer = Offer { to: To::User(recipient), intended_us, hop: 0 };
+            connection.offer(world, index, offer, now);
         });
     }
 
     /// In the closed loop, each delivery lets the next message go.
-    fn spend_credits(&mut self, now: Now) {
+    fn follow_up(&mut self, now: Now) {
         let Work::InFlight { duration_us, .. } = self.assignment.work else {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             return;
         };
         if self.start_us == 0 {
@@ -365,16 +364,15 @@ impl<R: Ring> Worker<R> {
         }
         let over = self.world.draining || now.monotonic_us >= self.start_us + duration_us;
         if over {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             self.world.tally.counters.schedule_ended = 1;
             return;
         }
-        let credits = std::mem::take(&mut self.world.credits);
-        for &sender in &credits {
-            self.offer_neighbour(sender - self.assignment.users.start, now);
+        let mut arrived = std::mem::take(&mut self.world.arrived);
+        for message in arrived.drain(..) {
+            self.offer_neighbour(message.sender - self.assignment.users.start, now);
         }
-        self.world.credits = credits;
-        self.world.credits.clear();
+        self.world.arrived = arrived;
     }
 
     /// Lets a connection work, with a buffer to write to, and notes that it may want to send.
