@@ -248,7 +248,6 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
-        world.tally.counters.expected += 1;
         let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
         world.record(offer.intended_us, lag_us, Stage::Lag);
         client!(mut self, client => client.offer(world, index, offer, now, &mut self.outbound));

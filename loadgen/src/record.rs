@@ -61,6 +61,8 @@ struct Bounds {
 #[derive(Debug)]
 pub struct Record {
     headline: Stage,
+    /// Deliveries of a message that make it done where nothing is acknowledged.
+    viewers: u64,
     /// What each worker has handed over and no row has taken.
     waiting: Vec<VecDeque<Interval>>,
     /// Counters of each worker at the end of the last row.
@@ -80,10 +82,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a run that begins at this time, microseconds of the monotonic clock.
-    pub fn new(headline: Stage, workers: usize, began_us: u64) -> Self {
+    /// Of a run that begins at this time, microseconds of the monotonic clock. A message is for
+    /// so many viewers.
+    pub fn new(headline: Stage, viewers: u64, workers: usize, began_us: u64) -> Self {
         Self {
             headline,
+            viewers,
             waiting: vec![VecDeque::new(); workers],
             counters: vec![Counters::default(); workers],
             sum: Counters::default(),
@@ -123,8 +127,8 @@ impl Record {
         self.waiting[worker].extend(shared.take());
     }
 
-    /// Closes the rows that are over at this time; gives how many there are now.
-    pub fn close(&mut self, now_us: u64, shared: &[&Shared]) -> usize {
+    /// Closes the rows that are over at this time.
+    pub fn close(&mut self, now_us: u64, shared: &[&Shared]) {
         let now = now_us / US_PER_SECOND;
         while self.next < now {
             let end = self.row_end();
@@ -134,7 +138,6 @@ impl Record {
             }
             self.close_row(end, shared);
         }
-        self.rows.len()
     }
 
     /// Closes the last rows, whole or not: nothing more will be handed over.
@@ -223,7 +226,7 @@ impl Record {
             seconds: (end - self.next) as f64,
             phase: self.phase(),
             offered: now.offered.saturating_sub(old.offered),
-            achieved: now.done().saturating_sub(old.done()),
+            achieved: now.done(self.viewers).saturating_sub(old.done(self.viewers)),
             acknowledged: now.acknowledged.saturating_sub(old.acknowledged),
             delivered: now.delivered.saturating_sub(old.delivered),
             online: now.online,
@@ -270,6 +273,16 @@ impl Record {
             let row = Row { t_s: self.since_start(closed.row.t_s), ..closed.row.clone() };
             Closed { row, stages: closed.stages.clone() }
         })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// No row is closed yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// The last row.

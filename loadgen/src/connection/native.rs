@@ -160,7 +160,6 @@ impl Speak for Native {
         let To::User(recipient) = offer.to else {
             // Scenarios for groups do not start with this protocol.
             world.tally.counters.shed += 1;
-            world.tally.counters.expected -= 1;
             return;
         };
         let chat = self.chat.get_or_insert_default();

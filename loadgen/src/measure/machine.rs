@@ -1,6 +1,10 @@
 //! This machine: what a figure depends on beside the programs.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use super::{first_line, kilobytes};
 
@@ -65,6 +69,24 @@ pub fn settings() -> BTreeMap<String, String> {
     SETTINGS.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
 }
 
+/// A wall time in UTC to the second, as in RFC 3339.
+pub fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    // Years are counted from March, so that a leap day is the last of its year; the era of
+    // 400 years is the calendar's period of 146,097 days.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +98,14 @@ mod tests {
         let settings = settings();
         let ports = settings["net.ipv4.ip_local_port_range"].split(' ');
         assert_eq!(ports.filter(|port| port.parse::<u16>().is_ok()).count(), 2);
+    }
+
+    #[test]
+    fn wall_time_is_written_in_utc() {
+        let at = |seconds| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_795_000_000), "2026-11-18T11:06:40Z");
     }
 }

@@ -80,7 +80,6 @@ impl Chat {
         let counter = room.then(|| world.ground.oracle.send(index, recipient)).flatten();
         let Some(counter) = counter else {
             world.tally.counters.shed += 1;
-            world.tally.counters.expected -= 1;
             return;
         };
         self.last_seq += 1;
@@ -221,7 +220,6 @@ impl Chat {
             if let Some(pending) = self.take(error.client_seq) {
                 world.ground.oracle.refuse(index, pending.recipient, pending.counter);
                 world.tally.counters.refused += 1;
-                world.tally.counters.expected -= 1;
                 world.tally.counters.last_code = u64::from(error.code);
             }
             return;
