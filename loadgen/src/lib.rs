@@ -20,4 +20,5 @@ pub mod scenario;
 pub mod schedule;
 pub mod tally;
 pub mod wheel;
+pub mod wire;
 pub mod worker;
