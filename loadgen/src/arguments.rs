@@ -9,11 +9,12 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    identity::CONNECTIONS_PER_ADDRESS,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
+    plan::Load,
     scenario::{
         Arrivals, Curve, HeartbeatShare, Kind, Protocol, Recipients, Scenario, Threshold, time,
     },
+    source::{Given, Sources},
 };
 
 /// Users of one run at most: 102 rings' worth and a little.
@@ -118,6 +119,10 @@ pub struct RunArguments {
     /// Threads that hold the connections [default: as many as there are cores, or one for 19,900].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
+    /// Local addresses to connect from, as 10.0.0.5,10.1.0.0/24 [default: many of 127.0.0.0/8 for
+    /// a server there, else the kernel's choice].
+    #[arg(long, value_name = "LIST")]
+    pub source: Option<Given>,
     /// Process of the server, to measure its CPU and memory.
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
@@ -167,6 +172,9 @@ pub struct Options {
     pub server_name: String,
     /// Token shown at login.
     pub token: String,
+    /// Local addresses to connect from; none: many of loopback for a server there, else the
+    /// kernel's choice.
+    pub source: Given,
     /// Process of the server.
     pub server_pid: Option<u32>,
     /// Threads that hold the connections; none: as many as there are cores, or one for 19,900.
@@ -200,6 +208,7 @@ impl Options {
             insecure: false,
             server_name: "localhost".to_owned(),
             token: String::new(),
+            source: Given::default(),
             server_pid: None,
             threads: None,
             seed: 1,
@@ -216,12 +225,37 @@ impl Options {
 }
 
 /// Of `plan`.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct PlanArguments {
-    /// Users, each with one connection.
+    /// Connections in all.
     #[arg(long, value_name = "N", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX as i64))]
     pub connections: u32,
+    /// Server, as address and port: on this machine both ends are counted.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7900")]
+    pub target: SocketAddr,
+    /// Local addresses to connect from, as 10.0.0.5,10.1.0.0/24.
+    #[arg(long, value_name = "LIST")]
+    pub source: Option<Given>,
+    /// Threads that hold the connections [default: as many as there are cores, or one for 19,900].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: Option<u32>,
+    /// Over TLS.
+    #[arg(long)]
+    pub tls: bool,
+}
+
+impl PlanArguments {
+    /// What is planned.
+    pub fn load(&self) -> Load {
+        Load {
+            connections: self.connections,
+            target: self.target,
+            given: self.source.clone().unwrap_or_default(),
+            threads: self.threads,
+            tls: self.tls,
+        }
+    }
 }
 
 impl RunArguments {
@@ -294,6 +328,7 @@ impl RunArguments {
             insecure: self.insecure,
             server_name: self.server_name.clone().unwrap_or(usual.server_name),
             token: self.token.clone(),
+            source: self.source.clone().unwrap_or_default(),
             server_pid: self.server_pid,
             threads: self.threads,
             seed: self.seed,
@@ -369,15 +404,7 @@ fn check_target(scenario: &Scenario, options: &Options) -> Result<(), String> {
              unless --allow-remote says that the target's owner agrees"
         ));
     }
-    let one_address = target.is_ipv6() && target.ip().is_loopback();
-    let many = scenario.connections() > CONNECTIONS_PER_ADDRESS || options.threads.unwrap_or(1) > 1;
-    if one_address && many {
-        return Err(format!(
-            "--target {target}: IPv6 loopback has one source address, enough for \
-             {CONNECTIONS_PER_ADDRESS} connections of one thread; 127.0.0.0/8 has no such limit"
-        ));
-    }
-    Ok(())
+    Sources::new(target.ip(), &options.source, scenario.connections(), 0).map(|_| ())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod source;
 pub mod tally;
 pub mod wheel;
 pub mod worker;

@@ -62,7 +62,8 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
         Command::Plan(arguments) => {
-            let plan = plan(arguments.connections, &Machine::here());
+            let load = arguments.load();
+            let plan = plan(&load, &Machine::here(&load.given));
             print!("{}", plan.text);
             ExitCode::from(if plan.missing.is_empty() { 0 } else { EXIT_ENVIRONMENT })
         }

@@ -23,6 +23,7 @@ use crate::{
     report::{Quantiles, Report, Server, Thresholds, Verdict},
     scenario::{Metric, Quantile, Scenario, Threshold},
     schedule::Schedule,
+    source::Sources,
     tally::{Counters, Shared, Tally},
     worker::{Assignment, Control, Work, Worker},
 };
@@ -177,14 +178,20 @@ fn hire<M: MakeRing>(
     rings: &Arc<M>,
 ) -> Result<Crew, RunError> {
     let control = Arc::new(Control::default());
+    let sources = Sources::new(
+        options.target.ip(),
+        &options.source,
+        scenario.connections(),
+        ground.names.run(),
+    );
+    let sources = Arc::new(sources.map_err(RunError::Environment)?);
     let mut workers = Vec::with_capacity(shares.len());
-    let mut addresses = 0;
     for (number, users) in shares.iter().enumerate() {
         let shared = Arc::new(Shared::default());
         let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
         let assignment = Assignment {
             worker: number as u32,
-            first_address: addresses,
+            sources: Arc::clone(&sources),
             users: users.clone(),
             target: options.target,
             connect_rate: scenario.connect.rate / shares.len() as f64,
@@ -195,7 +202,6 @@ fn hire<M: MakeRing>(
             shared: Arc::clone(&shared),
         };
         let rings = Arc::clone(rings);
-        addresses += tables;
         let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
             let (ring, now_us) = rings.make(slots, tables)?;

@@ -25,8 +25,9 @@ use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait}
 
 use crate::{
     connection::{Connection, Ground, Offer, To, World},
-    identity::{CONNECTIONS_PER_ADDRESS, mix},
+    identity::mix,
     schedule::{Act, Intent, Random, Schedule},
+    source::Sources,
     tally::{Shared, Tally},
     wheel::Wheel,
 };
@@ -143,8 +144,8 @@ pub enum Work {
 pub struct Assignment {
     /// Number of the worker.
     pub worker: u32,
-    /// Number of its first source address; one for each 19,900 of its users.
-    pub first_address: u32,
+    /// Where its connections come from.
+    pub sources: Arc<Sources>,
     /// Indices of its users.
     pub users: Range<u32>,
     /// Server.
@@ -287,11 +288,8 @@ impl<R: Ring> Worker<R> {
         entry.net = Net::Connecting;
         entry.armed_tick = 0;
         let assignment = &self.assignment;
-        let names = assignment.ground.names;
         let target = assignment.target;
-        let address = assignment.first_address + slot / CONNECTIONS_PER_ADDRESS;
-        let port = slot % CONNECTIONS_PER_ADDRESS;
-        let source = names.source(target.ip(), address, port, entry.life);
+        let source = assignment.sources.of(assignment.users.start + slot, entry.life);
         let token = Token::new(Operation::Connect, slot, entry.life);
         self.ramp.in_flight += 1;
         self.open += 1;

@@ -24,7 +24,7 @@ impl Chat {
     }
 
     fn payload(counter: u32) -> Payload {
-        Payload { run: RUN, sender: 1, recipient: 2, counter, lag_us: 0, intended_us: 0 }
+        Payload { run: RUN, sender: 1, recipient: 2, counter, lag_us: 0, intended_us: 0, hop: 0 }
     }
 
     fn deliver_to(&mut self, viewer: u32, counter: u32, damage: u8) {

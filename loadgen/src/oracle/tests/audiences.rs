@@ -37,6 +37,7 @@ impl Room {
             counter: number,
             lag_us: 0,
             intended_us: 0,
+            hop: 0,
         };
         payload.write(64, &mut body);
         let shown = Shown::Topic(Some(self.target));
@@ -107,7 +108,7 @@ fn who_is_not_in_the_audience_and_what_stands_under_a_wrong_topic_is_misdelivere
     let room = Room::sent(GROUP, 1, Promise::ALL).deliver(&MEMBERS[1..], [0]);
     let mut body = Vec::new();
     let (recipient, counter) = (GROUP, 0);
-    Payload { run: RUN, sender: 0, recipient, counter, lag_us: 0, intended_us: 0 }
+    Payload { run: RUN, sender: 0, recipient, counter, lag_us: 0, intended_us: 0, hop: 0 }
         .write(64, &mut body);
     for shown in [Shown::Topic(Some(GROUP | 1)), Shown::Topic(None), Shown::Mailbox] {
         let arrival = Arrival { viewer: 0, shown, repeat: false, life: 0, body: &body };
@@ -122,7 +123,7 @@ fn who_is_not_in_the_audience_and_what_stands_under_a_wrong_topic_is_misdelivere
 fn copy_for_the_sender_stands_in_the_conversation_with_the_recipient() {
     let room = Room::sent(3, 1, Promise::ALL);
     let mut body = Vec::new();
-    Payload { run: RUN, sender: 0, recipient: 3, counter: 0, lag_us: 0, intended_us: 0 }
+    Payload { run: RUN, sender: 0, recipient: 3, counter: 0, lag_us: 0, intended_us: 0, hop: 0 }
         .write(64, &mut body);
     for (viewer, peer) in [(1, 3), (6, 0), (7, 0)] {
         let shown = Shown::Conversation { sender: Some(0), peer: Some(peer), sequence: 1 };
