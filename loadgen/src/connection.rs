@@ -11,6 +11,7 @@
 //! what must survive a lost connection stays in it.
 
 mod client;
+mod mqtt;
 mod native;
 
 use std::sync::{
@@ -22,10 +23,12 @@ use hawser_codec::{message::Encoder, time::Now};
 
 use crate::{
     identity::Names,
-    oracle::Oracle,
+    oracle::{Arrival, Oracle},
+    scenario::{Protocol, Scenario},
     tally::{Latency, Tally},
 };
 use client::Speak;
+use mqtt::Mqtt;
 use native::Native;
 
 /// What all connections of a run share.
@@ -35,6 +38,8 @@ pub struct Ground {
     pub names: Names,
     /// The judge.
     pub oracle: Oracle,
+    /// What is done.
+    pub scenario: Scenario,
     /// Bytes of a message's body.
     pub payload_bytes: usize,
     /// Heartbeat asked for, seconds; 0: the server's.
@@ -91,6 +96,24 @@ impl World {
         }
         measured
     }
+
+    /// A message was shown to a user: judges it, and measures it if it is a good one.
+    fn deliver(&mut self, now: Now, arrival: &Arrival<'_>) {
+        let Some(payload) = self.ground.oracle.deliver(arrival) else { return };
+        self.tally.counters.delivered += 1;
+        self.arrived.push(Arrived {
+            sender: payload.sender,
+            recipient: arrival.viewer,
+            intended_us: payload.intended_us,
+            hop: payload.hop,
+        });
+        let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
+        if self.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
+            self.tally.counters.delivered_measured += 1;
+            let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
+            self.tally.delivery_from_sent.record(from_sent_us);
+        }
+    }
 }
 
 /// Whom a message is for.
@@ -135,6 +158,16 @@ pub struct Fault {
     pub retry_after_ms: u32,
 }
 
+/// Text of a [`Fault`]'s code for people.
+pub fn fault_text(code: u16) -> String {
+    mqtt::fault_text(code).unwrap_or_else(|| format!("{code}, {}", hawser_codec::code::text(code)))
+}
+
+/// Who got this [`Fault`]'s code at the first login will get it again.
+pub fn is_denied(code: u16) -> bool {
+    mqtt::is_denied(code) || (200..300).contains(&code)
+}
+
 impl Fault {
     const fn new(code: u16) -> Self {
         Self { code, retry_after_ms: 0 }
@@ -145,6 +178,7 @@ impl Fault {
 #[derive(Debug)]
 enum Client {
     Native(Native),
+    Mqtt(Mqtt),
 }
 
 /// See the module.
@@ -160,31 +194,32 @@ pub struct Connection {
 /// What 2,000,000 idle connections may cost this process is 800 MB.
 const _: () = assert!(size_of::<Connection>() <= 320);
 
-impl Default for Connection {
-    fn default() -> Self {
-        Self {
-            outbound: Vec::new(),
-            inbound: Vec::new(),
-            client: Client::Native(Native::default()),
-        }
-    }
-}
-
 /// Calls the client whichever it is.
 macro_rules! client {
     ($connection:expr, $client:ident => $call:expr) => {
         match &$connection.client {
             Client::Native($client) => $call,
+            Client::Mqtt($client) => $call,
         }
     };
     (mut $connection:expr, $client:ident => $call:expr) => {
         match &mut $connection.client {
             Client::Native($client) => $call,
+            Client::Mqtt($client) => $call,
         }
     };
 }
 
 impl Connection {
+    /// A connection that is not there yet.
+    pub fn new(scenario: &Scenario) -> Self {
+        let client = match scenario.protocol {
+            Protocol::Mqtt3 | Protocol::Mqtt5 => Client::Mqtt(Mqtt::default()),
+            _ => Client::Native(Native::default()),
+        };
+        Self { outbound: Vec::new(), inbound: Vec::new(), client }
+    }
+
     /// Logged in.
     pub fn is_online(&self) -> bool {
         client!(self, client => client.is_online())

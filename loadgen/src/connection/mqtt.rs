@@ -28,10 +28,10 @@ use hawser_codec::{
 
 use super::{Fault, Offer, To, World, client::Speak};
 use crate::{
-    oracle::GROUP,
+    payload::GROUP,
     scenario::{Protocol, Scenario},
 };
-pub(super) use fault::text as fault_text;
+pub(super) use fault::{is_denied, text as fault_text};
 use receiving::Receiving;
 use sending::{Flow, Sending};
 
@@ -265,17 +265,18 @@ impl Mqtt {
             Packet::Publish(publish) => self.on_publish(world, index, now, publish, outbound)?,
             Packet::Pubrel(answer) => {
                 let found = self.receiving.release(answer.packet_id);
-                let found = if found { reason::SUCCESS } else { reason::PACKET_IDENTIFIER_NOT_FOUND };
+                let found =
+                    if found { reason::SUCCESS } else { reason::PACKET_IDENTIFIER_NOT_FOUND };
                 let version = version(&world.ground.scenario);
                 encode::answer(outbound, version, Kind::Pubcomp, answer.packet_id, found);
             }
             Packet::Puback(answer) => {
-                self.flow(Kind::Puback)?.on_puback(world, index, now, answer)?;
+                self.asked()?.on_puback(world, index, now, answer)?;
             }
             Packet::Pubrec(answer) => {
-                self.flow(Kind::Pubrec)?.on_pubrec(world, index, now, answer, outbound);
+                self.asked()?.on_pubrec(world, index, now, answer, outbound)?;
             }
-            Packet::Pubcomp(answer) => self.flow(Kind::Pubcomp)?.on_pubcomp(answer.packet_id)?,
+            Packet::Pubcomp(answer) => self.asked()?.on_pubcomp(answer.packet_id)?,
             Packet::Pingresp => self.on_pong(world, now),
             Packet::Connect(_)
             | Packet::Connack(_)
@@ -290,7 +291,7 @@ impl Mqtt {
     }
 
     /// What is being sent, which an answer presumes.
-    fn flow(&mut self, _of: Kind) -> Result<&mut Sending, Fault> {
+    fn asked(&mut self) -> Result<&mut Sending, Fault> {
         self.sending.as_deref_mut().ok_or(fault::unexpected())
     }
 

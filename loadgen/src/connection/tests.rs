@@ -7,7 +7,7 @@ use hawser_codec::{
 };
 
 use super::*;
-use crate::oracle::Bounds;
+use crate::{oracle::Bounds, scenario::Kind};
 
 const RUN: u64 = 5;
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
@@ -20,6 +20,7 @@ fn world() -> World {
     World::new(Arc::new(Ground {
         names: Names::new(RUN),
         oracle: Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 }),
+        scenario: Scenario::usual(Kind::Chat),
         payload_bytes: 64,
         heartbeat_s: 0,
         token: String::new(),
@@ -42,7 +43,7 @@ fn intend(connection: &mut Connection, world: &mut World, now: Now) {
 }
 
 fn online(world: &mut World) -> Connection {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(&world.ground.scenario);
     log_in(&mut connection, world, at(0));
     connection
 }

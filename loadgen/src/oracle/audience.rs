@@ -4,10 +4,10 @@
 //! judge. Invariant: within one stream every viewer has a rank of its own, below
 //! [`Audience::ranks`].
 
-use crate::scenario::{Addressing, Groups, Protocol, Scenario};
-
-/// Set in a target: it is a group. Otherwise it is a user's index.
-pub const GROUP: u32 = 1 << 31;
+use crate::{
+    payload::GROUP,
+    scenario::{Addressing, Groups, Protocol, Scenario},
+};
 
 /// Users, their devices and their groups. Connection `index` is device `index % devices` of user
 /// `index / devices`.

@@ -49,10 +49,10 @@ pub(super) struct Slot {
     pub(super) send_cancelled: bool,
 }
 
-impl Default for Slot {
-    fn default() -> Self {
+impl Slot {
+    pub(super) fn new(connection: Connection) -> Self {
         Self {
-            connection: Connection::default(),
+            connection,
             net: Net::Down,
             armed_tick: 0,
             life: 0,
@@ -69,9 +69,7 @@ impl Default for Slot {
             send_cancelled: false,
         }
     }
-}
 
-impl Slot {
     /// Nothing is in flight any more: a new generation, everything else as at the start.
     pub(super) fn begin_life(&mut self) {
         debug_assert!(!self.receiving && !self.watching && !self.sending && !self.cancelling);

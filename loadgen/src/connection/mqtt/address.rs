@@ -12,7 +12,7 @@ use std::{fmt::Write, str};
 use super::super::Ground;
 use crate::{
     identity::Names,
-    oracle::GROUP,
+    payload::GROUP,
     scenario::{Addressing, Scenario},
 };
 
@@ -62,12 +62,11 @@ pub(super) fn read(names: &Names, topic: &str) -> Option<u32> {
 /// Filters a connection subscribes to, in order. Where messages go to groups alone, its own
 /// address is not among them.
 pub(super) fn filters(ground: &Ground, index: u32) -> impl Iterator<Item = String> {
-    let audience = *ground.oracle.audience();
+    let audience = ground.oracle.audience();
     let user = audience.user(index);
     let groups = audience.groups.of(user, audience.users);
-    let own = (!ground.scenario.kind.publishes()).then(|| {
-        if is_mailbox(&ground.scenario) { INBOX.to_owned() } else { topic(ground, user) }
-    });
+    let own = (!ground.scenario.kind.publishes())
+        .then(|| if is_mailbox(&ground.scenario) { INBOX.to_owned() } else { topic(ground, user) });
     own.into_iter().chain(groups.map(move |group| topic(ground, group | GROUP)))
 }
 

@@ -65,7 +65,23 @@ pub(in super::super) fn text(code: u16) -> Option<String> {
     let words = reason::text(reason);
     match code & 0xFF00 {
         NAMED => Some(format!("MQTT reason 0x{reason:02X}, {words}")),
-        WRONG => Some(format!("what it sent is wrong in MQTT: {words}")),
+        WRONG => Some(format!("with what is wrong in MQTT: {words}")),
         _ => None,
     }
+}
+
+/// The server said that it will not have this client, now or later.
+pub(in super::super) fn is_denied(code: u16) -> bool {
+    let for_good = [
+        reason::UNSUPPORTED_PROTOCOL_VERSION,
+        reason::CLIENT_IDENTIFIER_NOT_VALID,
+        reason::BAD_USER_NAME_OR_PASSWORD,
+        reason::NOT_AUTHORIZED,
+        reason::BANNED,
+        reason::BAD_AUTHENTICATION_METHOD,
+        reason::TOPIC_FILTER_INVALID,
+        reason::QOS_NOT_SUPPORTED,
+    ];
+    // What is no MQTT today will be none in a moment.
+    code & 0xFF00 == WRONG || for_good.iter().any(|reason| code == NAMED | u16::from(*reason))
 }

@@ -67,13 +67,7 @@ impl Receiving {
         found.is_some()
     }
 
-    pub(super) fn deliver(
-        &self,
-        world: &mut World,
-        index: u32,
-        now: Now,
-        publish: &Publish<'_>,
-    ) {
+    pub(super) fn deliver(&self, world: &mut World, index: u32, now: Now, publish: &Publish<'_>) {
         let ground = &world.ground;
         let is_mailbox = publish.topic == address::INBOX;
         let shown = match (is_mailbox, version(&ground.scenario)) {
@@ -97,9 +91,8 @@ impl Receiving {
 }
 
 fn user_property<'a>(publish: &Publish<'a>, wanted: &str) -> Option<&'a str> {
-    let found = publish.properties.iter().find_map(|(id, value)| match value {
+    publish.properties.iter().find_map(|(id, value)| match value {
         Value::Pair(name, value) if id == property::USER_PROPERTY && name == wanted => Some(value),
         _ => None,
-    });
-    found
+    })
 }

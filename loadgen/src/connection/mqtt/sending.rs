@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hawser_codec::{
     mqtt::{
-        Kind, Qos, Version,
+        Kind, Qos,
         encode::{self, Form},
         packet::Answer,
         reason,
@@ -197,6 +197,7 @@ impl Sending {
             counter: pending.counter,
             lag_us: pending.lag_us,
             intended_us: pending.intended_us,
+            hop: pending.hop,
         };
         payload.write(ground.payload_bytes, body);
         let payload_bytes = body.len();
@@ -257,27 +258,25 @@ impl Sending {
         now: Now,
         answer: &Answer<'_>,
         outbound: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Fault> {
         let version = version(&world.ground.scenario);
-        let release = |out: &mut Vec<u8>, reason| {
-            encode::answer(out, version, Kind::Pubrel, answer.packet_id, reason);
-        };
-        let Some(at) = self.find(answer.packet_id) else {
-            release(outbound, reason::PACKET_IDENTIFIER_NOT_FOUND);
-            return;
-        };
+        let is_asked = qos(&world.ground.scenario) == Qos::ExactlyOnce;
+        let found = self.find(answer.packet_id).filter(|_| is_asked);
+        let at = found.ok_or(fault::unexpected())?;
         if answer.reason >= reason::ERROR {
             if let Some(pending) = self.take(at) {
                 refuse(world, index, &pending, answer.reason);
             }
-            return;
+            return Ok(());
         }
         let pending = &mut self.pending[at];
         if pending.stage == Stage::Published {
             pending.stage = Stage::Released;
             acknowledge(world, index, now, pending);
         }
-        release(outbound, reason::SUCCESS);
+        let id = answer.packet_id;
+        encode::answer(outbound, version, Kind::Pubrel, id, reason::SUCCESS);
+        Ok(())
     }
 
     pub(super) fn on_pubcomp(&mut self, packet_id: u16) -> Result<(), Fault> {
