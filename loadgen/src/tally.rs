@@ -93,6 +93,8 @@ counters! {
     unanswered,
     /// Messages refused for good.
     refused,
+    /// Messages sent that nobody acknowledges (QoS 0 of MQTT).
+    forgotten,
     /// Messages not sent because a bound of the generator was reached.
     shed,
     /// Requests sent again.
