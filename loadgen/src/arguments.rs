@@ -61,7 +61,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// Take any certificate.
-    #[arg(long)]
+    #[arg(long = "tls-insecure", requires = "tls")]
     pub insecure: bool,
     /// Name that the server's certificate must have [default: localhost].
     #[arg(long, value_name = "NAME")]

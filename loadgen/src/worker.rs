@@ -196,7 +196,8 @@ impl<R: Ring> Worker<R> {
         let count = assignment.users.len();
         let seed = mix(u64::from(assignment.worker) ^ assignment.ground.names.run());
         let mut slots = Vec::with_capacity(count);
-        slots.resize_with(count, Slot::default);
+        let protocol = assignment.ground.wire.protocol;
+        slots.resize_with(count, || Slot::new(protocol));
         Self {
             ring,
             world: World::new(Arc::clone(&assignment.ground)),
