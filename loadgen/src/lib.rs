@@ -12,6 +12,7 @@ pub mod connection;
 pub mod identity;
 pub mod measure;
 pub mod oracle;
+pub mod page;
 pub mod payload;
 pub mod plan;
 pub mod report;
