@@ -102,21 +102,28 @@ impl Axis {
         Self::new(label, Scale::Linear, unit, (0.0, high), ticks, Vec::new())
     }
 
-    /// Time of a run from 0 to `seconds`, in the unit that fits; what a second is on this axis
-    /// stands beside it.
-    pub fn time(what: &str, seconds: f64) -> (Self, f64) {
-        let (unit, second) = match seconds {
+    /// Time of a run between two moments in seconds, in the unit that fits; what a second is on
+    /// this axis stands beside it.
+    pub fn time(what: &str, (from_s, to_s): (f64, f64)) -> (Self, f64) {
+        let (unit, second) = match to_s - from_s {
             ..=300.0 => ("s", 1.0),
             ..=10_800.0 => ("min", 1.0 / 60.0),
             _ => ("h", 1.0 / 3600.0),
         };
-        let high = (seconds * second).max(1e-3);
-        let step = step(high / 8.0);
-        let count = (high / step + 1e-9).floor() as u32;
-        let ticks = (0..=count).map(|index| f64::from(index) * step).collect();
+        let (low, high) = (from_s * second, to_s.max(from_s + 1e-3) * second);
+        let step = step((high - low) / 10.0);
+        let first = (low / step - 1e-9).ceil() as i64;
+        let last = (high / step + 1e-9).floor() as i64;
+        let ticks = (first..=last).map(|index| index as f64 * step).collect();
         let label = format!("{what} ({unit})");
-        let axis = Self::new(&label, Scale::Linear, Unit::Span, (0.0, high), ticks, Vec::new());
-        (axis, second)
+        (Self::new(&label, Scale::Linear, Unit::Span, (low, high), ticks, Vec::new()), second)
+    }
+
+    /// Runs in their order, from 1.
+    pub fn runs(label: &str, count: usize) -> Self {
+        let ticks = (1..=count).map(|run| run as f64).collect();
+        let ends = (0.5, count as f64 + 0.5);
+        Self::new(label, Scale::Linear, Unit::Span, ends, ticks, Vec::new())
     }
 
     /// A logarithmic axis around the values from `low` to `high`.
@@ -274,9 +281,10 @@ mod tests {
 
     #[test]
     fn the_time_axis_takes_the_unit_that_fits() {
-        let (axis, second) = Axis::time("time", 95.0);
+        let (axis, second) = Axis::time("time", (-1.5, 95.0));
         assert_eq!((axis.label.as_str(), second), ("time (s)", 1.0));
-        let (axis, _) = Axis::time("time", 1200.0);
+        assert_eq!(texts(&axis)[..2], ["0", "10"]);
+        let (axis, _) = Axis::time("time", (0.0, 1200.0));
         assert_eq!(axis.label, "time (min)");
         assert_eq!(texts(&axis).last().map(String::as_str), Some("20"));
     }

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::figure::{Field, HEATS};
+use crate::tally::Latency;
 
 /// Points of a percentile curve for each factor of ten of rarity.
 const POINTS_PER_NINE: f64 = 40.0;
@@ -45,23 +46,34 @@ pub fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
 
 /// Lowest and highest value of histograms, microseconds.
 pub fn span<'a>(histograms: impl IntoIterator<Item = &'a Histogram<u64>>) -> Option<(f64, f64)> {
-    let mut span: Option<(f64, f64)> = None;
-    for histogram in histograms.into_iter().filter(|histogram| !histogram.is_empty()) {
-        let (low, high) = (histogram.min().max(1) as f64, histogram.max().max(1) as f64);
-        span = Some(span.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
-    }
-    span
+    let filled = histograms.into_iter().filter(|histogram| !histogram.is_empty());
+    filled.fold(None, |joined, histogram| {
+        join(joined, Some((histogram.min().max(1) as f64, histogram.max().max(1) as f64)))
+    })
 }
+
+/// The span that holds both.
+pub fn join(one: Option<(f64, f64)>, other: Option<(f64, f64)>) -> Option<(f64, f64)> {
+    match (one, other) {
+        (Some((low, high)), Some((lower, higher))) => Some((low.min(lower), high.max(higher))),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Latencies between two moments in seconds.
+pub type Piece = (f64, f64, Option<Latency>);
 
 /// Counts of a heat map.
 #[derive(Clone, Debug, Default)]
 pub struct Heat {
-    /// Seconds one column covers.
-    pub column_s: f64,
+    /// From and to of each column, seconds.
+    columns: Vec<(f64, f64)>,
     /// Column, row and how many.
     counts: Vec<(usize, usize, u64)>,
     /// Most in one field.
     pub most: u64,
+    /// Lowest and highest latency, microseconds.
+    pub span: Option<(f64, f64)>,
 }
 
 /// Row of a latency.
@@ -75,43 +87,53 @@ fn row_us(row: usize) -> f64 {
 }
 
 impl Heat {
-    /// Counts the values of `seconds` histograms, one a second.
-    pub fn new(seconds: &[Option<Histogram<u64>>]) -> Self {
-        let merged = seconds.len().div_ceil(COLUMNS_MAX).max(1);
-        let mut heat = Self { column_s: merged as f64, ..Self::default() };
-        for (column, chunk) in seconds.chunks(merged).enumerate() {
-            let mut rows: Vec<u64> = Vec::new();
-            for histogram in chunk.iter().flatten() {
-                for value in histogram.iter_recorded() {
-                    let row = row(value.value_iterated_to());
-                    if rows.len() <= row {
-                        rows.resize(row + 1, 0);
-                    }
-                    rows[row] += value.count_since_last_iteration();
-                }
+    /// Counts the latencies of `count` pieces in order; one is held in memory at a time.
+    pub fn new(pieces: impl Iterator<Item = Piece>, count: usize) -> Self {
+        let merged = count.div_ceil(COLUMNS_MAX).max(1);
+        let mut heat = Self::default();
+        let mut rows: Vec<u64> = Vec::new();
+        for (index, (from_s, to_s, latency)) in pieces.enumerate() {
+            if index.is_multiple_of(merged) {
+                heat.end_column(&mut rows);
+                heat.columns.push((from_s, to_s));
             }
-            let filled = rows.into_iter().enumerate().filter(|(_, count)| *count > 0);
-            heat.counts.extend(filled.map(|(row, count)| (column, row, count)));
+            heat.columns.last_mut().expect("the first piece begins a column").1 = to_s;
+            let Some(latency) = latency.filter(|latency| latency.count() > 0) else { continue };
+            let histogram = latency.histogram();
+            heat.span = join(heat.span, span([histogram]));
+            for value in histogram.iter_recorded() {
+                let row = row(value.value_iterated_to());
+                if rows.len() <= row {
+                    rows.resize(row + 1, 0);
+                }
+                rows[row] += value.count_since_last_iteration();
+            }
         }
+        heat.end_column(&mut rows);
         heat.most = heat.counts.iter().map(|(_, _, count)| *count).max().unwrap_or(0);
         heat
     }
 
-    /// Nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
+    fn end_column(&mut self, rows: &mut Vec<u64>) {
+        let column = self.columns.len().saturating_sub(1);
+        let filled = rows.drain(..).enumerate().filter(|(_, count)| *count > 0);
+        self.counts.extend(filled.map(|(row, count)| (column, row, count)));
+    }
+
+    /// Seconds of a column.
+    pub fn column_s(&self) -> f64 {
+        self.columns.first().map_or(0.0, |(from, to)| to - from)
     }
 
     /// Fields, coloured by the logarithm of their count up to `most`; `second` is what a second
     /// is on the horizontal axis.
     pub fn fields(&self, most: u64, second: f64) -> Vec<Field> {
-        let width = self.column_s * second;
         let mut fields: Vec<Field> = self
             .counts
             .iter()
             .map(|(column, row, count)| Field {
                 heat: step(*count, most),
-                x: (*column as f64 * width, (*column + 1) as f64 * width),
+                x: (self.columns[*column].0 * second, self.columns[*column].1 * second),
                 y: (row_us(*row), row_us(*row + 1)),
             })
             .collect();
@@ -122,7 +144,7 @@ impl Heat {
         fields.dedup_by(|next, field| {
             let joins = next.y.0 == field.y.0
                 && next.heat == field.heat
-                && (next.x.0 - field.x.1).abs() < width / 2.0;
+                && (next.x.0 - field.x.1).abs() < (next.x.1 - next.x.0) / 2.0;
             if joins {
                 field.x.1 = next.x.1;
             }
@@ -188,15 +210,20 @@ mod tests {
 
     #[test]
     fn every_value_is_in_one_field_of_the_heat_map() {
-        let seconds: Vec<_> = (0..400).map(|s| Some(histogram([100 + s, 90_000]))).collect();
-        let heat = Heat::new(&seconds);
-        assert_eq!(heat.column_s, 3.0);
+        let pieces = (0..400).map(|second| {
+            let mut latency = Latency::default();
+            latency.record(100 + second);
+            latency.record(90_000);
+            (second as f64, second as f64 + 1.0, Some(latency))
+        });
+        let heat = Heat::new(pieces, 400);
+        assert_eq!(heat.column_s(), 3.0);
         let total: u64 = heat.counts.iter().map(|(_, _, count)| count).sum();
         assert_eq!(total, 800);
         let fields = heat.fields(heat.most, 1.0);
         let slow: f64 =
             fields.iter().filter(|field| field.y.1 > 80_000.0).map(|f| f.x.1 - f.x.0).sum();
-        assert_eq!(slow, 402.0, "134 columns of 3 s, joined");
+        assert_eq!(slow, 400.0, "133 columns of 3 s and one of 1 s");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub const HEATS: usize = 8;
 /// What something is drawn with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
+    /// What is not counted.
+    Shade,
     /// Lines of the grid.
     Grid,
     /// Axes.
@@ -78,7 +80,7 @@ const HEAT_DARK: [u32; HEATS] = [
 
 impl Ink {
     fn all() -> impl Iterator<Item = Self> {
-        let fixed = [Self::Grid, Self::Frame, Self::Text, Self::Name, Self::Reference];
+        let fixed = [Self::Shade, Self::Grid, Self::Frame, Self::Text, Self::Name, Self::Reference];
         let series = (0..SERIES).map(Self::Series);
         fixed.into_iter().chain(series).chain((0..HEATS).map(Self::Heat))
     }
@@ -86,6 +88,7 @@ impl Ink {
     /// On a light and on a dark ground, as 0xRRGGBB. No two inks share the first one.
     fn tones(self) -> (u32, u32) {
         match self {
+            Self::Shade => (0xf1_f2f4, 0x1b_222b),
             Self::Grid => (0xe4_e7eb, 0x2b_313a),
             Self::Frame => (0x9a_a3ad, 0x5d_6773),
             Self::Text => (0x4a_5360, 0xb4_bdc9),
@@ -106,6 +109,7 @@ impl Ink {
     /// Name in the style sheet.
     pub fn name(self) -> String {
         match self {
+            Self::Shade => "shade".to_owned(),
             Self::Grid => "grid".to_owned(),
             Self::Frame => "frame".to_owned(),
             Self::Text => "text".to_owned(),
@@ -205,8 +209,12 @@ pub struct Interval {
 /// What is drawn into the axes.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    /// Heat map, below everything.
+    /// Parts of the horizontal axis that are shaded, below everything.
+    pub shades: Vec<(f64, f64)>,
+    /// Heat map.
     pub fields: Vec<Field>,
+    /// Moments marked by a line from top to bottom.
+    pub verticals: Vec<f64>,
     /// Lines.
     pub lines: Vec<Line>,
     /// Intervals.
@@ -341,6 +349,10 @@ impl Figure {
             .x_label_area_size(bottom)
             .y_label_area_size(left)
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
+        chart.draw_series(self.marks.shades.iter().map(|(from, to)| {
+            let corners = [(*from, self.y.high), (*to, self.y.low)];
+            Rectangle::new(corners, Ink::Shade.colour().filled())
+        }))?;
         chart.draw_series(self.marks.fields.iter().map(|field| {
             let corners = [(field.x.0, field.y.1), (field.x.1, field.y.0)];
             Rectangle::new(corners, Ink::Heat(field.heat).colour().filled())
@@ -363,6 +375,10 @@ impl Figure {
             .axis_desc_style(text(Ink::Name, 13))
             .set_all_tick_mark_size(4 * FINE)
             .draw()?;
+        chart.draw_series(self.marks.verticals.iter().map(|x| {
+            let ends = vec![(*x, self.y.low), (*x, self.y.high)];
+            PathElement::new(ends, stroke(Ink::Reference, 1))
+        }))?;
         for interval in &self.marks.intervals {
             let (low, middle, high) = interval.y;
             let bar = vec![(interval.x, low), (interval.x, high)];
