@@ -149,7 +149,7 @@ struct Direction {
 }
 
 /// What the oracle found. All 0 but the first four is a clean run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Findings {
     /// Messages sent, repeats not counted.
     pub sent: u64,

@@ -24,10 +24,10 @@ use hawser_codec::time::Now;
 use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait};
 
 use crate::{
-    connection::{Connection, Ground, World},
+    connection::{Connection, Ground, Offer, To, World},
     identity::{CONNECTIONS_PER_ADDRESS, mix},
     schedule::{Intent, Random, Schedule},
-    tally::{Shared, Tally},
+    tally::Shared,
     wheel::Wheel,
 };
 pub use slots::SLOT_BYTES;
@@ -213,11 +213,11 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Runs until the coordinator says stop, then closes all; gives what was measured.
+    /// Runs until the coordinator says stop, then closes all.
     ///
     /// # Errors
     /// The ring broke.
-    pub fn run(mut self) -> std::io::Result<Tally> {
+    pub fn run(mut self) -> std::io::Result<()> {
         let mut completions = Vec::new();
         let mut now = self.turn(0, &mut completions)?;
         while self.assignment.control.stage() != Stage::Stop {
@@ -229,12 +229,14 @@ impl<R: Ring> Worker<R> {
             self.publish();
             let until_us = ramp_us.min(intent_us).min(self.wheel.next_us(SLEEP_TICKS));
             now = self.turn(until_us, &mut completions)?;
+            self.assignment.shared.hand_over_if_due(&mut self.world.tally, now.monotonic_us);
             self.complete_all(now, &mut completions);
-            self.spend_credits(now);
+            self.follow_up(now);
         }
         self.publish();
-        self.close_all(now, &mut completions)?;
-        Ok(self.world.tally)
+        // What closing counts is no part of the run.
+        self.assignment.shared.hand_over(&mut self.world.tally);
+        self.close_all(now, &mut completions)
     }
 
     fn turn(&mut self, until_us: u64, completions: &mut Vec<Completion>) -> std::io::Result<Now> {
@@ -348,14 +350,15 @@ impl<R: Ring> Worker<R> {
 
     fn offer(&mut self, slot: u32, recipient: u32, intended_us: u64, now: Now) {
         self.with(slot, |connection, world, index| {
-            connection.offer(world, index, recipient, intended_us, now);
+            let offer = Offer { to: To::User(recipient), intended_us, hop: 0 };
+            connection.offer(world, index, offer, now);
         });
     }
 
     /// In the closed loop, each delivery lets the next message go.
-    fn spend_credits(&mut self, now: Now) {
+    fn follow_up(&mut self, now: Now) {
         let Work::InFlight { duration_us, .. } = self.assignment.work else {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             return;
         };
         if self.start_us == 0 {
@@ -363,16 +366,15 @@ impl<R: Ring> Worker<R> {
         }
         let over = self.world.draining || now.monotonic_us >= self.start_us + duration_us;
         if over {
-            self.world.credits.clear();
+            self.world.arrived.clear();
             self.world.tally.counters.schedule_ended = 1;
             return;
         }
-        let credits = std::mem::take(&mut self.world.credits);
-        for &sender in &credits {
-            self.offer_neighbour(sender - self.assignment.users.start, now);
+        let mut arrived = std::mem::take(&mut self.world.arrived);
+        for message in arrived.drain(..) {
+            self.offer_neighbour(message.sender - self.assignment.users.start, now);
         }
-        self.world.credits = credits;
-        self.world.credits.clear();
+        self.world.arrived = arrived;
     }
 
     /// Lets a connection work, with a buffer to write to, and notes that it may want to send.
@@ -472,7 +474,7 @@ impl<R: Ring> Worker<R> {
                             connection.on_time(world, index, now)
                         });
                         if let Err(fault) = result {
-                            self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                            self.leave_at(slot, fault);
                         }
                     }
                     Net::Connecting | Net::Closing { .. } => {}
