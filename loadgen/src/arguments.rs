@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     identity::CONNECTIONS_PER_ADDRESS,
+    page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     schedule::{Arrivals, Recipients},
 };
@@ -31,6 +32,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a scenario against a server and judge it.
     Run(Box<RunArguments>),
+    /// Lay results of runs over each other on one page.
+    Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
 }

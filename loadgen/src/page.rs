@@ -9,6 +9,7 @@ pub mod curve;
 mod evidence;
 pub mod figure;
 pub mod figures;
+pub mod files;
 pub mod number;
 mod summary;
 

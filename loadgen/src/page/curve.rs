@@ -120,6 +120,11 @@ impl Heat {
         self.counts.extend(filled.map(|(row, count)| (column, row, count)));
     }
 
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Seconds of a column.
     pub fn column_s(&self) -> f64 {
         self.columns.first().map_or(0.0, |(from, to)| to - from)

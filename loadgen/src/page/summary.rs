@@ -3,12 +3,11 @@
 use std::fmt::{self, Write};
 
 use super::{
-    figure::Ink,
     figures::{Course, from_sent, words},
     number::{self, NONE, escape},
 };
 use crate::{
-    report::{Evidence, Quantiles, Report, ThresholdResult, Verdict},
+    report::{Quantiles, Report, ThresholdResult, Verdict},
     tally::Stage,
 };
 
