@@ -67,7 +67,8 @@ fn main() -> ExitCode {
             Err(reason) => fail(EXIT_ARGUMENTS, &reason),
         },
         Command::Plan(arguments) => {
-            let plan = plan(arguments.connections, &Machine::here());
+            let load = arguments.load();
+            let plan = plan(&load, &Machine::here(&load.given));
             print!("{}", plan.text);
             ExitCode::from(if plan.missing.is_empty() { 0 } else { EXIT_ENVIRONMENT })
         }
@@ -80,14 +81,17 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Ok(number) => number,
         Err(error) => return fail(EXIT_ENVIRONMENT, &format!("no random numbers: {error}")),
     };
-    let report = match run::run(arguments, &command.join(" "), number, Urings) {
+    let (scenario, options) = match arguments.resolve() {
+        Ok(resolved) => resolved,
+        Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
+    };
+    let report = match run::run(&scenario, &options, &command.join(" "), number, Urings) {
         Ok(report) => report,
-        Err(RunError::Arguments(reason)) => return fail(EXIT_ARGUMENTS, &reason),
         Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
     };
     eprintln!();
     print!("{}", report.table());
-    if let Some(path) = &arguments.json
+    if let Some(path) = &options.json
         && let Err(error) = fs::write(path, report.to_json())
     {
         return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
