@@ -62,7 +62,8 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
         Command::Plan(arguments) => {
-            let plan = plan(arguments.connections, &Machine::here());
+            let load = arguments.load();
+            let plan = plan(&load, &Machine::here(&load.given));
             print!("{}", plan.text);
             ExitCode::from(if plan.missing.is_empty() { 0 } else { EXIT_ENVIRONMENT })
         }
@@ -75,14 +76,17 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Ok(number) => number,
         Err(error) => return fail(EXIT_ENVIRONMENT, &format!("no random numbers: {error}")),
     };
-    let report = match run::run(arguments, &command.join(" "), number, Urings) {
+    let (scenario, options) = match arguments.resolve() {
+        Ok(resolved) => resolved,
+        Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
+    };
+    let report = match run::run(&scenario, &options, &command.join(" "), number, Urings) {
         Ok(report) => report,
-        Err(RunError::Arguments(reason)) => return fail(EXIT_ARGUMENTS, &reason),
         Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
     };
     eprintln!();
     print!("{}", report.table());
-    if let Some(path) = &arguments.json {
+    if let Some(path) = &options.json {
         let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
         if let Err(error) = fs::write(path, json + "\n") {
             return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));

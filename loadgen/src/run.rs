@@ -15,21 +15,23 @@ use std::{
 use hawser_ring::Ring;
 
 use crate::{
-    arguments::{RunArguments, Scenario},
+    arguments::Options,
     connection::Ground,
     identity::{CONNECTIONS_PER_ADDRESS, Names},
     measure::{self, Sample},
     oracle::{Bounds, Findings, Oracle},
     report::{Quantiles, Report, Server, Thresholds, Verdict},
+    scenario::{Metric, Quantile, Scenario, Threshold},
     schedule::Schedule,
+    source::Sources,
     tally::{Counters, Shared, Tally},
     worker::{Assignment, Control, Work, Worker},
 };
 
-/// Time between two looks at the workers.
 /// First logins unfinished at once, over all workers: a tenth of a second at the default rate.
 const LOGINS_UNFINISHED_MAX: u32 = 2048;
 
+/// Time between two looks at the workers.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Connecting is given up when no login succeeded for so long.
@@ -47,8 +49,6 @@ const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Why a run could not be made; nothing was measured.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// The arguments do not fit together.
-    Arguments(String),
     /// The machine or the target.
     Environment(String),
 }
@@ -116,43 +116,43 @@ impl Crew {
 /// # Errors
 /// [`RunError`].
 pub fn run<M: MakeRing>(
-    arguments: &RunArguments,
+    scenario: &Scenario,
+    options: &Options,
     command: &str,
     run: u64,
     rings: M,
 ) -> Result<Report, RunError> {
-    arguments.check().map_err(RunError::Arguments)?;
-    let shares = shares(arguments);
-    probe(arguments)?;
+    let shares = shares(scenario, options);
+    probe(options)?;
     let rings = Arc::new(rings);
     let ground = Arc::new(Ground {
         names: Names::new(run),
         oracle: Oracle::new(run, Bounds::USUAL),
-        payload_bytes: arguments.payload as usize,
-        heartbeat_s: arguments.heartbeat,
-        token: arguments.token.clone(),
+        payload_bytes: scenario.payload_bytes as usize,
+        heartbeat_s: scenario.heartbeats.first().map_or(0, |one| one.seconds),
+        token: options.token.clone(),
         measure_from_us: AtomicU64::new(u64::MAX),
         measure_to_us: AtomicU64::new(u64::MAX),
     });
-    let before = sample(arguments)?;
-    let crew = hire(arguments, &shares, &ground, &rings)?;
-    let watch = Watch::new(arguments, &ground, crew, before);
+    let before = sample(options)?;
+    let crew = hire(scenario, options, &shares, &ground, &rings)?;
+    let watch = Watch::new(scenario, options, &ground, crew, before);
     watch.go(command, run, &*rings)
 }
 
 /// Users of each worker; pairs stay together.
-fn shares(arguments: &RunArguments) -> Vec<Range<u32>> {
-    let users = arguments.users();
+fn shares(scenario: &Scenario, options: &Options) -> Vec<Range<u32>> {
+    let users = scenario.users;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let default = users.div_ceil(CONNECTIONS_PER_ADDRESS).min(cores);
-    let threads = arguments.threads.unwrap_or(default);
+    let threads = options.threads.unwrap_or(default);
     let share = users.div_ceil(threads).next_multiple_of(2);
     let starts = (0..users).step_by(share as usize);
     starts.map(|start| start..(start + share).min(users)).collect()
 }
 
-fn probe(arguments: &RunArguments) -> Result<(), RunError> {
-    let target = arguments.target;
+fn probe(options: &Options) -> Result<(), RunError> {
+    let target = options.target;
     match TcpStream::connect_timeout(&target, PROBE_WAIT) {
         Ok(_) => Ok(()),
         Err(error) => Err(RunError::Environment(format!(
@@ -162,8 +162,8 @@ fn probe(arguments: &RunArguments) -> Result<(), RunError> {
     }
 }
 
-fn sample(arguments: &RunArguments) -> Result<Option<Sample>, RunError> {
-    let Some(pid) = arguments.server_pid else { return Ok(None) };
+fn sample(options: &Options) -> Result<Option<Sample>, RunError> {
+    let Some(pid) = options.server_pid else { return Ok(None) };
     let sample = measure::sample(pid).map_err(|error| {
         RunError::Environment(format!("--server-pid {pid}: no such process to look at ({error})"))
     })?;
@@ -171,31 +171,37 @@ fn sample(arguments: &RunArguments) -> Result<Option<Sample>, RunError> {
 }
 
 fn hire<M: MakeRing>(
-    arguments: &RunArguments,
+    scenario: &Scenario,
+    options: &Options,
     shares: &[Range<u32>],
     ground: &Arc<Ground>,
     rings: &Arc<M>,
 ) -> Result<Crew, RunError> {
     let control = Arc::new(Control::default());
+    let sources = Sources::new(
+        options.target.ip(),
+        &options.source,
+        scenario.connections(),
+        ground.names.run(),
+    );
+    let sources = Arc::new(sources.map_err(RunError::Environment)?);
     let mut workers = Vec::with_capacity(shares.len());
-    let mut addresses = 0;
     for (number, users) in shares.iter().enumerate() {
         let shared = Arc::new(Shared::default());
         let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
         let assignment = Assignment {
             worker: number as u32,
-            first_address: addresses,
+            sources: Arc::clone(&sources),
             users: users.clone(),
-            target: arguments.target,
-            connect_rate: arguments.connect_rate / shares.len() as f64,
+            target: options.target,
+            connect_rate: scenario.connect.rate / shares.len() as f64,
             logins_unfinished_max: (LOGINS_UNFINISHED_MAX / shares.len() as u32).max(8),
-            work: work(arguments, users),
+            work: work(scenario, options, users),
             ground: Arc::clone(ground),
             control: Arc::clone(&control),
             shared: Arc::clone(&shared),
         };
         let rings = Arc::clone(rings);
-        addresses += tables;
         let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
             let (ring, now_us) = rings.make(slots, tables)?;
@@ -208,22 +214,12 @@ fn hire<M: MakeRing>(
     Ok(Crew { workers, control })
 }
 
-fn work(arguments: &RunArguments, users: &Range<u32>) -> Work {
-    let duration_us = arguments.duration().as_micros() as u64;
-    match (arguments.scenario, arguments.in_flight) {
-        (Scenario::Hold, _) => Work::Hold,
-        (Scenario::Chat, Some(messages)) => Work::InFlight { messages, duration_us },
-        (Scenario::Chat, None) => {
-            let share = users.len() as f64 / f64::from(arguments.users());
-            Work::Scheduled(Schedule::new(
-                arguments.seed,
-                (arguments.arrivals, arguments.recipients()),
-                arguments.rate() * share,
-                duration_us,
-                users.clone(),
-                arguments.users(),
-            ))
-        }
+fn work(scenario: &Scenario, options: &Options, users: &Range<u32>) -> Work {
+    let duration_us = scenario.duration.as_micros() as u64;
+    match scenario.load.in_flight {
+        _ if !scenario.kind.sends() => Work::Hold,
+        Some(messages) => Work::InFlight { messages, duration_us },
+        None => Work::Scheduled(Schedule::new(scenario, options.seed, users.clone())),
     }
 }
 
@@ -247,7 +243,8 @@ struct Logins {
 
 /// The coordinator's notes of one run.
 struct Watch<'a> {
-    arguments: &'a RunArguments,
+    scenario: &'a Scenario,
+    options: &'a Options,
     ground: &'a Ground,
     crew: Crew,
     before: Option<Sample>,
@@ -259,14 +256,16 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(
-        arguments: &'a RunArguments,
+        scenario: &'a Scenario,
+        options: &'a Options,
         ground: &'a Ground,
         crew: Crew,
         before: Option<Sample>,
     ) -> Self {
         let now = Instant::now();
         Self {
-            arguments,
+            scenario,
+            options,
             ground,
             crew,
             before,
@@ -280,12 +279,12 @@ impl<'a> Watch<'a> {
     fn go<M: MakeRing>(mut self, command: &str, run: u64, rings: &M) -> Result<Report, RunError> {
         let logged_in = self.connect();
         let connect_s = self.began.elapsed().as_secs_f64();
-        let connected = sample(self.arguments).ok().flatten();
+        let connected = sample(self.options).ok().flatten();
         if logged_in == 0 && !self.crew.has_failed() {
             let reason = describe(&self.crew.counters());
             // Whether the workers end well does not matter any more.
             let _ = self.crew.end();
-            let target = self.arguments.target;
+            let target = self.options.target;
             let reason = format!("no user could log in at {target}: {reason}");
             return Err(RunError::Environment(reason));
         }
@@ -296,22 +295,23 @@ impl<'a> Watch<'a> {
         let threads = self.crew.workers.len() as u32;
         let findings = self.ground.oracle.findings();
         let tally = self.crew.end()?;
-        let mut report = report(self.arguments, &findings, &counters, &tally, &logins, &window);
+        let mut report = report(self.scenario, &findings, &counters, &tally, &logins, &window);
         report.connections_min = self.connections_min.min(counters.online);
         report.run = format!("{run:016x}");
         report.threads = threads;
+        report.seed = self.options.seed;
         report.command = command.to_owned();
         report.judge(&Thresholds {
-            schedule_lag_us: self.arguments.schedule_lag_max.as_micros() as u64,
-            p99_us: self.arguments.p99_max.map(|bound| bound.as_micros() as u64),
-            all_logged_in: logged_in == u64::from(self.arguments.users()),
+            schedule_lag_us: self.options.schedule_lag_max.as_micros() as u64,
+            p99_us: p99_bound(self.scenario),
+            all_logged_in: logged_in == u64::from(self.scenario.users),
         });
         Ok(report)
     }
 
     /// Waits until all are logged in, or nobody else can; gives how many.
     fn connect(&mut self) -> u64 {
-        let users = u64::from(self.arguments.users());
+        let users = u64::from(self.scenario.users);
         let mut progress = (0, Instant::now());
         loop {
             let counters = self.look("connecting");
@@ -329,22 +329,17 @@ impl<'a> Watch<'a> {
 
     /// Lets the schedule run.
     fn measure<M: MakeRing>(&mut self, rings: &M) -> Window {
-        let warm_up = if self.arguments.scenario == Scenario::Hold {
-            Duration::ZERO
-        } else {
-            self.arguments.warm_up
-        };
         let start_us = rings.now_us() + START_DELAY_US;
-        let from_us = start_us + warm_up.as_micros() as u64;
-        let to_us = start_us + self.arguments.duration().as_micros() as u64;
+        let from_us = start_us + self.scenario.warm_up.as_micros() as u64;
+        let to_us = start_us + self.scenario.duration.as_micros() as u64;
         self.ground.measure_from_us.store(from_us, Relaxed);
         self.ground.measure_to_us.store(to_us, Relaxed);
         self.crew.control.start(start_us);
         self.look_until(rings, from_us);
-        let first = (sample(self.arguments).ok().flatten(), self.crew.counters());
+        let first = (sample(self.options).ok().flatten(), self.crew.counters());
         let first_at = Instant::now();
         self.look_until(rings, to_us);
-        let last = (sample(self.arguments).ok().flatten(), self.crew.counters());
+        let last = (sample(self.options).ok().flatten(), self.crew.counters());
         Window { first, last, seconds: first_at.elapsed().as_secs_f64() }
     }
 
@@ -368,7 +363,7 @@ impl<'a> Watch<'a> {
             let since = whole_since.filter(|_| whole);
             whole_since = whole.then(|| since.unwrap_or_else(Instant::now));
             let settled = whole_since.is_some_and(|since| since.elapsed() >= AFTERMATH);
-            if settled || began.elapsed() >= self.arguments.drain || self.crew.has_failed() {
+            if settled || began.elapsed() >= self.scenario.drain || self.crew.has_failed() {
                 return counters;
             }
         }
@@ -411,15 +406,23 @@ fn cpu_us_per(from: Option<Sample>, to: Option<Sample>, count: u64) -> Option<f6
     (count > 0).then(|| cpu_us as f64 / count as f64)
 }
 
+/// The bound that `--p99-max` sets.
+fn p99_bound(scenario: &Scenario) -> Option<u64> {
+    let of_p99 = |threshold: &&Threshold| {
+        threshold.metric == Metric::Latency { stage: None, quantile: Quantile::At(0.99) }
+    };
+    scenario.thresholds.iter().find(of_p99).map(|threshold| threshold.value as u64)
+}
+
 fn report(
-    arguments: &RunArguments,
+    scenario: &Scenario,
     findings: &Findings,
     counters: &Counters,
     tally: &Tally,
     logins: &Logins,
     window: &Window,
 ) -> Report {
-    let hold = arguments.scenario == Scenario::Hold;
+    let hold = !scenario.kind.sends();
     let delivered = window.last.1.delivered - window.first.1.delivered;
     let growth = logins.before.zip(logins.connected).map(|(before, after)| {
         let grown = after.memory_bytes as f64 - before.memory_bytes as f64;
@@ -453,7 +456,7 @@ fn report(
         sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
         schedule_lag_us: Quantiles::from(&tally.schedule_lag),
         oracle: *findings,
-        connections_asked: u64::from(arguments.users()),
+        connections_asked: u64::from(scenario.users),
         connections_min: 0,
         connect_rate: logins.logged_in as f64 / logins.connect_s,
         delivered_rate: delivered as f64 / window.seconds,
@@ -462,7 +465,7 @@ fn report(
         shed: counters.shed,
         measured_s: window.seconds,
         run: String::new(),
-        seed: arguments.seed,
+        seed: 0,
         threads: 0,
         command: String::new(),
         kernel: measure::kernel(),

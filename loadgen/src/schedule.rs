@@ -6,39 +6,59 @@
 
 use std::ops::Range;
 
-use crate::identity::mix;
-
-/// How intended times are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Arrivals {
-    /// At equal distances.
-    Constant,
-    /// As independent events: exponential distances.
-    Poisson,
-}
+use crate::{
+    identity::mix,
+    scenario::{Arrivals, Close, Curve, Recipients, Scenario},
+};
 
 /// People write to those they know; and the oracle's memory grows with the conversations, not with
 /// the messages.
 const CONTACTS: u32 = 8;
 
-/// To whom a user writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Recipients {
-    /// Users 0 and 1, 2 and 3, and so on write to each other.
-    Pair,
-    /// Each message goes to a random one of the sender's eight contacts, who are random users.
-    Random,
-}
-
-/// A message that is meant to be sent.
+/// Something that is meant to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// Microseconds after the start.
     pub at_us: u64,
-    /// Index of the sender.
-    pub sender: u32,
-    /// Index of the recipient.
-    pub recipient: u32,
+    /// Index of the connection.
+    pub connection: u32,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Sends a message to a user.
+    Send {
+        /// Index of the user.
+        to: u32,
+    },
+    /// Sends a message to a group.
+    Publish {
+        /// Number of the group.
+        group: u32,
+    },
+    /// Its connection ends.
+    Leave {
+        /// How the socket is closed.
+        close: Close,
+        /// It connects again so long after it left, microseconds; none: [`Act::Return`] says when.
+        back_after_us: Option<u64>,
+        /// It comes back from another source address.
+        elsewhere: bool,
+        /// The old socket stays open and unread, so that the server does not learn of it.
+        silently: bool,
+    },
+    /// One that left without a time to come back logs in.
+    Return,
+    /// It does not read for a time.
+    Doze {
+        /// Microseconds.
+        for_us: u64,
+    },
+    /// It sends nothing any more and answers nothing, until the server closes.
+    Hush,
 }
 
 /// One worker's share of the schedule, in order of time.
@@ -56,30 +76,27 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The share of the users `senders`, who together send `rate` messages a second for
-    /// `duration_us`; `users` in all can be recipients.
-    pub fn new(
-        seed: u64,
-        (arrivals, recipients): (Arrivals, Recipients),
-        rate: f64,
-        duration_us: u64,
-        senders: Range<u32>,
-        users: u32,
-    ) -> Self {
-        let mut random = Random(mix(seed ^ mix(u64::from(senders.start))));
-        let interval_ns = 1e9 / rate;
+    /// The share of the users `users`.
+    pub fn new(scenario: &Scenario, seed: u64, users: Range<u32>) -> Self {
+        let mut random = Random(mix(seed ^ mix(u64::from(users.start))));
+        let rate = match scenario.load.curve {
+            Curve::Constant(rate) => rate,
+            Curve::Segments(_) => scenario.load.curve.peak(),
+        };
+        let share = users.len() as f64 / f64::from(scenario.users);
+        let interval_ns = 1e9 / (rate * share);
         // Workers must not all send at the same instants.
         let next_ns = interval_ns * random.fraction();
         Self {
             seed,
             random,
-            arrivals,
-            recipients,
+            arrivals: scenario.load.arrivals,
+            recipients: scenario.recipients,
             interval_ns,
             next_ns,
-            duration_us,
-            senders,
-            users,
+            duration_us: scenario.duration.as_micros() as u64,
+            senders: users,
+            users: scenario.users,
         }
     }
 }
@@ -112,7 +129,7 @@ impl Iterator for Schedule {
             Recipients::Pair => sender ^ 1,
             Recipients::Random => self.contact(sender),
         };
-        Some(Intent { at_us, sender, recipient })
+        Some(Intent { at_us, connection: sender, act: Act::Send { to: recipient } })
     }
 }
 
@@ -135,49 +152,5 @@ impl Random {
     /// From 0 up to, not including, 1.
     fn fraction(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schedule(seed: u64, arrivals: Arrivals, recipients: Recipients) -> Schedule {
-        Schedule::new(seed, (arrivals, recipients), 1000.0, 10_000_000, 10..20, 100)
-    }
-
-    #[test]
-    fn same_seed_gives_the_same_intents_and_another_seed_others() {
-        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
-            let of = |seed| schedule(seed, arrivals, Recipients::Random).collect::<Vec<_>>();
-            assert_eq!(of(1), of(1));
-            assert_ne!(of(1), of(2));
-        }
-    }
-
-    #[test]
-    fn rate_and_order_of_time_are_kept() {
-        let constant: Vec<_> = schedule(3, Arrivals::Constant, Recipients::Pair).collect();
-        assert_eq!(constant.len(), 10_000);
-        assert!(constant.windows(2).all(|w| (999..=1001).contains(&(w[1].at_us - w[0].at_us))));
-        let poisson: Vec<_> = schedule(3, Arrivals::Poisson, Recipients::Pair).collect();
-        assert!((9_500..10_500).contains(&poisson.len()), "{}", poisson.len());
-        assert!(poisson.is_sorted_by_key(|intent| intent.at_us));
-        let short = poisson.windows(2).filter(|w| w[1].at_us - w[0].at_us < 100).count();
-        assert!(short > 500, "exponential distances are often short: {short}");
-    }
-
-    #[test]
-    fn pairs_write_to_each_other_and_nobody_to_himself() {
-        for intent in schedule(4, Arrivals::Constant, Recipients::Pair) {
-            assert_eq!(intent.recipient, intent.sender ^ 1);
-        }
-        let mut contacts = std::collections::HashSet::new();
-        for intent in schedule(4, Arrivals::Constant, Recipients::Random) {
-            assert!((10..20).contains(&intent.sender) && intent.recipient < 100);
-            assert_ne!(intent.recipient, intent.sender);
-            contacts.insert((intent.sender, intent.recipient));
-        }
-        assert!((60..=80).contains(&contacts.len()), "{}", contacts.len());
     }
 }

@@ -25,8 +25,9 @@ use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait}
 
 use crate::{
     connection::{Connection, Ground, Offer, To, World},
-    identity::{CONNECTIONS_PER_ADDRESS, mix},
-    schedule::{Intent, Random, Schedule},
+    identity::mix,
+    schedule::{Act, Intent, Random, Schedule},
+    source::Sources,
     tally::{Shared, Tally},
     wheel::Wheel,
 };
@@ -143,8 +144,8 @@ pub enum Work {
 pub struct Assignment {
     /// Number of the worker.
     pub worker: u32,
-    /// Number of its first source address; one for each 19,900 of its users.
-    pub first_address: u32,
+    /// Where its connections come from.
+    pub sources: Arc<Sources>,
     /// Indices of its users.
     pub users: Range<u32>,
     /// Server.
@@ -287,11 +288,8 @@ impl<R: Ring> Worker<R> {
         entry.net = Net::Connecting;
         entry.armed_tick = 0;
         let assignment = &self.assignment;
-        let names = assignment.ground.names;
         let target = assignment.target;
-        let address = assignment.first_address + slot / CONNECTIONS_PER_ADDRESS;
-        let port = slot % CONNECTIONS_PER_ADDRESS;
-        let source = names.source(target.ip(), address, port, entry.life);
+        let source = assignment.sources.of(assignment.users.start + slot, entry.life);
         let token = Token::new(Operation::Connect, slot, entry.life);
         self.ramp.in_flight += 1;
         self.open += 1;
@@ -321,8 +319,10 @@ impl<R: Ring> Worker<R> {
             due.push(intent);
         }
         for intent in due {
-            let slot = intent.sender - self.assignment.users.start;
-            self.offer(slot, intent.recipient, self.start_us + intent.at_us, now);
+            let slot = intent.connection - self.assignment.users.start;
+            if let Act::Send { to } = intent.act {
+                self.offer(slot, to, self.start_us + intent.at_us, now);
+            }
         }
         self.next_intent.map_or(u64::MAX, |intent| self.start_us + intent.at_us)
     }

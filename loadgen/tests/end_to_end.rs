@@ -47,11 +47,11 @@ fn arguments(line: &str) -> RunArguments {
 
 fn run_at(fault: Fault, line: &str) -> Result<Report, RunError> {
     let target = mock::start(fault);
-    let mut arguments = arguments(line);
-    arguments.target = target;
+    let (scenario, mut options) = arguments(line).resolve().unwrap();
+    options.target = target;
     // Other tests share the machine: their load must not make a run invalid.
-    arguments.schedule_lag_max = std::time::Duration::from_secs(5);
-    run::run(&arguments, line, u64::from(target.port()), Urings)
+    options.schedule_lag_max = std::time::Duration::from_secs(5);
+    run::run(&scenario, &options, line, u64::from(target.port()), Urings)
 }
 
 const CHAT: &str =
@@ -135,10 +135,9 @@ fn denied_login_is_told_with_the_servers_code() {
 
 #[test]
 fn target_without_a_server_is_named() {
-    let mut nobody = arguments(CHAT);
-    nobody.target = "127.0.0.1:1".parse().unwrap();
-    let Err(RunError::Environment(reason)) = run::run(&nobody, "", 1, Urings) else {
-        panic!("nobody listens on port 1")
-    };
+    let (scenario, mut options) = arguments(CHAT).resolve().unwrap();
+    options.target = "127.0.0.1:1".parse().unwrap();
+    let nobody = run::run(&scenario, &options, "", 1, Urings);
+    let Err(RunError::Environment(reason)) = nobody else { panic!("nobody listens on port 1") };
     assert!(reason.contains("127.0.0.1:1 cannot be reached"), "{reason}");
 }

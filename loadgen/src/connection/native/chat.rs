@@ -162,6 +162,7 @@ impl Chat {
             counter: pending.counter,
             lag_us: pending.lag_us,
             intended_us: pending.intended_us,
+            hop: 0,
         };
         payload.write(world.ground.payload_bytes, &mut world.body);
         let to = names.name(recipient);
