@@ -36,11 +36,14 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
+/// Two users, the lesser name first.
+type Pair = (Arc<str>, Arc<str>);
+
 /// Everything the server remembers.
 #[derive(Debug, Default)]
 pub struct Store {
     users: Mutex<HashMap<Arc<str>, Arc<User>>>,
-    conversations: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Conversation>>>,
+    conversations: Mutex<HashMap<Pair, Arc<Conversation>>>,
     messages: AtomicU64,
 }
 
