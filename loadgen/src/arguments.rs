@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
     scenario::{
@@ -38,6 +39,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a scenario against a server and judge it.
     Run(Box<RunArguments>),
+    /// Lay results of runs over each other on one page.
+    Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
 }

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod judge;
 pub mod measure;
 pub mod oracle;
+pub mod page;
 pub mod payload;
 pub mod plan;
 pub mod record;
