@@ -10,7 +10,10 @@ use hawser_codec::{
 };
 
 use super::{Fault, World};
-use crate::{connection::Arrived, oracle::Arrival};
+use crate::{
+    connection::Arrived,
+    oracle::{Arrival, Shown},
+};
 
 /// Entries asked for at a time.
 const PAGE_ENTRIES: u16 = 50;
@@ -191,13 +194,12 @@ fn deliver(world: &mut World, index: u32, now: Now, notify: &Notify<'_>) {
         }
         return;
     }
-    let arrival = Arrival {
-        viewer: index,
+    let shown = Shown::Conversation {
         sender: names.index(notify.sender),
-        conversation,
+        peer: conversation,
         sequence: notify.sequence,
-        body: notify.body,
     };
+    let arrival = Arrival { viewer: index, shown, repeat: false, life: 0, body: notify.body };
     let Some(payload) = world.ground.oracle.deliver(&arrival) else { return };
     world.tally.counters.delivered += 1;
     world.arrived.push(Arrived {
