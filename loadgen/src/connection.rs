@@ -23,7 +23,7 @@ use hawser_codec::{message::Encoder, time::Now};
 use crate::{
     identity::Names,
     oracle::Oracle,
-    tally::{Latency, Tally},
+    tally::{Stage, Tally},
 };
 use client::Speak;
 use native::Native;
@@ -84,10 +84,10 @@ impl World {
     }
 
     /// Records a latency if what began at `intended_us` is measured; tells whether it is.
-    fn record(&mut self, intended_us: u64, us: u64, of: fn(&mut Tally) -> &mut Latency) -> bool {
+    pub fn record(&mut self, intended_us: u64, us: u64, stage: Stage) -> bool {
         let measured = self.ground.is_measured(intended_us);
         if measured {
-            of(&mut self.tally).record(us);
+            self.tally.record(stage, us);
         }
         measured
     }
@@ -248,8 +248,9 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
+        world.tally.counters.expected += 1;
         let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, |tally| &mut tally.schedule_lag);
+        world.record(offer.intended_us, lag_us, Stage::Lag);
         client!(mut self, client => client.offer(world, index, offer, now, &mut self.outbound));
     }
 

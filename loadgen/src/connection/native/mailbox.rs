@@ -13,6 +13,7 @@ use super::{Fault, World};
 use crate::{
     connection::Arrived,
     oracle::{Arrival, Shown},
+    tally::Stage,
 };
 
 /// Entries asked for at a time.
@@ -209,9 +210,9 @@ fn deliver(world: &mut World, index: u32, now: Now, notify: &Notify<'_>) {
         hop: 0,
     });
     let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-    if world.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
+    if world.record(payload.intended_us, late_us, Stage::Deliver) {
         world.tally.counters.delivered_measured += 1;
         let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-        world.tally.delivery_from_sent.record(from_sent_us);
+        world.tally.record(Stage::DeliverSent, from_sent_us);
     }
 }
