@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
     scenario::{
@@ -38,6 +39,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a scenario against a server and judge it.
     Run(Box<RunArguments>),
+    /// Lay results of runs over each other on one page.
+    Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
 }
@@ -450,7 +453,7 @@ mod tests {
             ("chat --connections 3 --recipients pair", "even"),
             ("chat --connections 1", "at least 2"),
             ("chat --rate 0", "from 0.001"),
-            ("chat --duration 10x", "500ms or 10s"),
+            ("chat --duration 10x", "10s\", up to 24h"),
             ("chat --duration 1s --warm-up 1s", "leaves nothing"),
             ("chat --payload 10", "36..=32768"),
             ("chat --in-flight 1", "needs pairs"),

@@ -27,9 +27,9 @@ use hawser_codec::{code, time::Now};
 use crate::{
     identity::{Names, mix},
     oracle::{Arrival, Oracle},
-    payload::Payload,
+    payload::{GROUP, Payload},
     scenario::{Protocol, Scenario},
-    tally::{Latency, Tally},
+    tally::{Stage, Tally},
     wire::{
         Wire, fault,
         tls::Tls,
@@ -112,12 +112,30 @@ impl World {
     }
 
     /// Records a latency if what began at `intended_us` is measured; tells whether it is.
-    fn record(&mut self, intended_us: u64, us: u64, of: fn(&mut Tally) -> &mut Latency) -> bool {
+    pub fn record(&mut self, intended_us: u64, us: u64, stage: Stage) -> bool {
         let measured = self.ground.is_measured(intended_us);
         if measured {
-            of(&mut self.tally).record(us);
+            self.tally.record(stage, us);
         }
         measured
+    }
+
+    /// A message to this target (a user's index, or a group's with [`GROUP`]) is not sent because
+    /// a bound of the generator is reached: nobody waits for it.
+    fn shed(&mut self, target: u32) {
+        let viewers = self.ground.oracle.audience().viewers(target);
+        self.tally.counters.shed += 1;
+        self.tally.counters.expected -= u64::from(viewers);
+    }
+
+    /// The server refused a message of this connection for good: nobody waits for it any more.
+    fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
+        self.ground.oracle.refuse(index, target, counter);
+        let viewers = self.ground.oracle.audience().viewers(target);
+        let counters = &mut self.tally.counters;
+        counters.refused += 1;
+        counters.expected -= u64::from(viewers);
+        counters.last_code = u64::from(code);
     }
 
     /// A connection is logged in; `again`: it was before.
@@ -143,10 +161,10 @@ impl World {
             hop: payload.hop,
         });
         let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-        if self.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
+        if self.record(payload.intended_us, late_us, Stage::Deliver) {
             self.tally.counters.delivered_measured += 1;
             let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-            self.tally.delivery_from_sent.record(from_sent_us);
+            self.tally.record(Stage::DeliverSent, from_sent_us);
         }
         Some(payload)
     }
@@ -159,6 +177,16 @@ pub enum To {
     User(u32),
     /// A group or topic, by its index.
     Group(u32),
+}
+
+impl To {
+    /// As the oracle and a message's body name it: a user's index, or a group's with [`GROUP`].
+    pub fn target(self) -> u32 {
+        match self {
+            Self::User(user) => user,
+            Self::Group(group) => group | GROUP,
+        }
+    }
 }
 
 /// A message that the schedule intends.
@@ -346,8 +374,10 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
+        let viewers = world.ground.oracle.audience().viewers(offer.to.target());
+        world.tally.counters.expected += u64::from(viewers);
         let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, |tally| &mut tally.schedule_lag);
+        world.record(offer.intended_us, lag_us, Stage::Lag);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

@@ -5,6 +5,7 @@ use std::{fs, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
+    page,
     plan::{Machine, plan},
     run::{self, MakeRing, RunError},
     worker::RECEIVE_BYTES,
@@ -61,6 +62,10 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Page(arguments) => match page::files::write(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));
@@ -86,13 +91,12 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
     };
     eprintln!();
     print!("{}", report.table());
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
-        if let Err(error) = fs::write(path, json + "\n") {
-            return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
-        }
+    if let Some(path) = &options.json
+        && let Err(error) = fs::write(path, report.to_json())
+    {
+        return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
     }
-    ExitCode::from(report.verdict.exit_code())
+    ExitCode::from(report.exit_code())
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

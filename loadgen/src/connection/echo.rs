@@ -18,6 +18,7 @@ use super::{Fault, Offer, World, client::Speak};
 use crate::{
     oracle::{Arrival, Shown},
     payload::Payload,
+    tally::Stage,
 };
 
 /// Messages of one connection that wait for their answer: minutes of a server that gives none.
@@ -102,7 +103,7 @@ impl Speak for Echo {
             self.pending.remove(at);
             world.ground.oracle.acknowledge(index, index, payload.counter);
             world.tally.counters.acknowledged += 1;
-            world.record(intended_us, late_us, |tally| &mut tally.acknowledge);
+            world.record(intended_us, late_us, Stage::Acknowledge);
         }
         Ok(bytes.len())
     }
@@ -118,7 +119,7 @@ impl Speak for Echo {
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, index)).flatten();
         let Some(counter) = counter else {
-            world.tally.counters.shed += 1;
+            world.shed(index);
             return;
         };
         let intended_us = offer.intended_us;
@@ -187,7 +188,7 @@ impl Echo {
         let pinged_us = std::mem::take(&mut self.pinged_us);
         if pinged_us != 0 {
             world.tally.counters.heartbeats_answered += 1;
-            world.record(pinged_us, now.monotonic_us - pinged_us, |tally| &mut tally.heartbeat);
+            world.record(pinged_us, now.monotonic_us - pinged_us, Stage::Heartbeat);
         }
     }
 }

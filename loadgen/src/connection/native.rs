@@ -22,7 +22,7 @@ use hawser_codec::{
 };
 
 use super::{Fault, Offer, World, client::Speak, speaker::Dialect};
-use crate::wire::fault;
+use crate::{tally::Stage, wire::fault};
 use chat::Chat;
 use mailbox::Mailbox;
 
@@ -343,7 +343,7 @@ impl Native {
         if self.pinged_us != 0 {
             world.tally.counters.heartbeats_answered += 1;
             let (from_us, us) = (self.pinged_us, now.monotonic_us - self.pinged_us);
-            world.record(from_us, us, |tally| &mut tally.heartbeat);
+            world.record(from_us, us, Stage::Heartbeat);
             self.pinged_us = 0;
         }
     }

@@ -12,6 +12,11 @@
 use hawser_codec::websocket::{Violation, handshake::client::AnswerFault};
 use rustls::{CertificateError, Error};
 
+use crate::tally::ErrorKind;
+
+/// Lowest code of a layer.
+pub const FIRST: u16 = 10_000;
+
 /// The connection ended before the upgrade was answered.
 pub const UPGRADE_UNANSWERED: u16 = 10_000;
 /// The answer to the upgrade is no HTTP.
@@ -96,6 +101,18 @@ pub(crate) fn of_tls(error: &Error) -> u16 {
         Error::AlertReceived(alert) => ALERT_BASE + u16::from(u8::from(*alert)),
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => TLS_INCOMPATIBLE,
         _ => TLS_BROKEN,
+    }
+}
+
+/// Kind of a layer's code.
+pub(crate) const fn kind(code: u16) -> ErrorKind {
+    match code {
+        UPGRADE_UNANSWERED => ErrorKind::Closed,
+        11_401 | 11_403 | 21_008 => ErrorKind::Denied,
+        // Status 429 and 503; going away, restarting, try again later.
+        11_429 | 11_503 | 21_001 | 21_012 | 21_013 => ErrorKind::Busy,
+        TLS_UNANSWERED..=12_755 => ErrorKind::Tls,
+        _ => ErrorKind::Protocol,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     super::{Fault, Offer, World},
     SUBSCRIBE_ID, address, fault, qos, version,
 };
-use crate::payload::Payload;
+use crate::{payload::Payload, tally};
 
 /// Messages of one user that wait to be sent or answered; at the usual rates that is many minutes
 /// of a server that does not answer.
@@ -80,7 +80,7 @@ impl Sending {
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, target)).flatten();
         let Some(counter) = counter else {
-            world.tally.counters.shed += 1;
+            world.shed(target);
             return;
         };
         self.pending.push_back(Pending {
@@ -297,11 +297,9 @@ fn acknowledge(world: &mut World, index: u32, now: Now, pending: &Pending) {
         world.tally.counters.acknowledged += 1;
     }
     let us = now.monotonic_us.saturating_sub(pending.intended_us);
-    world.record(pending.intended_us, us, |tally| &mut tally.acknowledge);
+    world.record(pending.intended_us, us, tally::Stage::Acknowledge);
 }
 
 fn refuse(world: &mut World, index: u32, pending: &Pending, reason: u8) {
-    world.ground.oracle.refuse(index, pending.target, pending.counter);
-    world.tally.counters.refused += 1;
-    world.tally.counters.last_code = u64::from(fault::named(reason).code);
+    world.refuse(index, pending.target, pending.counter, fault::named(reason).code);
 }

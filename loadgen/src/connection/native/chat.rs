@@ -12,6 +12,7 @@ use super::{Fault, World};
 use crate::{
     connection::{Offer, To},
     payload::Payload,
+    tally::Stage,
 };
 
 /// Messages of one user that wait for an answer; at the usual rates that is many minutes of a
@@ -81,7 +82,7 @@ impl Chat {
         };
         let sent = recipient.and_then(|to| Some((to, world.ground.oracle.send(index, to)?)));
         let Some((recipient, counter)) = sent else {
-            world.tally.counters.shed += 1;
+            world.shed(to.target());
             return;
         };
         self.last_seq += 1;
@@ -205,7 +206,10 @@ impl Chat {
             world.tally.counters.acknowledged += 1;
         }
         let us = now.monotonic_us.saturating_sub(pending.intended_us);
-        world.record(pending.intended_us, us, |tally| &mut tally.acknowledge);
+        if world.record(pending.intended_us, us, Stage::Acknowledge) {
+            let from_sent_us = us.saturating_sub(u64::from(pending.lag_us));
+            world.tally.record(Stage::AcknowledgeSent, from_sent_us);
+        }
     }
 
     pub(super) fn on_refused(
@@ -218,9 +222,7 @@ impl Chat {
         let temporary = error.code == code::OUT_OF_ORDER || error.code >= 400;
         if !temporary {
             if let Some(pending) = self.take(error.client_seq) {
-                world.ground.oracle.refuse(index, pending.recipient, pending.counter);
-                world.tally.counters.refused += 1;
-                world.tally.counters.last_code = u64::from(error.code);
+                world.refuse(index, pending.recipient, pending.counter, error.code);
             }
             return;
         }
