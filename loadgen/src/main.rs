@@ -7,6 +7,7 @@ use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
     plan::{Machine, plan},
     run::{self, MakeRing, RunError},
+    scenario::builtin,
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));
@@ -93,6 +95,22 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         }
     }
     ExitCode::from(report.verdict.exit_code())
+}
+
+/// Lists the built-in scenarios, or prints one as it is.
+fn scenarios(name: Option<&str>) -> ExitCode {
+    let text = match name.map(|name| (name, builtin::text(name))) {
+        Some((_, Some(text))) => text.to_owned(),
+        Some((name, None)) => {
+            let reason = format!(
+                "no scenario is called {name}; hawser-loadgen scenarios lists what there is"
+            );
+            return fail(EXIT_ARGUMENTS, &reason);
+        }
+        None => builtin::list().map(|(name, about)| format!("{name:<16}{about}\n")).collect(),
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {
