@@ -113,7 +113,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE", help_heading = "TLS")]
     pub tls_ca: Option<PathBuf>,
     /// Take any certificate.
-    #[arg(long, help_heading = "TLS")]
+    #[arg(long = "tls-insecure", help_heading = "TLS")]
     pub insecure: bool,
     /// Name that the server's certificate must have [default: localhost].
     #[arg(long, value_name = "NAME", help_heading = "TLS")]

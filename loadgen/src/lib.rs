@@ -10,10 +10,12 @@
 pub mod arguments;
 pub mod connection;
 pub mod identity;
+pub mod judge;
 pub mod measure;
 pub mod oracle;
 pub mod payload;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
@@ -21,4 +23,5 @@ pub mod schedule;
 pub mod source;
 pub mod tally;
 pub mod wheel;
+pub mod wire;
 pub mod worker;

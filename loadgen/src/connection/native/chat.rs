@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use hawser_codec::{
     code,
-    message::{Acknowledge, Error, Level, Request},
+    message::{Acknowledge, Error, Level, Message, Request},
     time::Now,
 };
 
 use super::{Fault, World};
-use crate::payload::Payload;
+use crate::{payload::Payload, tally::Stage};
 
 /// Messages of one user that wait for an answer; at the usual rates that is many minutes of a
 /// server that does not answer.
@@ -80,6 +80,7 @@ impl Chat {
         let counter = room.then(|| world.ground.oracle.send(index, recipient)).flatten();
         let Some(counter) = counter else {
             world.tally.counters.shed += 1;
+            world.tally.counters.expected -= 1;
             return;
         };
         self.last_seq += 1;
@@ -177,7 +178,7 @@ impl Chat {
             first_attempt_ms,
             body: &world.body,
         };
-        world.encoder.request(outbound, 0, 0, &request);
+        world.speaker.say(outbound, &Message::Request(request));
     }
 
     fn take(&mut self, client_seq: u64) -> Option<Pending> {
@@ -202,7 +203,10 @@ impl Chat {
             world.tally.counters.acknowledged += 1;
         }
         let us = now.monotonic_us.saturating_sub(pending.intended_us);
-        world.record(pending.intended_us, us, |tally| &mut tally.acknowledge);
+        if world.record(pending.intended_us, us, Stage::Acknowledge) {
+            let from_sent_us = us.saturating_sub(u64::from(pending.lag_us));
+            world.tally.record(Stage::AcknowledgeSent, from_sent_us);
+        }
     }
 
     pub(super) fn on_refused(
@@ -217,6 +221,7 @@ impl Chat {
             if let Some(pending) = self.take(error.client_seq) {
                 world.ground.oracle.refuse(index, pending.recipient, pending.counter);
                 world.tally.counters.refused += 1;
+                world.tally.counters.expected -= 1;
                 world.tally.counters.last_code = u64::from(error.code);
             }
             return;

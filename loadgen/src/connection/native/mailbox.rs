@@ -5,7 +5,7 @@
 
 use hawser_codec::{
     code,
-    message::{Notify, NotifyAcknowledge, Page, Sync, Welcome},
+    message::{Message, Notify, NotifyAcknowledge, Page, Sync, Welcome},
     time::Now,
 };
 
@@ -13,6 +13,7 @@ use super::{Fault, World};
 use crate::{
     connection::Arrived,
     oracle::{Arrival, Shown},
+    tally::Stage,
 };
 
 /// Entries asked for at a time.
@@ -170,7 +171,7 @@ impl Mailbox {
                 backward: false,
                 since_ms: 0,
             };
-            world.encoder.sync(outbound, 0, 0, &question);
+            world.speaker.say(outbound, &Message::Sync(question));
         }
         // Whatever else leaves takes it along: as a packet of its own it costs both sides more than
         // the message did.
@@ -179,7 +180,7 @@ impl Mailbox {
             || self.unacknowledged >= ACKNOWLEDGE_COUNT;
         if self.unacknowledged > 0 && due {
             let up_to = NotifyAcknowledge { number: self.cursor };
-            world.encoder.notify_acknowledge(outbound, 0, 0, &up_to);
+            world.speaker.say(outbound, &Message::NotifyAcknowledge(up_to));
             self.unacknowledged = 0;
         }
     }
@@ -209,9 +210,9 @@ fn deliver(world: &mut World, index: u32, now: Now, notify: &Notify<'_>) {
         hop: 0,
     });
     let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-    if world.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
+    if world.record(payload.intended_us, late_us, Stage::Deliver) {
         world.tally.counters.delivered_measured += 1;
         let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-        world.tally.delivery_from_sent.record(from_sent_us);
+        world.tally.record(Stage::DeliverSent, from_sent_us);
     }
 }
