@@ -7,6 +7,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
     scenario::{Action, Addressing, Arrivals, Close, Protocol, Recipients, Threshold, time},
@@ -69,6 +70,8 @@ pub enum Command {
         /// Of the scenario.
         name: Option<String>,
     },
+    /// Lay results of runs over each other on one page.
+    Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
 }

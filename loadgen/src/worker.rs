@@ -70,6 +70,7 @@ const CLOSING_TURNS_MAX: u32 = 2000;
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,
