@@ -195,6 +195,11 @@ impl Connection {
         client!(self, client => client.is_quiet())
     }
 
+    /// Logged in, and everything the server has for it has come.
+    pub fn is_level(&self) -> bool {
+        client!(self, client => client.is_level())
+    }
+
     /// It was logged in since this was last asked.
     pub fn take_came_online(&mut self) -> bool {
         client!(mut self, client => client.take_came_online())
@@ -249,8 +254,6 @@ impl Connection {
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
         world.tally.counters.expected += 1;
-        let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, Stage::Lag);
         client!(mut self, client => client.offer(world, index, offer, now, &mut self.outbound));
     }
 
