@@ -5,9 +5,11 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, Options, RunArguments},
+    page,
     plan::{Machine, plan},
     record::{csv, hlog},
     run::{self, MakeRing, Outcome, PlainLines, RunError},
+    scenario::builtin,
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
@@ -62,6 +64,11 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
+        Command::Page(arguments) => match page::files::write(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));
@@ -105,6 +112,22 @@ fn write_results(options: &Options, outcome: &Outcome) -> Result<(), String> {
     write("--json", &options.json, &|| Ok(report.to_json()))?;
     write("--csv", &options.csv, &|| Ok(csv::text(&report.series)))?;
     write("--hlog", &options.hlog, &|| hlog::text(&outcome.rows, outcome.began))
+}
+
+/// Lists the built-in scenarios, or prints one as it is.
+fn scenarios(name: Option<&str>) -> ExitCode {
+    let text = match name.map(|name| (name, builtin::text(name))) {
+        Some((_, Some(text))) => text.to_owned(),
+        Some((name, None)) => {
+            let reason = format!(
+                "no scenario is called {name}; hawser-loadgen scenarios lists what there is"
+            );
+            return fail(EXIT_ARGUMENTS, &reason);
+        }
+        None => builtin::list().map(|(name, about)| format!("{name:<16}{about}\n")).collect(),
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

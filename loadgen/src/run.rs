@@ -23,14 +23,15 @@ use hawser_ring::Ring;
 
 use crate::{
     arguments::Options,
-    connection::Ground,
+    connection::{Ground, fault_text, is_denied},
     identity::Names,
     measure::{Sample, ThreadTime},
-    oracle::{Audience, Bounds, GROUP, Oracle, Promise},
+    oracle::{Audience, Bounds, Oracle, Promise},
     record::{Closed, Record},
     report::{Phase, Report},
     scenario::{Kind, Scenario},
     tally::{Counters, ErrorKind, Stage},
+    wire::Wire,
 };
 use actions::Actions;
 use crew::Crew;
@@ -127,23 +128,21 @@ pub fn outcome<M: MakeRing>(
     let rings = Arc::new(rings);
     let oracle = Oracle::new(run, Bounds::USUAL);
     let ground = Arc::new(Ground {
+        wire: Wire::of(scenario, options).map_err(RunError::Environment)?,
         names: Names::new(run),
         oracle: oracle.judging(Audience::of(scenario), Promise::of(scenario)),
+        scenario: scenario.clone(),
         payload_bytes: scenario.payload_bytes as usize,
-        heartbeat_s: scenario.heartbeats.first().map_or(0, |one| one.seconds),
         token: options.token.clone(),
         measure_from_us: AtomicU64::new(u64::MAX),
         measure_to_us: AtomicU64::new(u64::MAX),
     });
     let crew = crew::hire(scenario, options, &shares, &ground, &rings)?;
     let began_us = rings.now_us();
-    let target = if scenario.kind.publishes() { GROUP } else { 0 };
-    let viewers = u64::from(ground.oracle.audience().viewers(target));
     let watch = Watch {
         scenario,
         options,
-        record: Record::new(headline(scenario), viewers, crew.len(), began_us),
-        viewers,
+        record: Record::new(headline(scenario), crew.len(), began_us),
         ground: &ground,
         crew,
         rings: &*rings,
@@ -242,7 +241,6 @@ struct Watch<'a, M: MakeRing> {
     observer: &'a mut dyn Observer,
     crew: Crew,
     record: Record,
-    viewers: u64,
     interrupt: Interrupt,
     actions: Actions,
     server: Option<Watched>,
@@ -297,7 +295,7 @@ impl<M: MakeRing> Watch<'_, M> {
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && counters.error(ErrorKind::Denied) > 0;
+            let denied = counters.logged_in == 0 && is_denied(counters.last_code as u16);
             let over = counters.logged_in == connections || self.stopped;
             if denied || over || stalled || self.crew.has_failed() {
                 return counters.logged_in;
@@ -437,7 +435,7 @@ impl<M: MakeRing> Watch<'_, M> {
             duration_s: self.scenario.duration.as_secs_f64(),
             connections_asked: u64::from(self.scenario.connections()),
             counters: *counters,
-            rates: Rates::between(&old, &new, seconds, self.viewers),
+            rates: Rates::between(&old, &new, seconds),
             headline: headline(self.scenario),
             stages: self
                 .record
@@ -456,11 +454,10 @@ impl<M: MakeRing> Watch<'_, M> {
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        let code = counters.last_code as u16;
-        return format!("the server answered {code}, {}", hawser_codec::code::text(code));
+        return fault_text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();
     }
-    "connected, but no welcome came; is it a server of this protocol?".to_owned()
+    "connected, but no welcome came; does the port speak the protocol asked for?".to_owned()
 }

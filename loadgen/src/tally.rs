@@ -10,6 +10,7 @@ mod shared;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::fault;
 pub use latency::Latency;
 pub use shared::{INTERVALS_WAITING_MAX, Interval, Shared};
 
@@ -118,14 +119,16 @@ impl ErrorKind {
         }
     }
 
-    /// Kind of an end by the native protocol's error code; 0: closed without one.
+    /// Kind of an end by the protocol's error code or a layer's ([`fault`]); 0: closed without
+    /// one.
     pub const fn of_code(code: u16) -> Self {
         use hawser_codec::code as known;
         match code {
             0 => Self::Closed,
             known::TIMEOUT => Self::Silent,
             200..300 => Self::Denied,
-            400.. => Self::Busy,
+            400..1000 => Self::Busy,
+            fault::FIRST.. => fault::kind(code),
             _ => Self::Protocol,
         }
     }
@@ -192,12 +195,17 @@ counters! {
     acknowledged,
     /// Messages delivered, each once to each of its recipients.
     delivered,
+    /// Deliveries that the messages offered so far are to lead to: their audience, less that of
+    /// messages refused or shed.
+    expected,
     /// Messages delivered whose intended time is in the measured window.
     delivered_measured,
     /// Messages intended and neither acknowledged nor refused.
     unanswered,
     /// Messages refused for good.
     refused,
+    /// Messages sent that nobody acknowledges (QoS 0 of MQTT).
+    forgotten,
     /// Messages not sent because a bound of the generator was reached.
     shed,
     /// Requests sent again.
@@ -230,10 +238,13 @@ impl Counters {
         self.errors[kind as usize]
     }
 
-    /// Messages done: acknowledged, or where nothing is acknowledged delivered to all of so many
-    /// viewers.
-    pub fn done(&self, viewers: u64) -> u64 {
-        if self.acknowledged > 0 { self.acknowledged } else { self.delivered / viewers.max(1) }
+    /// Messages done: acknowledged, or where nothing is acknowledged the share delivered.
+    pub fn done(&self) -> u64 {
+        if self.acknowledged > 0 || self.expected == 0 {
+            return self.acknowledged;
+        }
+        let share = self.delivered as f64 / self.expected as f64;
+        (share * self.offered as f64) as u64
     }
 }
 
@@ -293,10 +304,11 @@ mod tests {
     #[test]
     fn done_is_acknowledged_or_else_the_share_that_was_delivered() {
         let acknowledged = Counters { offered: 10, acknowledged: 7, ..Counters::default() };
-        assert_eq!(acknowledged.done(1), 7);
-        let fan_out = Counters { offered: 10, delivered: 450, ..Counters::default() };
-        assert_eq!(fan_out.done(100), 4);
-        assert_eq!(Counters::default().done(0), 0);
+        assert_eq!(acknowledged.done(), 7);
+        let fan_out =
+            Counters { offered: 10, delivered: 450, expected: 1000, ..Counters::default() };
+        assert_eq!(fan_out.done(), 4);
+        assert_eq!(Counters::default().done(), 0);
     }
 
     #[test]

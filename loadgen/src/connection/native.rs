@@ -1,4 +1,5 @@
-//! The native protocol: the same as the client library's session, small enough for a million.
+//! Hawser's own protocol, native frames or JSON: the same as the client library's session, small
+//! enough for a million.
 //!
 //! ```text
 //!  Down --greet--> Greeting --welcome--> Online --fault, end--> Down
@@ -15,12 +16,13 @@ mod mailbox;
 use hawser_codec::{
     code,
     frame::{self, FLAG_PAGE, FrameLimits, PREFACE, Step},
+    json::Parsed,
     message::{self, Beat, Class, Hello, Message as Wire, Welcome},
     time::Now,
 };
 
-use super::{Fault, Offer, To, World, client::Speak};
-use crate::tally::Stage;
+use super::{Fault, Offer, World, client::Speak, speaker::Dialect};
+use crate::{tally::Stage, wire::fault};
 use chat::Chat;
 use mailbox::Mailbox;
 
@@ -90,6 +92,10 @@ impl Speak for Native {
         self.is_online() && !waits && self.pinged_us == 0 && self.mailbox.is_level()
     }
 
+    fn is_level(&self) -> bool {
+        self.is_online() && self.mailbox.is_read()
+    }
+
     fn take_came_online(&mut self) -> bool {
         std::mem::take(&mut self.came_online)
     }
@@ -97,26 +103,30 @@ impl Speak for Native {
     fn greet(&mut self, world: &mut World, index: u32, now: Now, outbound: &mut Vec<u8>) {
         self.phase = Phase::Greeting;
         self.received_us = now.monotonic_us;
-        outbound.extend_from_slice(&PREFACE);
+        if world.speaker.dialect == Dialect::Frames {
+            outbound.extend_from_slice(&PREFACE);
+        }
         let names = world.ground.names;
-        let user = names.name(index);
+        let scenario = &world.ground.scenario;
+        let user = names.name(index / scenario.devices);
+        let device = format!("load-{}", index % scenario.devices);
         let hello = Hello {
             version_min: 1,
             version_max: 1,
             realm: 0,
             user: user.as_str(),
-            device: "load",
+            device: &device,
             token: &world.ground.token,
             resume_token: &[],
             incarnation: names.incarnation(index),
             class: Class::Mobile,
-            heartbeat_s: world.ground.heartbeat_s,
+            heartbeat_s: scenario.heartbeat_s(index),
             cursor: Some(self.mailbox.cursor()),
             rewind: false,
             compression: 0,
             agent: concat!("hawser-loadgen/", env!("CARGO_PKG_VERSION")),
         };
-        world.encoder.hello(outbound, 0, 0, &hello);
+        world.speaker.say(outbound, &Wire::Hello(hello));
     }
 
     fn on_disconnected(&mut self, world: &mut World) {
@@ -144,7 +154,20 @@ impl Speak for Native {
         outbound: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
         self.received_us = now.monotonic_us;
-        let used = self.take_frames(world, index, now, bytes, outbound)?;
+        let used = match world.speaker.dialect {
+            Dialect::Frames => self.take_frames(world, index, now, bytes, outbound)?,
+            Dialect::BinaryMessages => {
+                let used = self.take_frames(world, index, now, bytes, outbound)?;
+                if used < bytes.len() {
+                    return Err(Fault::new(fault::MESSAGE));
+                }
+                used
+            }
+            Dialect::TextMessages => {
+                self.take_text(world, index, now, bytes, outbound)?;
+                bytes.len()
+            }
+        };
         self.settle(world, index, now, outbound);
         Ok(used)
     }
@@ -157,13 +180,8 @@ impl Speak for Native {
         now: Now,
         outbound: &mut Vec<u8>,
     ) {
-        let To::User(recipient) = offer.to else {
-            // Scenarios for groups do not start with this protocol.
-            world.tally.counters.shed += 1;
-            return;
-        };
         let chat = self.chat.get_or_insert_default();
-        chat.offer(world, index, recipient, offer.intended_us, now);
+        chat.offer(world, index, &offer, now);
         self.settle(world, index, now, outbound);
     }
 
@@ -193,7 +211,7 @@ impl Speak for Native {
         }
         if self.pinged_us == 0 && !world.draining && now.monotonic_us >= self.ping_at_us() {
             let beat = Beat { next_ms: self.heartbeat_ms };
-            world.encoder.ping(outbound, 0, 0, &beat);
+            world.speaker.say(outbound, &Wire::Ping(beat));
             world.tally.counters.heartbeats_expected += 1;
             self.pinged_us = now.monotonic_us;
             self.sent_us = now.monotonic_us;
@@ -248,6 +266,22 @@ impl Native {
         }
     }
 
+    /// One JSON message.
+    fn take_text(
+        &mut self,
+        world: &mut World,
+        index: u32,
+        now: Now,
+        bytes: &[u8],
+        outbound: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let text = str::from_utf8(bytes).map_err(|_| Fault::new(fault::MESSAGE))?;
+        let parsed = Parsed::read(text).map_err(|wrong| Fault::new(wrong.code))?;
+        let message = parsed.message(0).map_err(|wrong| Fault::new(wrong.code))?;
+        let page = parsed.flags & FLAG_PAGE != 0;
+        self.on_message(world, index, now, page, &message, outbound)
+    }
+
     fn on_message(
         &mut self,
         world: &mut World,
@@ -286,7 +320,7 @@ impl Native {
             Wire::Pong(_) if self.is_online() => self.on_pong(world, now),
             Wire::Ping(_) if self.is_online() => {
                 let beat = Beat { next_ms: self.heartbeat_ms };
-                world.encoder.pong(outbound, 0, 0, &beat);
+                world.speaker.say(outbound, &Wire::Pong(beat));
                 self.sent_us = now.monotonic_us;
             }
             Wire::Receipt(_) if self.is_online() => {}
@@ -302,13 +336,7 @@ impl Native {
             if welcome.heartbeat_s == 0 { HEARTBEAT_DEFAULT_S } else { welcome.heartbeat_s };
         self.heartbeat_ms = u32::from(seconds) * 1000;
         self.requests_max = welcome.requests_max.max(1);
-        let counters = &mut world.tally.counters;
-        counters.online += 1;
-        if self.was_online {
-            counters.reconnects += 1;
-        } else {
-            counters.logged_in += 1;
-        }
+        world.note_login(self.was_online);
         self.was_online = true;
         self.came_online = true;
         self.mailbox.on_welcome(world, index, welcome);
