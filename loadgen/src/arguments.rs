@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    compare::command::CompareArguments,
     page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
@@ -43,6 +44,9 @@ pub enum Command {
     Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
+    /// Say whether two or more sets of runs differ: 8 is the exit code of a regression, 5 of runs
+    /// that allow no verdict.
+    Compare(CompareArguments),
 }
 
 /// Of `run`.
@@ -425,7 +429,7 @@ mod tests {
         let words = ["hawser-loadgen", "run"].into_iter().chain(line.split_whitespace());
         match Arguments::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Command::Run(run) => run.resolve(),
-            Command::Plan(_) => unreachable!("the line says run"),
+            _ => unreachable!("the line says run"),
         }
     }
 
