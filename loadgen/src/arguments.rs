@@ -68,7 +68,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// Take any certificate.
-    #[arg(long)]
+    #[arg(long = "tls-insecure", requires = "tls")]
     pub insecure: bool,
     /// Name that the server's certificate must have [default: localhost].
     #[arg(long, value_name = "NAME")]
@@ -457,7 +457,7 @@ mod tests {
             ("chat --connections 3 --recipients pair", "even"),
             ("chat --connections 1", "at least 2"),
             ("chat --rate 0", "from 0.001"),
-            ("chat --duration 10x", "500ms or 10s"),
+            ("chat --duration 10x", "10s\", up to 24h"),
             ("chat --duration 1s --warm-up 1s", "leaves nothing"),
             ("chat --payload 10", "36..=32768"),
             ("chat --in-flight 1", "needs pairs"),

@@ -26,4 +26,5 @@ pub mod schedule;
 pub mod source;
 pub mod tally;
 pub mod wheel;
+pub mod wire;
 pub mod worker;

@@ -24,6 +24,10 @@ use super::{
 /// curve on whole pixels has visible steps.
 const FINE: u32 = 10;
 
+/// Inside of HTML the namespace goes without saying, and a page with no address in it is plainly
+/// one that asks nothing of a network.
+const NAMESPACE: &str = " xmlns=\"http://www.w3.org/2000/svg\"";
+
 /// Height of a figure, pixels.
 const HEIGHT: u32 = 340;
 
@@ -281,7 +285,7 @@ impl Figure {
                     &mut html,
                     format_args!(
                         "<li><svg width=\"26\" height=\"10\" aria-hidden=\"true\">\
-                         <line class=\"key {0}\" x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\"/></svg>{1}</li>",
+                         <line class=\"key\" style=\"stroke:var(--{0})\" x1=\"1\" y1=\"5\" x2=\"25\" y2=\"5\"/></svg>{1}</li>",
                         ink.name(),
                         escape(name)
                     ),
@@ -329,7 +333,7 @@ impl Figure {
             escape(&names.join("|")),
         );
         // Full opacity is the default; thousands of fields need not say it.
-        head + &svg[start..].replace("opacity=\"1\" ", "").replace(" stroke=\"none\"", "")
+        head + &svg[start..].replace("opacity=\"1\" ", "").replace(" stroke=\"none\"", "").replace(NAMESPACE, "")
     }
 
     /// Left, right, top and bottom margin around the plotted area, in units of the drawing.
