@@ -5,7 +5,7 @@ use std::{fs, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
-    page,
+    compare, page,
     plan::{Machine, plan},
     run::{self, MakeRing, RunError},
     scenario::builtin,
@@ -67,6 +67,10 @@ fn main() -> ExitCode {
         Command::Page(arguments) => match page::files::write(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
+        Command::Compare(arguments) => match compare::command::run(&arguments) {
+            Ok(code) => ExitCode::from(code),
+            Err((code, reason)) => fail(code, &reason),
         },
         Command::Plan(arguments) => {
             let load = arguments.load();
