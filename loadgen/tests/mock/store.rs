@@ -162,9 +162,9 @@ impl Course {
         self.held_back = Some(message);
     }
 
-    /// The message held back, if there is one that stands before `sequence`.
-    pub fn release_before(&mut self, sequence: u64) -> Option<Arc<Message>> {
-        self.held_back.take_if(|late| late.sequence < sequence)
+    /// The message held back, if there is one that its sender wrote before `next`.
+    pub fn release_behind(&mut self, next: &Message) -> Option<Arc<Message>> {
+        self.held_back.take_if(|late| late.from == next.from && late.sequence < next.sequence)
     }
 }
 
