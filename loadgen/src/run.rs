@@ -30,6 +30,7 @@ use crate::{
     schedule::Schedule,
     source::Sources,
     tally::{Counters, Shared, Stage},
+    wire::{Wire, fault},
     worker::{Assignment, Control, Work, Worker},
 };
 pub use observe::{Observer, PlainLines, ProcessView, Rates, Snapshot, StageView, Wish};
@@ -125,6 +126,7 @@ pub fn run<M: MakeRing>(
     probe(options)?;
     let rings = Arc::new(rings);
     let ground = Arc::new(Ground {
+        wire: Wire::of(scenario, options).map_err(RunError::Environment)?,
         names: Names::new(run),
         oracle: Oracle::new(run, Bounds::USUAL),
         payload_bytes: scenario.payload_bytes as usize,
@@ -515,8 +517,7 @@ fn show(line: &str) {
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        let code = counters.last_code as u16;
-        return format!("the server answered {code}, {}", hawser_codec::code::text(code));
+        return fault::text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();

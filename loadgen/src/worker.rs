@@ -197,7 +197,8 @@ impl<R: Ring> Worker<R> {
         let count = assignment.connections.len();
         let seed = mix(u64::from(assignment.worker) ^ assignment.ground.names.run());
         let mut slots = Vec::with_capacity(count);
-        slots.resize_with(count, Slot::default);
+        let protocol = assignment.ground.wire.protocol;
+        slots.resize_with(count, || Slot::new(protocol));
         let connect = &assignment.scenario.connect;
         let ramp = Ramp::new(connect, assignment.connect_rate, seed, now_us);
         Self {

@@ -2,7 +2,11 @@
 
 use hawser_ring::Socket;
 
-use crate::{connection::Connection, scenario::Close, source::Sources};
+use crate::{
+    connection::Connection,
+    scenario::{Close, Protocol},
+    source::Sources,
+};
 
 /// Lives of a slot that tokens tell apart: their generation has 24 bits.
 const LIVES: u32 = 1 << 24;
@@ -96,10 +100,11 @@ pub(super) struct Slot {
     pub(super) send_cancelled: bool,
 }
 
-impl Default for Slot {
-    fn default() -> Self {
+impl Slot {
+    /// A slot whose connection was never up.
+    pub(super) fn new(protocol: Protocol) -> Self {
         Self {
-            connection: Connection::default(),
+            connection: Connection::new(protocol),
             net: Net::Down,
             armed_tick: 0,
             life: 0,
@@ -125,9 +130,7 @@ impl Default for Slot {
             send_cancelled: false,
         }
     }
-}
 
-impl Slot {
     /// Nothing is in flight any more: a new generation, everything else as at the start.
     pub(super) fn begin_life(&mut self) {
         debug_assert!(!self.receiving && !self.watching && !self.sending && !self.cancelling);
