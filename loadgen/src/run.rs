@@ -18,11 +18,11 @@ use hawser_ring::Ring;
 
 use crate::{
     arguments::Options,
-    connection::Ground,
+    connection::{Ground, fault_text, is_denied},
     identity::{CONNECTIONS_PER_ADDRESS, Names},
     judge::{Thresholds, judge},
     measure::{self, Sample},
-    oracle::{Bounds, Findings, Oracle},
+    oracle::{Audience, Bounds, Findings, Oracle, Promise},
     plan,
     record::Record,
     report::{Evidence, Report, SCHEMA, Server, Verdict},
@@ -30,7 +30,7 @@ use crate::{
     schedule::Schedule,
     source::Sources,
     tally::{Counters, Shared, Stage},
-    wire::{Wire, fault},
+    wire::Wire,
     worker::{Assignment, Control, Work, Worker},
 };
 pub use observe::{Observer, PlainLines, ProcessView, Rates, Snapshot, StageView, Wish};
@@ -128,9 +128,10 @@ pub fn run<M: MakeRing>(
     let ground = Arc::new(Ground {
         wire: Wire::of(scenario, options).map_err(RunError::Environment)?,
         names: Names::new(run),
-        oracle: Oracle::new(run, Bounds::USUAL),
+        oracle: Oracle::new(run, Bounds::USUAL)
+            .judging(Audience::of(scenario), Promise::of(scenario)),
+        scenario: scenario.clone(),
         payload_bytes: scenario.payload_bytes as usize,
-        heartbeat_s: scenario.heartbeats.first().map_or(0, |one| one.seconds),
         token: options.token.clone(),
         measure_from_us: AtomicU64::new(u64::MAX),
         measure_to_us: AtomicU64::new(u64::MAX),
@@ -330,7 +331,7 @@ impl<'a> Watch<'a> {
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && (200..300).contains(&counters.last_code);
+            let denied = counters.logged_in == 0 && is_denied(counters.last_code as u16);
             if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
@@ -367,7 +368,7 @@ impl<'a> Watch<'a> {
         loop {
             let counters = self.look("draining");
             let whole = counters.unanswered == 0
-                && counters.delivered >= counters.acknowledged
+                && self.ground.oracle.awaited() == 0
                 && counters.heartbeats_answered >= counters.heartbeats_expected
                 && counters.schedule_ended >= self.crew.workers.len() as u64;
             let since = whole_since.filter(|_| whole);
@@ -517,10 +518,10 @@ fn show(line: &str) {
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        return fault::text(counters.last_code as u16);
+        return fault_text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();
     }
-    "connected, but no welcome came; is it a Hawser gateway's native port?".to_owned()
+    "connected, but no welcome came; does the port speak the protocol asked for?".to_owned()
 }

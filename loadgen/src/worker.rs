@@ -197,8 +197,8 @@ impl<R: Ring> Worker<R> {
         let count = assignment.connections.len();
         let seed = mix(u64::from(assignment.worker) ^ assignment.ground.names.run());
         let mut slots = Vec::with_capacity(count);
-        let protocol = assignment.ground.wire.protocol;
-        slots.resize_with(count, || Slot::new(protocol));
+        let scenario = &assignment.scenario;
+        slots.resize_with(count, || Slot::new(Connection::new(scenario)));
         let connect = &assignment.scenario.connect;
         let ramp = Ramp::new(connect, assignment.connect_rate, seed, now_us);
         Self {
@@ -279,7 +279,8 @@ impl<R: Ring> Worker<R> {
 
     fn publish(&mut self) {
         let counters = &mut self.world.tally.counters;
-        let settled = counters.acknowledged + counters.refused + counters.shed;
+        let answered = counters.acknowledged + counters.refused;
+        let settled = answered + counters.forgotten + counters.shed;
         counters.unanswered = counters.offered.saturating_sub(settled);
         self.assignment.shared.publish(counters);
     }

@@ -2,11 +2,7 @@
 
 use hawser_ring::Socket;
 
-use crate::{
-    connection::Connection,
-    scenario::{Close, Protocol},
-    source::Sources,
-};
+use crate::{connection::Connection, scenario::Close, source::Sources};
 
 /// Lives of a slot that tokens tell apart: their generation has 24 bits.
 const LIVES: u32 = 1 << 24;
@@ -101,10 +97,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A slot whose connection was never up.
-    pub(super) fn new(protocol: Protocol) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         Self {
-            connection: Connection::new(protocol),
+            connection,
             net: Net::Down,
             armed_tick: 0,
             life: 0,
