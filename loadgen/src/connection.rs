@@ -330,6 +330,11 @@ impl Connection {
         whole && with_client!(self, client => client.is_quiet())
     }
 
+    /// Logged in, and everything the server has for it has come.
+    pub fn is_level(&self) -> bool {
+        with_client!(self, client => client.is_level())
+    }
+
     /// It was logged in since this was last asked.
     pub fn take_came_online(&mut self) -> bool {
         with_client!(mut self, client => client.take_came_online())
@@ -376,8 +381,6 @@ impl Connection {
         world.tally.counters.offered += 1;
         let viewers = world.ground.oracle.audience().viewers(offer.to.target());
         world.tally.counters.expected += u64::from(viewers);
-        let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, Stage::Lag);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

@@ -23,6 +23,7 @@ use crate::{
     judge::{Thresholds, judge},
     measure::{self, Sample},
     oracle::{Audience, Bounds, Findings, Oracle, Promise},
+    plan,
     record::Record,
     report::{Evidence, Report, SCHEMA, Server, Verdict},
     scenario::{Metric, Quantile, Scenario, Threshold},
@@ -186,14 +187,18 @@ fn hire<M: MakeRing>(
         ground.names.run(),
     );
     let sources = Arc::new(sources.map_err(RunError::Environment)?);
+    let shared_scenario = Arc::new(scenario.clone());
     let mut workers = Vec::with_capacity(shares.len());
     for (number, users) in shares.iter().enumerate() {
         let shared = Arc::new(Shared::default());
-        let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
+        let connections = users.start * scenario.devices..users.end * scenario.devices;
+        let tables = plan::tables(scenario, connections.len() as u32);
         let assignment = Assignment {
             worker: number as u32,
             sources: Arc::clone(&sources),
-            users: users.clone(),
+            connections,
+            scenario: Arc::clone(&shared_scenario),
+            kept_max: tables.kept,
             target: options.target,
             connect_rate: scenario.connect.rate / shares.len() as f64,
             logins_unfinished_max: (LOGINS_UNFINISHED_MAX / shares.len() as u32).max(8),
@@ -203,9 +208,8 @@ fn hire<M: MakeRing>(
             shared: Arc::clone(&shared),
         };
         let rings = Arc::clone(rings);
-        let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-            let (ring, now_us) = rings.make(slots, tables)?;
+            let (ring, now_us) = rings.make(tables.slots, tables.count)?;
             Worker::new(ring, assignment, now_us).run().map_err(|error| format!("ring: {error}"))
         });
         let handle = thread
@@ -218,9 +222,10 @@ fn hire<M: MakeRing>(
 fn work(scenario: &Scenario, options: &Options, users: &Range<u32>) -> Work {
     let duration_us = scenario.duration.as_micros() as u64;
     match scenario.load.in_flight {
-        _ if !scenario.kind.sends() => Work::Hold,
-        Some(messages) => Work::InFlight { messages, duration_us },
-        None => Work::Scheduled(Schedule::new(scenario, options.seed, users.clone())),
+        Some(messages) if scenario.kind.sends() => Work::InFlight { messages, duration_us },
+        Some(_) | None => {
+            Work::Scheduled(Box::new(Schedule::new(scenario, options.seed, users.clone())))
+        }
     }
 }
 

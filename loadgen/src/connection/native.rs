@@ -92,6 +92,10 @@ impl Speak for Native {
         self.is_online() && !waits && self.pinged_us == 0 && self.mailbox.is_level()
     }
 
+    fn is_level(&self) -> bool {
+        self.is_online() && self.mailbox.is_read()
+    }
+
     fn take_came_online(&mut self) -> bool {
         std::mem::take(&mut self.came_online)
     }

@@ -13,6 +13,15 @@ use crate::{
 /// Points of a line over time at most; a longer run's rows are gathered.
 const POINTS_MAX: usize = 900;
 
+/// Thickness of lines where many runs lie over each other, pixels.
+const THIN_PIXELS: f64 = 1.4;
+
+/// Runs from which on lines are thin.
+const MANY_RUNS: usize = 5;
+
+/// Thickness of the main line of a figure, below one that may hide it, pixels.
+const BROAD_PIXELS: f64 = 4.5;
+
 /// Name of the horizontal axis of everything over time.
 const TIME: &str = "time since the schedule began";
 
@@ -49,6 +58,8 @@ pub struct Course<'a> {
     pub ink: Ink,
     /// What was measured.
     pub report: &'a Report,
+    /// An earlier run has the same name.
+    pub repeats: bool,
     stages: Vec<(Stage, Latency)>,
 }
 
@@ -60,7 +71,7 @@ impl<'a> Course<'a> {
             let latency = report.latency(*stage).ok().flatten()?;
             (latency.count() > 0).then_some((*stage, latency))
         });
-        Self { label, ink, report, stages: stages.collect() }
+        Self { label, ink, report, repeats: false, stages: stages.collect() }
     }
 
     /// Latencies of a stage, if any was measured.
@@ -142,7 +153,14 @@ pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
     }
     figures.extend(heat_maps(courses));
     figures.extend(throughput(courses));
-    for plan in [&ONLINE, &RECONNECTS, &ERRORS, &CPU, &MEMORY, &LAG, &GENERATOR] {
+    figures.extend(over_time(courses, &ONLINE));
+    if let [course] = courses {
+        figures.extend(faults(course));
+    } else {
+        figures.extend(over_time(courses, &RECONNECTS));
+        figures.extend(over_time(courses, &ERRORS));
+    }
+    for plan in [&CPU, &MEMORY, &LAG, &GENERATOR] {
         figures.extend(over_time(courses, plan));
     }
     figures.extend(stages(courses));
@@ -200,7 +218,7 @@ const ERRORS: OverTime = OverTime {
     unit: Unit::Count,
     gather: Gather::Worst,
     value: |row| Some(row.errors as f64 / row.seconds),
-    caption: "Refused connects, lost connections, refused messages. Compare their time with the \
+    caption: "Connections lost, refused or given up. Compare their time with the \
               latency: errors often come first.",
 };
 
@@ -252,15 +270,22 @@ const GENERATOR: OverTime = OverTime {
 fn one_curve(course: &Course<'_>) -> Option<Figure> {
     let headline = course.report.headline;
     let names = [Some(headline), from_sent(headline), Some(Stage::Lag)];
-    let present =
-        names.into_iter().flatten().filter_map(|stage| Some((words(stage), course.stage(stage)?)));
-    let curves =
-        present.enumerate().map(|(index, (name, latency))| (Ink::Series(index), name, latency));
+    let present = names.into_iter().flatten().filter_map(|stage| {
+        Some((words(stage), course.stage(stage)?))
+    });
+    let curves = present.enumerate().map(|(index, (name, latency))| {
+        (Ink::Series(index), name, latency)
+    });
     let caption = "The main figure: how long the slowest share waited. The further right, the \
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
                    have hidden the difference.";
-    curve_figure("percentiles", "Latency by percentile", caption, curves.collect())
+    let mut figure =
+        curve_figure("percentiles", "Latency by percentile", caption, curves.collect())?;
+    if let Some(main) = figure.marks.lines.first_mut() {
+        main.pixels = BROAD_PIXELS;
+    }
+    Some(figure)
 }
 
 /// The headline stage of every run.
@@ -294,14 +319,12 @@ fn curve_figure(
         let points = points.into_iter().map(|(nines, us)| (nines, Some(us)));
         marks.lines.push(Line::new(ink, name, points));
     }
+    marks.lines = thinned(marks.lines);
     Some(Figure {
         id: id.to_owned(),
         title: title.to_owned(),
         caption: caption.to_owned(),
-        x: Axis::nines(
-            "percentile (share of messages, rarer to the right)",
-            curve::nines_of(count),
-        ),
+        x: Axis::nines("percentile (share of messages, rarer to the right)", curve::nines_of(count)),
         y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
         marks,
         heats: Vec::new(),
@@ -312,8 +335,11 @@ fn curve_figure(
 /// Median, p99 and p99.9 of one run over time.
 fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
     let [course] = courses else { return None };
-    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
-        [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
+    let values: [(&str, fn(&Row) -> Option<u64>); 3] = [
+        ("p50", |row| row.p50_us),
+        ("p99", |row| row.p99_us),
+        ("p99.9", |row| row.p999_us),
+    ];
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
     let lines = values.iter().enumerate().map(|(index, (name, value))| {
@@ -345,6 +371,14 @@ fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
+/// Many lines are thin, so that what lies below shows.
+fn thinned(lines: Vec<Line>) -> Vec<Line> {
+    if lines.len() < MANY_RUNS {
+        return lines;
+    }
+    lines.into_iter().map(|line| line.thick(THIN_PIXELS)).collect()
+}
+
 fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     let latency = plan.unit == Unit::Microseconds;
     let ends = ends(courses, !latency);
@@ -355,7 +389,7 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
         let name = if courses.len() == 1 { "" } else { course.label };
         Line::new(course.ink, name, points)
     });
-    let lines: Vec<_> = lines.collect();
+    let lines = thinned(lines.collect());
     let (low, high) = extent(&lines)?;
     let y = if latency {
         Axis::log(plan.label, plan.unit, low, high)
@@ -379,26 +413,48 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     })
 }
 
+/// Reconnects and errors of one run on one figure.
+fn faults(course: &Course<'_>) -> Option<Figure> {
+    let mut figure = over_time(std::slice::from_ref(course), &RECONNECTS)?;
+    let errors = over_time(std::slice::from_ref(course), &ERRORS)?;
+    let named = [(figure.marks.lines.pop(), "reconnects", 0), (errors.marks.lines.into_iter().next(), "errors", 1)];
+    let lines = named.into_iter().filter_map(|(line, name, colour)| {
+        Some(Line { ink: Ink::Series(colour), name: name.to_owned(), ..line? })
+    });
+    figure.marks.lines = lines.collect();
+    let (_, high) = extent(&figure.marks.lines)?;
+    figure.title = "Reconnects and errors".to_owned();
+    figure.y = Axis::linear("events per second", Unit::Count, high);
+    figure.caption = "Zero unless the scenario or a fault cuts connections. Errors are refused or \
+                      lost connections and failed logins; a tall narrow peak of reconnects is a \
+                      storm, a long low one a server that cannot take them all back at once."
+        .to_owned();
+    Some(figure)
+}
+
 fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
     let line = |ink, name: &str, course: &Course<'_>, value: fn(&Row) -> u64| {
         let rows = course.rows().iter().filter(|row| row.t_s >= 0.0);
         let rows: Vec<Row> = rows.cloned().collect();
-        let points =
-            points(&rows, Gather::Mean, second, |row| Some(value(row) as f64 / row.seconds));
+        let points = points(&rows, Gather::Mean, second, |row| {
+            Some(value(row) as f64 / row.seconds)
+        });
         Line::new(ink, name, points)
     };
-    let offered =
-        courses.iter().map(|course| line(Ink::Reference, "offered", course, |row| row.offered));
+    let offered = courses.iter().map(|course| {
+        line(Ink::Reference, "offered", course, |row| row.offered)
+    });
     let mut lines: Vec<_> = offered.collect();
     for course in courses {
         if courses.len() > 1 {
             let name = format!("{}, achieved", course.label);
             lines.push(line(course.ink, &name, course, |row| row.achieved));
         } else {
+            let delivered = line(Ink::Series(0), "delivered", course, |row| row.delivered);
+            lines.push(delivered.thick(BROAD_PIXELS));
             lines.push(line(Ink::Series(1), "acknowledged", course, |row| row.acknowledged));
-            lines.push(line(Ink::Series(0), "delivered", course, |row| row.delivered));
         }
     }
     let (_, high) = extent(&lines).filter(|(_, high)| *high > 0.0)?;
@@ -421,9 +477,9 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// One heat map for each run, on the same axes and colours.
+/// One heat map for each name's first run, on the same axes and colours.
 fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
-    let maps = courses.iter().map(|course| {
+    let maps = courses.iter().filter(|course| !course.repeats).map(|course| {
         let rows = course.rows();
         let pieces = rows.iter().map(|row| {
             let latency = row.histogram.as_ref().and_then(|text| Latency::from_text(text).ok());
@@ -466,11 +522,7 @@ fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
 
 /// p99 of each run in order, where a name has several runs: how far equal runs differ.
 fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
-    let repeated = courses
-        .iter()
-        .enumerate()
-        .any(|(index, course)| courses[..index].iter().any(|other| other.label == course.label));
-    if !repeated {
+    if !courses.iter().any(|course| course.repeats) {
         return None;
     }
     let mut marks = Marks::default();
@@ -480,11 +532,10 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
         marks.dots.push((course.ink, point.0, point.1));
         match marks.lines.iter_mut().find(|line| line.name == course.label) {
             Some(line) => line.pieces[0].push(point),
-            None => marks.lines.push(Line {
-                ink: course.ink,
-                name: course.label.to_owned(),
-                pieces: vec![vec![point]],
-            }),
+            None => {
+                let point = (point.0, Some(point.1));
+                marks.lines.push(Line::new(course.ink, course.label, [point]));
+            }
         }
     }
     let (low, high) = extent(&marks.lines)?;
@@ -505,11 +556,9 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
 /// Percentile curves of the stages: all on one figure for one run, else a figure for each.
 fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
     if let [course] = courses {
-        let curves = course
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
+        let curves = course.stages.iter().enumerate().map(|(index, (stage, latency))| {
+            (Ink::Series(index), words(*stage), latency)
+        });
         let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
                        delivered is what the recipient sees; the gap between them is the way out.";
         let curves = curves.take(SERIES).collect();
@@ -521,9 +570,9 @@ fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
         courses.iter().any(|course| course.report.headline != **stage)
     });
     let figures = others.filter_map(|stage| {
-        let curves = courses
-            .iter()
-            .filter_map(|course| Some((course.ink, course.label, course.stage(*stage)?)));
+        let curves = courses.iter().filter_map(|course| {
+            Some((course.ink, course.label, course.stage(*stage)?))
+        });
         let title = format!("Stage: {}", words(*stage));
         let caption = "The same stage of every run: where the difference of the main figure comes \
                        from.";
