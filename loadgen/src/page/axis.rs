@@ -109,6 +109,17 @@ impl Axis {
         Self::new(label, Scale::Linear, unit, (0.0, high), ticks, Vec::new())
     }
 
+    /// An even axis that holds 0 and both ends, which may be below it.
+    pub fn spread(label: &str, unit: Unit, (low, high): (f64, f64)) -> Self {
+        let width = (high.max(0.0) - low.min(0.0)).max(1e-3);
+        let step = step(width / TICKS);
+        let first = (low.min(0.0) / step + 1e-9).floor() as i64;
+        let last = ((high.max(0.0) / step - 1e-9).ceil() as i64).max(first + 1);
+        let ticks: Vec<f64> = (first..=last).map(|index| index as f64 * step).collect();
+        let ends = (first as f64 * step, last as f64 * step);
+        Self::new(label, Scale::Linear, unit, ends, ticks, Vec::new())
+    }
+
     /// Time of a run between two moments in seconds, in the unit that fits; what a second is on
     /// this axis stands beside it.
     pub fn time(what: &str, (from_s, to_s): (f64, f64)) -> (Self, f64) {

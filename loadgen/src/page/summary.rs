@@ -142,7 +142,11 @@ pub fn tiles(html: &mut String, report: &Report) {
         tile(
             "achieved",
             number::percent(report.achieved as f64 / report.offered as f64),
-            format!("{}; {}/s", number::exact(report.achieved), number::short(report.achieved_rate)),
+            format!(
+                "{}; {}/s",
+                number::exact(report.achieved),
+                number::short(report.achieved_rate)
+            ),
         );
         tile("acknowledged", number::exact(report.acknowledged), "when durable".to_owned());
         let expected = format!("of {} expected", number::exact(report.expected));
@@ -183,11 +187,8 @@ fn cores(report: &Report) -> String {
 
 /// All defects of messages, coloured.
 fn defects(report: &Report) -> String {
-    let sum = report.lost
-        + report.duplicated
-        + report.reordered
-        + report.corrupted
-        + report.misdelivered;
+    let sum =
+        report.lost + report.duplicated + report.reordered + report.corrupted + report.misdelivered;
     let tone = if sum == 0 { "good" } else { "bad" };
     format!("<span class=\"{tone}\">{}</span>", number::exact(sum))
 }
@@ -217,9 +218,7 @@ pub fn latencies(html: &mut String, report: &Report) {
 fn quantile_cells(html: &mut String, quantiles: &Quantiles) {
     let Quantiles { count, p50, p90, p99, p999, p9999, max, mean } = *quantiles;
     // A percentile that less than one value stands for would only repeat the highest.
-    for (us, needed) in
-        [(p50, 1), (p90, 10), (p99, 100), (p999, 1000), (p9999, 10_000), (max, 1)]
-    {
+    for (us, needed) in [(p50, 1), (p90, 10), (p99, 100), (p999, 1000), (p9999, 10_000), (max, 1)] {
         let text = if count >= needed { number::time(us as f64) } else { NONE.to_owned() };
         put(html, format_args!("<td>{text}</td>"));
     }
@@ -260,9 +259,9 @@ fn worst(result: &ThresholdResult) -> String {
     let metric = result.text.split_whitespace().next().unwrap_or_default();
     let last = metric.rsplit('.').next().unwrap_or_default();
     let is_latency = last == "max"
-        || metric.split('.').any(|part| {
-            part.strip_prefix('p').is_some_and(|rest| rest.parse::<u32>().is_ok())
-        });
+        || metric
+            .split('.')
+            .any(|part| part.strip_prefix('p').is_some_and(|rest| rest.parse::<u32>().is_ok()));
     if is_latency {
         number::time(value)
     } else if metric.contains('/') {
@@ -315,9 +314,8 @@ fn row(html: &mut String, index: usize, course: &Course<'_>) {
         let measured = quantiles.filter(|quantiles| quantiles.count > 0);
         measured.map_or_else(|| NONE.to_owned(), |one| number::time(value(&one) as f64))
     };
-    let optional = |value: Option<f64>, text: fn(f64) -> String| {
-        value.map_or_else(|| NONE.to_owned(), text)
-    };
+    let optional =
+        |value: Option<f64>, text: fn(f64) -> String| value.map_or_else(|| NONE.to_owned(), text);
     let achieved = (report.offered > 0).then(|| report.achieved as f64 / report.offered as f64);
     let cells = [
         format!("{}/s", number::short(report.offered_rate)),
