@@ -13,6 +13,7 @@
 mod client;
 mod echo;
 mod layers;
+mod mqtt;
 mod native;
 mod speaker;
 
@@ -25,17 +26,19 @@ use hawser_codec::{code, time::Now};
 
 use crate::{
     identity::{Names, mix},
-    oracle::Oracle,
-    scenario::Protocol,
+    oracle::{Arrival, Oracle},
+    payload::{GROUP, Payload},
+    scenario::{Protocol, Scenario},
     tally::{Stage, Tally},
     wire::{
-        Wire,
+        Wire, fault,
         tls::Tls,
         websocket::{Unfinished, Websocket},
     },
 };
 use client::Speak;
 use echo::Echo;
+use mqtt::Mqtt;
 use native::Native;
 use speaker::Speaker;
 
@@ -48,10 +51,10 @@ pub struct Ground {
     pub names: Names,
     /// The judge.
     pub oracle: Oracle,
+    /// What is done.
+    pub scenario: Scenario,
     /// Bytes of a message's body.
     pub payload_bytes: usize,
-    /// Heartbeat asked for, seconds; 0: the server's.
-    pub heartbeat_s: u16,
     /// Token shown at login.
     pub token: String,
     /// Messages intended from then on are measured, microseconds; `u64::MAX`: not yet known.
@@ -117,6 +120,24 @@ impl World {
         measured
     }
 
+    /// A message to this target (a user's index, or a group's with [`GROUP`]) is not sent because
+    /// a bound of the generator is reached: nobody waits for it.
+    fn shed(&mut self, target: u32) {
+        let viewers = self.ground.oracle.audience().viewers(target);
+        self.tally.counters.shed += 1;
+        self.tally.counters.expected -= u64::from(viewers);
+    }
+
+    /// The server refused a message of this connection for good: nobody waits for it any more.
+    fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
+        self.ground.oracle.refuse(index, target, counter);
+        let viewers = self.ground.oracle.audience().viewers(target);
+        let counters = &mut self.tally.counters;
+        counters.refused += 1;
+        counters.expected -= u64::from(viewers);
+        counters.last_code = u64::from(code);
+    }
+
     /// A connection is logged in; `again`: it was before.
     fn note_login(&mut self, again: bool) {
         let counters = &mut self.tally.counters;
@@ -127,6 +148,26 @@ impl World {
             counters.logged_in += 1;
         }
     }
+
+    /// A message was shown to a user: judges it, measures it if it is a good one, and gives its
+    /// fields then.
+    fn deliver(&mut self, now: Now, arrival: &Arrival<'_>) -> Option<Payload> {
+        let payload = self.ground.oracle.deliver(arrival)?;
+        self.tally.counters.delivered += 1;
+        self.arrived.push(Arrived {
+            sender: payload.sender,
+            recipient: arrival.viewer,
+            intended_us: payload.intended_us,
+            hop: payload.hop,
+        });
+        let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
+        if self.record(payload.intended_us, late_us, Stage::Deliver) {
+            self.tally.counters.delivered_measured += 1;
+            let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
+            self.tally.record(Stage::DeliverSent, from_sent_us);
+        }
+        Some(payload)
+    }
 }
 
 /// Whom a message is for.
@@ -136,6 +177,16 @@ pub enum To {
     User(u32),
     /// A group or topic, by its index.
     Group(u32),
+}
+
+impl To {
+    /// As the oracle and a message's body name it: a user's index, or a group's with [`GROUP`].
+    pub fn target(self) -> u32 {
+        match self {
+            Self::User(user) => user,
+            Self::Group(group) => group | GROUP,
+        }
+    }
 }
 
 /// A message that the schedule intends.
@@ -172,6 +223,20 @@ pub struct Fault {
     pub retry_after_ms: u32,
 }
 
+/// A line for people about a [`Fault`]'s code.
+pub fn fault_text(code: u16) -> String {
+    fault::text(code).unwrap_or_else(|| {
+        let words = mqtt::fault_text(code);
+        let words = words.unwrap_or_else(|| format!("{code}, {}", code::text(code)));
+        format!("the server answered {words}")
+    })
+}
+
+/// Who got this [`Fault`]'s code at the first login will get it again.
+pub fn is_denied(code: u16) -> bool {
+    fault::is_denied(code) || mqtt::is_denied(code) || (200..300).contains(&code)
+}
+
 impl Fault {
     const fn new(code: u16) -> Self {
         Self { code, retry_after_ms: 0 }
@@ -186,6 +251,7 @@ const OPEN_WAIT_US: u64 = 30_000_000;
 enum Client {
     Native(Native),
     Echo(Echo),
+    Mqtt(Mqtt),
 }
 
 /// See the module.
@@ -215,6 +281,7 @@ macro_rules! with_client {
         match &$connection.client {
             Client::Native($client) => $call,
             Client::Echo($client) => $call,
+            Client::Mqtt($client) => $call,
         }
     };
     (mut $connection:expr, $client:ident => $call:expr) => {
@@ -224,6 +291,7 @@ macro_rules! with_client {
         match $place {
             Client::Native($client) => $call,
             Client::Echo($client) => $call,
+            Client::Mqtt($client) => $call,
         }
     };
 }
@@ -231,14 +299,13 @@ use with_client;
 
 impl Connection {
     /// A connection that was never up.
-    pub fn new(protocol: Protocol) -> Self {
-        let client = match protocol {
+    pub fn new(scenario: &Scenario) -> Self {
+        let client = match scenario.protocol {
             Protocol::Native | Protocol::WebsocketNative | Protocol::WebsocketJson => {
                 Client::Native(Native::default())
             }
             Protocol::Echo => Client::Echo(Echo::default()),
-            // Refused before a run, until its client stands.
-            Protocol::Mqtt3 | Protocol::Mqtt5 => Client::Native(Native::default()),
+            Protocol::Mqtt3 | Protocol::Mqtt5 => Client::Mqtt(Mqtt::default()),
         };
         Self {
             outbound: Vec::new(),
@@ -261,6 +328,11 @@ impl Connection {
     pub fn is_quiet(&self) -> bool {
         let whole = self.websocket.as_ref().is_none_or(|websocket| websocket.is_idle());
         whole && with_client!(self, client => client.is_quiet())
+    }
+
+    /// Logged in, and everything the server has for it has come.
+    pub fn is_level(&self) -> bool {
+        with_client!(self, client => client.is_level())
     }
 
     /// It was logged in since this was last asked.
@@ -307,9 +379,8 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
-        world.tally.counters.expected += 1;
-        let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, Stage::Lag);
+        let viewers = world.ground.oracle.audience().viewers(offer.to.target());
+        world.tally.counters.expected += u64::from(viewers);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

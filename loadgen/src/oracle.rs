@@ -21,8 +21,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{identity::mix, payload::Payload};
-pub use audience::{Audience, GROUP, Promise};
+use crate::{
+    identity::mix,
+    payload::{GROUP, Payload},
+};
+pub use audience::{Audience, Promise};
 pub use findings::Findings;
 use seen::{Build, Holes, Left, Mark, Seen};
 

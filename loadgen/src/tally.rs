@@ -10,6 +10,7 @@ mod shared;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::fault;
 pub use latency::Latency;
 pub use shared::{INTERVALS_WAITING_MAX, Interval, Shared};
 
@@ -118,14 +119,16 @@ impl ErrorKind {
         }
     }
 
-    /// Kind of an end by the native protocol's error code; 0: closed without one.
+    /// Kind of an end by the protocol's error code or a layer's ([`fault`]); 0: closed without
+    /// one.
     pub const fn of_code(code: u16) -> Self {
         use hawser_codec::code as known;
         match code {
             0 => Self::Closed,
             known::TIMEOUT => Self::Silent,
             200..300 => Self::Denied,
-            400.. => Self::Busy,
+            400..1000 => Self::Busy,
+            fault::FIRST.. => fault::kind(code),
             _ => Self::Protocol,
         }
     }
@@ -201,6 +204,8 @@ counters! {
     unanswered,
     /// Messages refused for good.
     refused,
+    /// Messages sent that nobody acknowledges (QoS 0 of MQTT).
+    forgotten,
     /// Messages not sent because a bound of the generator was reached.
     shed,
     /// Requests sent again.

@@ -52,7 +52,9 @@ fn sample_pages() -> Vec<(&'static str, String)> {
     let one = report(&Sample { seed: 1, ..Sample::default() });
     let failed = failed();
     let sides: Vec<Report> = (0..10)
-        .map(|run| report(&Sample { seed: run, slower: 1.0 + 0.3 * (run % 2) as f64, ..Sample::default() }))
+        .map(|run| {
+            report(&Sample { seed: run, slower: 1.0 + 0.3 * (run % 2) as f64, ..Sample::default() })
+        })
         .collect();
     let named: Vec<(&str, &Report)> = sides
         .iter()
@@ -60,7 +62,14 @@ fn sample_pages() -> Vec<(&'static str, String)> {
         .map(|(run, report)| (["before", "after"][run % 2], report))
         .collect();
     let protocols: Vec<Report> = (0..4)
-        .map(|run| report(&Sample { seed: 20 + run, slower: 1.0 + 0.4 * run as f64, stall: run == 3, ..Sample::default() }))
+        .map(|run| {
+            report(&Sample {
+                seed: 20 + run,
+                slower: 1.0 + 0.4 * run as f64,
+                stall: run == 3,
+                ..Sample::default()
+            })
+        })
         .collect();
     let names = ["hawser, native", "hawser, websocket", "hawser, mqtt", "mosquitto, mqtt"];
     let protocols: Vec<(&str, &Report)> = names.into_iter().zip(&protocols).collect();

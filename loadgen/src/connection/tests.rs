@@ -7,7 +7,7 @@ use hawser_codec::{
 };
 
 use super::*;
-use crate::oracle::Bounds;
+use crate::{oracle::Bounds, scenario::Kind};
 
 const RUN: u64 = 5;
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
@@ -21,8 +21,8 @@ fn world() -> World {
         wire: crate::wire::Wire::new(Protocol::Native, ([127, 0, 0, 1], 7900).into()),
         names: Names::new(RUN),
         oracle: Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 }),
+        scenario: Scenario::usual(Kind::Chat),
         payload_bytes: 64,
-        heartbeat_s: 0,
         token: String::new(),
         measure_from_us: AtomicU64::new(0),
         measure_to_us: AtomicU64::new(u64::MAX),
@@ -43,7 +43,7 @@ fn intend(connection: &mut Connection, world: &mut World, now: Now) {
 }
 
 fn online(world: &mut World) -> Connection {
-    let mut connection = Connection::new(Protocol::Native);
+    let mut connection = Connection::new(&world.ground.scenario);
     log_in(&mut connection, world, at(0));
     connection
 }

@@ -4,10 +4,10 @@
 //! judge. Invariant: within one stream every viewer has a rank of its own, below
 //! [`Audience::ranks`].
 
-use crate::scenario::{Addressing, Groups, Protocol, Scenario};
-
-/// Set in a target: it is a group. Otherwise it is a user's index.
-pub const GROUP: u32 = 1 << 31;
+use crate::{
+    payload::GROUP,
+    scenario::{Addressing, Groups, Protocol, Scenario},
+};
 
 /// Users, their devices and their groups. Connection `index` is device `index % devices` of user
 /// `index / devices`.
@@ -33,6 +33,9 @@ impl Audience {
     pub fn of(scenario: &Scenario) -> Self {
         let Scenario { users, devices, mqtt, .. } = *scenario;
         let none = Groups { count: 0, ..scenario.groups };
+        // An echo knows no users: each connection hears itself.
+        let echo = scenario.protocol == Protocol::Echo;
+        let (users, devices) = if echo { (users * devices, 1) } else { (users, devices) };
         let topics = scenario.protocol.is_mqtt() && mqtt.addressing == Addressing::Topic;
         Self {
             users,

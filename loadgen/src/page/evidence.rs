@@ -72,8 +72,12 @@ fn settings(html: &mut String, report: &Report) {
     }
     let scenario = serde_json::to_string_pretty(&evidence.scenario);
     let scenario = scenario.expect("a JSON value can be written as JSON");
-    write!(html, "<details><summary>Scenario in full</summary><pre>{}</pre></details>\n", escape(&scenario))
-        .expect("writing to a string cannot fail");
+    write!(
+        html,
+        "<details><summary>Scenario in full</summary><pre>{}</pre></details>\n",
+        escape(&scenario)
+    )
+    .expect("writing to a string cannot fail");
 }
 
 fn row(html: &mut String, name: &str, value: &str) {

@@ -63,24 +63,20 @@ pub enum Ink {
 
 /// Okabe and Ito's colours, told apart by colour-blind people, darkened where they would be too
 /// faint on white.
-const SERIES_LIGHT: [u32; SERIES] = [
-    0x00_72b2, 0xd5_5e00, 0x00_8f68, 0xb3_4f8a, 0xb8_8400, 0x2b_93cf, 0x5b_5b5b, 0x7a_3e9d,
-];
+const SERIES_LIGHT: [u32; SERIES] =
+    [0x00_72b2, 0xd5_5e00, 0x00_8f68, 0xb3_4f8a, 0xb8_8400, 0x2b_93cf, 0x5b_5b5b, 0x7a_3e9d];
 
 /// The same on a dark ground.
-const SERIES_DARK: [u32; SERIES] = [
-    0x5a_b4ff, 0xff_8f45, 0x2f_cf9f, 0xee_8fc6, 0xf0_c542, 0x9a_dcff, 0xc4_c4c4, 0xc3_97e8,
-];
+const SERIES_DARK: [u32; SERIES] =
+    [0x5a_b4ff, 0xff_8f45, 0x2f_cf9f, 0xee_8fc6, 0xf0_c542, 0x9a_dcff, 0xc4_c4c4, 0xc3_97e8];
 
 /// Cividis, which looks the same with and without red-green blindness; few is pale.
-const HEAT_LIGHT: [u32; HEATS] = [
-    0xe9_eef6, 0xcb_d9ec, 0xa3_c1e0, 0x73_a5d0, 0x44_86bc, 0x22_67a1, 0x10_4a80, 0x07_2c54,
-];
+const HEAT_LIGHT: [u32; HEATS] =
+    [0xe9_eef6, 0xcb_d9ec, 0xa3_c1e0, 0x73_a5d0, 0x44_86bc, 0x22_67a1, 0x10_4a80, 0x07_2c54];
 
 /// The same on a dark ground; few is dark.
-const HEAT_DARK: [u32; HEATS] = [
-    0x1d_2c42, 0x22_406a, 0x2c_5a94, 0x42_7bb8, 0x6a_9ccf, 0x9b_bcd9, 0xd0_d4b0, 0xff_e98a,
-];
+const HEAT_DARK: [u32; HEATS] =
+    [0x1d_2c42, 0x22_406a, 0x2c_5a94, 0x42_7bb8, 0x6a_9ccf, 0x9b_bcd9, 0xd0_d4b0, 0xff_e98a];
 
 impl Ink {
     fn all() -> impl Iterator<Item = Self> {
@@ -98,9 +94,7 @@ impl Ink {
             Self::Text => (0x4a_5360, 0xb4_bdc9),
             Self::Name => (0x1f_2730, 0xe3_e8ee),
             Self::Reference => (0x77_7f88, 0x98_a2ae),
-            Self::Series(index) => {
-                (SERIES_LIGHT[index % SERIES], SERIES_DARK[index % SERIES])
-            }
+            Self::Series(index) => (SERIES_LIGHT[index % SERIES], SERIES_DARK[index % SERIES]),
             Self::Heat(index) => (HEAT_LIGHT[index % HEATS], HEAT_DARK[index % HEATS]),
         }
     }
@@ -159,15 +153,16 @@ pub struct Line {
     pub name: String,
     /// Pieces of (x, y).
     pub pieces: Vec<Vec<(f64, f64)>>,
+    /// Thickness.
+    pub pixels: f64,
 }
+
+/// Thickness of a line, pixels.
+const LINE_PIXELS: f64 = 2.0;
 
 impl Line {
     /// A line over values of which some may be missing.
-    pub fn new(
-        ink: Ink,
-        name: &str,
-        points: impl IntoIterator<Item = (f64, Option<f64>)>,
-    ) -> Self {
+    pub fn new(ink: Ink, name: &str, points: impl IntoIterator<Item = (f64, Option<f64>)>) -> Self {
         let mut pieces: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
         for (x, y) in points {
             match y.filter(|y| y.is_finite()) {
@@ -179,7 +174,12 @@ impl Line {
             }
         }
         pieces.retain(|piece| !piece.is_empty());
-        Self { ink, name: name.to_owned(), pieces }
+        Self { ink, name: name.to_owned(), pieces, pixels: LINE_PIXELS }
+    }
+
+    /// The same line in another thickness.
+    pub fn thick(self, pixels: f64) -> Self {
+        Self { pixels, ..self }
     }
 
     /// All points.
@@ -271,7 +271,8 @@ impl Figure {
     }
 
     fn legend(&self) -> String {
-        let mut html = String::new();
+        // There even if empty: the parts of figures in one row stand at the same heights.
+        let mut html = String::from("<div>");
         let mut seen: Vec<(Ink, &str)> = Vec::new();
         for line in &self.marks.lines {
             if !line.name.is_empty() && !seen.contains(&(line.ink, line.name.as_str())) {
@@ -307,6 +308,7 @@ impl Figure {
             }
             html.push_str("</ul>\n");
         }
+        html.push_str("</div>\n");
         html
     }
 
@@ -319,9 +321,14 @@ impl Figure {
         // how a place under the pointer becomes a value.
         let (left, right, top, bottom) = self.borders();
         let start = svg.find("viewBox").expect("the library writes the attribute");
-        let names: Vec<_> = self.marks.lines.iter().flat_map(|line| {
-            line.pieces.iter().filter(|piece| piece.len() > 1).map(|_| line.name.as_str())
-        }).collect();
+        let names: Vec<_> = self
+            .marks
+            .lines
+            .iter()
+            .flat_map(|line| {
+                line.pieces.iter().filter(|piece| piece.len() > 1).map(|_| line.name.as_str())
+            })
+            .collect();
         let head = format!(
             "<svg role=\"img\" aria-label=\"{}\" data-x=\"{}\" data-y=\"{}\" \
              data-box=\"{left} {top} {} {}\" data-names=\"{}\" ",
@@ -333,7 +340,10 @@ impl Figure {
             escape(&names.join("|")),
         );
         // Full opacity is the default; thousands of fields need not say it.
-        head + &svg[start..].replace("opacity=\"1\" ", "").replace(" stroke=\"none\"", "").replace(NAMESPACE, "")
+        head + &svg[start..]
+            .replace("opacity=\"1\" ", "")
+            .replace(" stroke=\"none\"", "")
+            .replace(NAMESPACE, "")
     }
 
     /// Left, right, top and bottom margin around the plotted area, in units of the drawing.
@@ -365,10 +375,10 @@ impl Figure {
         let y_text = |value: &f64| self.y.text(*value);
         chart
             .configure_mesh()
-            .bold_line_style(stroke(Ink::Grid, 1))
-            .light_line_style(stroke(Ink::Grid, 0))
+            .bold_line_style(stroke(Ink::Grid, 1.0))
+            .light_line_style(stroke(Ink::Grid, 0.0))
             .max_light_lines(0)
-            .axis_style(stroke(Ink::Frame, 1))
+            .axis_style(stroke(Ink::Frame, 1.0))
             .x_labels(self.x.ticks().len())
             .y_labels(self.y.ticks().len())
             .x_label_formatter(&x_text)
@@ -381,18 +391,21 @@ impl Figure {
             .draw()?;
         chart.draw_series(self.marks.verticals.iter().map(|x| {
             let ends = vec![(*x, self.y.low), (*x, self.y.high)];
-            PathElement::new(ends, stroke(Ink::Reference, 1))
+            PathElement::new(ends, stroke(Ink::Reference, 1.0))
         }))?;
         for interval in &self.marks.intervals {
             let (low, middle, high) = interval.y;
             let bar = vec![(interval.x, low), (interval.x, high)];
             let dot = Circle::new((interval.x, middle), 5 * FINE, interval.ink.colour().filled());
-            chart.draw_series([PathElement::new(bar, stroke(interval.ink, 3))])?;
+            chart.draw_series([PathElement::new(bar, stroke(interval.ink, 3.0))])?;
             chart.draw_series([dot])?;
         }
-        chart.draw_series(self.marks.dots.iter().map(|(ink, x, y)| {
-            Circle::new((*x, *y), 4 * FINE, ink.colour().filled())
-        }))?;
+        chart.draw_series(
+            self.marks
+                .dots
+                .iter()
+                .map(|(ink, x, y)| Circle::new((*x, *y), 4 * FINE, ink.colour().filled())),
+        )?;
         // Lines come last: what shows values under the pointer takes the last paths as the lines.
         for line in &self.marks.lines {
             for piece in &line.pieces {
@@ -400,7 +413,7 @@ impl Figure {
                     let dot = Circle::new((x, y), 3 * FINE, line.ink.colour().filled());
                     chart.draw_series([dot])?;
                 } else {
-                    let style = stroke(line.ink, 2);
+                    let style = stroke(line.ink, line.pixels);
                     chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
                 }
             }
@@ -412,8 +425,8 @@ impl Figure {
 type Fault = DrawingAreaErrorKind<std::io::Error>;
 
 /// A style of a line so many pixels thick.
-fn stroke(ink: Ink, pixels: u32) -> ShapeStyle {
-    ink.colour().stroke_width(pixels * FINE)
+fn stroke(ink: Ink, pixels: f64) -> ShapeStyle {
+    ink.colour().stroke_width((pixels * f64::from(FINE)) as u32)
 }
 
 /// A style of a text so many pixels high.

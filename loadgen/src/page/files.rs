@@ -36,8 +36,7 @@ fn read(given: &str) -> Result<(String, Report), String> {
         Some((name, file)) => (Some(name), PathBuf::from(file)),
         None => (None, PathBuf::from(given)),
     };
-    let text =
-        fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let report =
         Report::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let stem = || file.file_stem().map_or_else(String::new, |stem| stem.display().to_string());

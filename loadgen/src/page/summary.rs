@@ -16,6 +16,9 @@ pub const COUNTED: &str = "Latency counts from the moment at which the schedule,
      run, intended a message to be sent, so that the time a message had to wait because the server \
      or the connection was busy is part of it (no coordinated omission); the warm-up is left out.";
 
+/// Tiles that fit side by side.
+const TILES_IN_ROW: usize = 8;
+
 /// Tone and symbol of a verdict: told apart by colour and by form.
 const fn tone(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
@@ -120,10 +123,12 @@ fn block(
 
 /// The figures of one run that are looked at first.
 pub fn tiles(html: &mut String, report: &Report) {
-    html.push_str("<dl class=\"tiles\">\n");
+    let mut tiles = String::new();
+    let mut count = 0usize;
     let mut tile = |name: &str, value: String, below: String| {
+        count += 1;
         put(
-            html,
+            &mut tiles,
             format_args!(
                 "<div class=\"tile\"><dt>{}</dt><dd>{value}</dd><dd>{}</dd></div>\n",
                 escape(name),
@@ -137,7 +142,11 @@ pub fn tiles(html: &mut String, report: &Report) {
         tile(
             "achieved",
             number::percent(report.achieved as f64 / report.offered as f64),
-            format!("{}; {}/s", number::exact(report.achieved), number::short(report.achieved_rate)),
+            format!(
+                "{}; {}/s",
+                number::exact(report.achieved),
+                number::short(report.achieved_rate)
+            ),
         );
         tile("acknowledged", number::exact(report.acknowledged), "when durable".to_owned());
         let expected = format!("of {} expected", number::exact(report.expected));
@@ -166,7 +175,9 @@ pub fn tiles(html: &mut String, report: &Report) {
     if let Some(bytes) = report.server.bytes_per_connection {
         tile("server memory", format!("{} B", number::short(bytes)), "per connection".to_owned());
     }
-    html.push_str("</dl>\n");
+    // Rows of the same length, or one less in the last.
+    let columns = count.div_ceil(count.div_ceil(TILES_IN_ROW).max(1));
+    put(html, format_args!("<dl class=\"tiles\" style=\"--columns:{columns}\">\n{tiles}</dl>\n"));
 }
 
 fn cores(report: &Report) -> String {
@@ -176,11 +187,8 @@ fn cores(report: &Report) -> String {
 
 /// All defects of messages, coloured.
 fn defects(report: &Report) -> String {
-    let sum = report.lost
-        + report.duplicated
-        + report.reordered
-        + report.corrupted
-        + report.misdelivered;
+    let sum =
+        report.lost + report.duplicated + report.reordered + report.corrupted + report.misdelivered;
     let tone = if sum == 0 { "good" } else { "bad" };
     format!("<span class=\"{tone}\">{}</span>", number::exact(sum))
 }
@@ -210,9 +218,7 @@ pub fn latencies(html: &mut String, report: &Report) {
 fn quantile_cells(html: &mut String, quantiles: &Quantiles) {
     let Quantiles { count, p50, p90, p99, p999, p9999, max, mean } = *quantiles;
     // A percentile that less than one value stands for would only repeat the highest.
-    for (us, needed) in
-        [(p50, 1), (p90, 10), (p99, 100), (p999, 1000), (p9999, 10_000), (max, 1)]
-    {
+    for (us, needed) in [(p50, 1), (p90, 10), (p99, 100), (p999, 1000), (p9999, 10_000), (max, 1)] {
         let text = if count >= needed { number::time(us as f64) } else { NONE.to_owned() };
         put(html, format_args!("<td>{text}</td>"));
     }
@@ -253,9 +259,9 @@ fn worst(result: &ThresholdResult) -> String {
     let metric = result.text.split_whitespace().next().unwrap_or_default();
     let last = metric.rsplit('.').next().unwrap_or_default();
     let is_latency = last == "max"
-        || metric.split('.').any(|part| {
-            part.strip_prefix('p').is_some_and(|rest| rest.parse::<u32>().is_ok())
-        });
+        || metric
+            .split('.')
+            .any(|part| part.strip_prefix('p').is_some_and(|rest| rest.parse::<u32>().is_ok()));
     if is_latency {
         number::time(value)
     } else if metric.contains('/') {
@@ -308,9 +314,8 @@ fn row(html: &mut String, index: usize, course: &Course<'_>) {
         let measured = quantiles.filter(|quantiles| quantiles.count > 0);
         measured.map_or_else(|| NONE.to_owned(), |one| number::time(value(&one) as f64))
     };
-    let optional = |value: Option<f64>, text: fn(f64) -> String| {
-        value.map_or_else(|| NONE.to_owned(), text)
-    };
+    let optional =
+        |value: Option<f64>, text: fn(f64) -> String| value.map_or_else(|| NONE.to_owned(), text);
     let achieved = (report.offered > 0).then(|| report.achieved as f64 / report.offered as f64);
     let cells = [
         format!("{}/s", number::short(report.offered_rate)),

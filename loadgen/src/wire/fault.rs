@@ -3,7 +3,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | up to 9,999 | of the Hawser protocol ([`hawser_codec::code`]) |
+//! | up to 9,999 | of the protocol: Hawser's ([`hawser_codec::code`]) or MQTT's |
 //! | 10,000 and above | of the layers, named here |
 //! | 11,000 and the HTTP status | the answer to an upgrade |
 //! | 12,500 and the alert | TLS alert of the server |
@@ -11,6 +11,11 @@
 
 use hawser_codec::websocket::{Violation, handshake::client::AnswerFault};
 use rustls::{CertificateError, Error};
+
+use crate::tally::ErrorKind;
+
+/// Lowest code of a layer.
+pub const FIRST: u16 = 10_000;
 
 /// The connection ended before the upgrade was answered.
 pub const UPGRADE_UNANSWERED: u16 = 10_000;
@@ -99,8 +104,30 @@ pub(crate) fn of_tls(error: &Error) -> u16 {
     }
 }
 
-/// A line for people about any code of a connection's end.
-pub fn text(code: u16) -> String {
+/// Kind of a layer's code.
+pub(crate) const fn kind(code: u16) -> ErrorKind {
+    match code {
+        UPGRADE_UNANSWERED => ErrorKind::Closed,
+        11_401 | 11_403 | 21_008 => ErrorKind::Denied,
+        // Status 429 and 503; going away, restarting, try again later.
+        11_429 | 11_503 | 21_001 | 21_012 | 21_013 => ErrorKind::Busy,
+        TLS_UNANSWERED..=12_755 => ErrorKind::Tls,
+        _ => ErrorKind::Protocol,
+    }
+}
+
+/// Who met this in opening the first connections will meet it again.
+pub(crate) fn is_denied(code: u16) -> bool {
+    match code {
+        // Whoever closes without a word, or is overloaded, may be about to restart.
+        UPGRADE_UNANSWERED | TLS_UNANSWERED | 11_429 | 11_500..=11_999 => false,
+        NOT_HTTP..=MESSAGE_TOO_LONG | STATUS_BASE..TLS_UNANSWERED | NOT_TLS..=12_755 => true,
+        _ => false,
+    }
+}
+
+/// A line for people about a code of a layer; `None`: it is none.
+pub fn text(code: u16) -> Option<String> {
     let text = match code {
         UPGRADE_UNANSWERED => {
             "the server closed instead of answering the WebSocket upgrade: is it a WebSocket port, \
@@ -135,22 +162,19 @@ pub fn text(code: u16) -> String {
         TLS_BROKEN => "the server broke TLS, or a record was damaged on its way",
         STATUS_BASE..TLS_UNANSWERED => {
             let status = code - STATUS_BASE;
-            return format!("the server answered the WebSocket upgrade with status {status}");
+            return Some(format!("the server answered the WebSocket upgrade with status {status}"));
         }
         ALERT_BASE..=12_755 => {
             let alert = rustls::AlertDescription::from((code - ALERT_BASE) as u8);
-            return format!("the server ended the TLS handshake or session: {alert:?}");
+            return Some(format!("the server ended the TLS handshake or session: {alert:?}"));
         }
         CLOSE_BASE..=24_999 => {
             let close = code - CLOSE_BASE;
-            return format!("the server closed the WebSocket with code {close}");
+            return Some(format!("the server closed the WebSocket with code {close}"));
         }
-        _ => {
-            let text = hawser_codec::code::text(code);
-            return format!("the server answered {code}, {text}");
-        }
+        _ => return None,
     };
-    text.to_owned()
+    Some(text.to_owned())
 }
 
 #[cfg(test)]
@@ -160,7 +184,6 @@ mod tests {
     #[test]
     fn every_code_has_a_line_that_tells_it_from_the_others() {
         let codes = [
-            hawser_codec::code::UNAUTHENTICATED,
             UPGRADE_UNANSWERED,
             NOT_HTTP,
             of_answer(AnswerFault::Status(404)),
@@ -170,10 +193,12 @@ mod tests {
             of_close(Some(1008)),
             of_close(None),
         ];
-        let texts: std::collections::HashSet<_> = codes.iter().map(|code| text(*code)).collect();
+        let texts: std::collections::HashSet<_> =
+            codes.iter().map(|code| text(*code).unwrap()).collect();
         assert_eq!(texts.len(), codes.len());
-        assert!(text(11_404).contains("status 404"));
-        assert!(text(12_548).contains("UnknownCA"));
-        assert!(text(21_008).contains("code 1008"));
+        assert_eq!(text(hawser_codec::code::UNAUTHENTICATED), None);
+        assert!(text(11_404).unwrap().contains("status 404"));
+        assert!(text(12_548).unwrap().contains("UnknownCA"));
+        assert!(text(21_008).unwrap().contains("code 1008"));
     }
 }

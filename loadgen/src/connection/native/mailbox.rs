@@ -10,11 +10,7 @@ use hawser_codec::{
 };
 
 use super::{Fault, World};
-use crate::{
-    connection::Arrived,
-    oracle::{Arrival, Shown},
-    tally::Stage,
-};
+use crate::oracle::{Arrival, Shown};
 
 /// Entries asked for at a time.
 const PAGE_ENTRIES: u16 = 50;
@@ -51,6 +47,11 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// Nothing unread.
+    pub(super) fn is_read(&self) -> bool {
+        self.cursor >= self.seen
     }
 
     /// Nothing unread, nothing unacknowledged.
@@ -201,18 +202,5 @@ fn deliver(world: &mut World, index: u32, now: Now, notify: &Notify<'_>) {
         sequence: notify.sequence,
     };
     let arrival = Arrival { viewer: index, shown, repeat: false, life: 0, body: notify.body };
-    let Some(payload) = world.ground.oracle.deliver(&arrival) else { return };
-    world.tally.counters.delivered += 1;
-    world.arrived.push(Arrived {
-        sender: payload.sender,
-        recipient: index,
-        intended_us: payload.intended_us,
-        hop: 0,
-    });
-    let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-    if world.record(payload.intended_us, late_us, Stage::Deliver) {
-        world.tally.counters.delivered_measured += 1;
-        let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-        world.tally.record(Stage::DeliverSent, from_sent_us);
-    }
+    world.deliver(now, &arrival);
 }
