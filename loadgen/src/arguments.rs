@@ -7,6 +7,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    compare::command::CompareArguments,
     page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
@@ -74,6 +75,9 @@ pub enum Command {
     Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
+    /// Say whether two or more sets of runs differ: 8 is the exit code of a regression, 5 of runs
+    /// that allow no verdict.
+    Compare(CompareArguments),
 }
 
 /// Of `run`.

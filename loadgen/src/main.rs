@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, Options, RunArguments},
-    page,
+    compare, page,
     plan::{Machine, plan},
     record::{csv, hlog},
     run::{self, MakeRing, Outcome, PlainLines, RunError},
@@ -68,6 +68,10 @@ fn main() -> ExitCode {
         Command::Page(arguments) => match page::files::write(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
+        Command::Compare(arguments) => match compare::command::run(&arguments) {
+            Ok(code) => ExitCode::from(code),
+            Err((code, reason)) => fail(code, &reason),
         },
         Command::Plan(arguments) => {
             let load = arguments.load();

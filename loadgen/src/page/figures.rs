@@ -13,6 +13,15 @@ use crate::{
 /// Points of a line over time at most; a longer run's rows are gathered.
 const POINTS_MAX: usize = 900;
 
+/// Thickness of lines where many runs lie over each other, pixels.
+const THIN_PIXELS: f64 = 1.4;
+
+/// Runs from which on lines are thin.
+const MANY_RUNS: usize = 5;
+
+/// Thickness of the main line of a figure, below one that may hide it, pixels.
+const BROAD_PIXELS: f64 = 4.5;
+
 /// Name of the horizontal axis of everything over time.
 const TIME: &str = "time since the schedule began";
 
@@ -49,6 +58,8 @@ pub struct Course<'a> {
     pub ink: Ink,
     /// What was measured.
     pub report: &'a Report,
+    /// An earlier run has the same name.
+    pub repeats: bool,
     stages: Vec<(Stage, Latency)>,
 }
 
@@ -60,7 +71,7 @@ impl<'a> Course<'a> {
             let latency = report.latency(*stage).ok().flatten()?;
             (latency.count() > 0).then_some((*stage, latency))
         });
-        Self { label, ink, report, stages: stages.collect() }
+        Self { label, ink, report, repeats: false, stages: stages.collect() }
     }
 
     /// Latencies of a stage, if any was measured.
@@ -130,22 +141,45 @@ struct OverTime {
 
 /// All figures of the page, in order.
 pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    if let [course] = courses {
-        figures.extend(one_curve(course));
-        figures.extend(quantiles_over_time(courses));
-    } else {
-        figures.extend(headline_curves(courses));
-        figures.extend(over_time(courses, &P99));
-        figures.extend(over_time(courses, &P50));
-        figures.extend(run_by_run(courses));
+    match courses {
+        [course] => of_one(courses, course),
+        _ => of_several(courses),
     }
+}
+
+fn of_one(courses: &[Course<'_>], course: &Course<'_>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(one_curve(course));
+    figures.extend(quantiles_over_time(course));
     figures.extend(heat_maps(courses));
     figures.extend(throughput(courses));
-    for plan in [&ONLINE, &RECONNECTS, &ERRORS, &CPU, &MEMORY, &LAG, &GENERATOR] {
+    figures.extend(over_time(courses, &ONLINE));
+    figures.extend(faults(course));
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
         figures.extend(over_time(courses, plan));
     }
-    figures.extend(stages(courses));
+    figures.extend(every_stage(course));
+    figures
+}
+
+fn of_several(courses: &[Course<'_>]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(headline_curves(courses));
+    figures.extend(over_time(courses, &P99));
+    figures.extend(over_time(courses, &P50));
+    figures.extend(run_by_run(courses));
+    figures.extend(throughput(courses));
+    figures.extend(over_time(courses, &ONLINE));
+    figures.extend(over_time(courses, &RECONNECTS));
+    // Errors without a reconnect are rare, and nothing is not worth a figure.
+    if courses.iter().any(|course| !course.report.errors.is_empty()) {
+        figures.extend(over_time(courses, &ERRORS));
+    }
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
+        figures.extend(over_time(courses, plan));
+    }
+    figures.extend(each_stage(courses));
+    figures.extend(heat_maps(courses));
     figures
 }
 
@@ -200,8 +234,19 @@ const ERRORS: OverTime = OverTime {
     unit: Unit::Count,
     gather: Gather::Worst,
     value: |row| Some(row.errors as f64 / row.seconds),
-    caption: "Refused connects, lost connections, refused messages. Compare their time with the \
+    caption: "Connections lost, refused or given up. Compare their time with the \
               latency: errors often come first.",
+};
+
+const WAITING: OverTime = OverTime {
+    id: "waiting",
+    title: "Messages waiting for an answer",
+    label: "messages waiting (count)",
+    unit: Unit::Count,
+    gather: Gather::Worst,
+    value: |row| Some(row.waiting as f64),
+    caption: "Sent or due and not yet done, at the end of each second. A level line is a server \
+              that keeps up; a slope upwards is load above its capacity, whatever the latency says.",
 };
 
 const CPU: OverTime = OverTime {
@@ -260,7 +305,12 @@ fn one_curve(course: &Course<'_>) -> Option<Figure> {
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
                    have hidden the difference.";
-    curve_figure("percentiles", "Latency by percentile", caption, curves.collect())
+    let mut figure =
+        curve_figure("percentiles", "Latency by percentile", caption, curves.collect())?;
+    if let Some(main) = figure.marks.lines.first_mut() {
+        main.pixels = BROAD_PIXELS;
+    }
+    Some(figure)
 }
 
 /// The headline stage of every run.
@@ -294,6 +344,7 @@ fn curve_figure(
         let points = points.into_iter().map(|(nines, us)| (nines, Some(us)));
         marks.lines.push(Line::new(ink, name, points));
     }
+    marks.lines = thinned(marks.lines);
     Some(Figure {
         id: id.to_owned(),
         title: title.to_owned(),
@@ -310,8 +361,8 @@ fn curve_figure(
 }
 
 /// Median, p99 and p99.9 of one run over time.
-fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
-    let [course] = courses else { return None };
+fn quantiles_over_time(course: &Course<'_>) -> Option<Figure> {
+    let courses = std::slice::from_ref(course);
     let values: [(&str, fn(&Row) -> Option<u64>); 3] =
         [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
@@ -345,6 +396,14 @@ fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
+/// Many lines are thin, so that what lies below shows.
+fn thinned(lines: Vec<Line>) -> Vec<Line> {
+    if lines.len() < MANY_RUNS {
+        return lines;
+    }
+    lines.into_iter().map(|line| line.thick(THIN_PIXELS)).collect()
+}
+
 fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     let latency = plan.unit == Unit::Microseconds;
     let ends = ends(courses, !latency);
@@ -355,7 +414,7 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
         let name = if courses.len() == 1 { "" } else { course.label };
         Line::new(course.ink, name, points)
     });
-    let lines: Vec<_> = lines.collect();
+    let lines = thinned(lines.collect());
     let (low, high) = extent(&lines)?;
     let y = if latency {
         Axis::log(plan.label, plan.unit, low, high)
@@ -379,6 +438,28 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     })
 }
 
+/// Reconnects and errors of one run on one figure.
+fn faults(course: &Course<'_>) -> Option<Figure> {
+    let course = std::slice::from_ref(course);
+    let mut figure = over_time(course, &RECONNECTS)?;
+    let errors = over_time(course, &ERRORS)?;
+    figure.marks.lines.extend(errors.marks.lines);
+    for (index, (line, name)) in
+        figure.marks.lines.iter_mut().zip(["reconnects", "errors"]).enumerate()
+    {
+        line.ink = Ink::Series(index);
+        line.name = name.to_owned();
+    }
+    let (_, high) = extent(&figure.marks.lines)?;
+    figure.title = "Reconnects and errors".to_owned();
+    figure.y = Axis::linear("events per second", Unit::Count, high);
+    figure.caption = "Zero unless the scenario or a fault cuts connections. Errors are refused or \
+                      lost connections and failed logins; a tall narrow peak of reconnects is a \
+                      storm, a long low one a server that cannot take them all back at once."
+        .to_owned();
+    Some(figure)
+}
+
 fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
@@ -397,8 +478,9 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
             let name = format!("{}, achieved", course.label);
             lines.push(line(course.ink, &name, course, |row| row.achieved));
         } else {
+            let delivered = line(Ink::Series(0), "delivered", course, |row| row.delivered);
+            lines.push(delivered.thick(BROAD_PIXELS));
             lines.push(line(Ink::Series(1), "acknowledged", course, |row| row.acknowledged));
-            lines.push(line(Ink::Series(0), "delivered", course, |row| row.delivered));
         }
     }
     let (_, high) = extent(&lines).filter(|(_, high)| *high > 0.0)?;
@@ -421,9 +503,9 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// One heat map for each run, on the same axes and colours.
+/// One heat map for each name's first run, on the same axes and colours.
 fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
-    let maps = courses.iter().map(|course| {
+    let maps = courses.iter().filter(|course| !course.repeats).map(|course| {
         let rows = course.rows();
         let pieces = rows.iter().map(|row| {
             let latency = row.histogram.as_ref().and_then(|text| Latency::from_text(text).ok());
@@ -466,11 +548,7 @@ fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
 
 /// p99 of each run in order, where a name has several runs: how far equal runs differ.
 fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
-    let repeated = courses
-        .iter()
-        .enumerate()
-        .any(|(index, course)| courses[..index].iter().any(|other| other.label == course.label));
-    if !repeated {
+    if !courses.iter().any(|course| course.repeats) {
         return None;
     }
     let mut marks = Marks::default();
@@ -480,11 +558,10 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
         marks.dots.push((course.ink, point.0, point.1));
         match marks.lines.iter_mut().find(|line| line.name == course.label) {
             Some(line) => line.pieces[0].push(point),
-            None => marks.lines.push(Line {
-                ink: course.ink,
-                name: course.label.to_owned(),
-                pieces: vec![vec![point]],
-            }),
+            None => {
+                let point = (point.0, Some(point.1));
+                marks.lines.push(Line::new(course.ink, course.label, [point]));
+            }
         }
     }
     let (low, high) = extent(&marks.lines)?;
@@ -502,20 +579,22 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// Percentile curves of the stages: all on one figure for one run, else a figure for each.
-fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
-    if let [course] = courses {
-        let curves = course
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
-        let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
-                       delivered is what the recipient sees; the gap between them is the way out.";
-        let curves = curves.take(SERIES).collect();
-        let figure = curve_figure("stages", "Percentiles of every stage", caption, curves);
-        return figure.into_iter().collect();
-    }
+/// Percentile curves of all stages of one run.
+fn every_stage(course: &Course<'_>) -> Option<Figure> {
+    let curves = course
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
+    let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
+                   delivered is what the recipient sees; the gap between them is the way out.";
+    let curves = curves.take(SERIES).collect();
+    let figure = curve_figure("stages", "Percentiles of every stage", caption, curves)?;
+    Some(Figure { wide: true, ..figure })
+}
+
+/// A figure for each stage of several runs.
+fn each_stage(courses: &[Course<'_>]) -> Vec<Figure> {
     let others = Stage::ALL.iter().filter(|stage| {
         // The headline of all is the main figure already.
         courses.iter().any(|course| course.report.headline != **stage)
