@@ -450,7 +450,7 @@ mod tests {
             ("chat --connections 3 --recipients pair", "even"),
             ("chat --connections 1", "at least 2"),
             ("chat --rate 0", "from 0.001"),
-            ("chat --duration 10x", "500ms or 10s"),
+            ("chat --duration 10x", "10s\", up to 24h"),
             ("chat --duration 1s --warm-up 1s", "leaves nothing"),
             ("chat --payload 10", "36..=32768"),
             ("chat --in-flight 1", "needs pairs"),

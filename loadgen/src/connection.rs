@@ -24,8 +24,9 @@ use hawser_codec::{message::Encoder, time::Now};
 use crate::{
     identity::Names,
     oracle::{Arrival, Oracle},
+    payload::GROUP,
     scenario::{Protocol, Scenario},
-    tally::{Latency, Tally},
+    tally::{Stage, Tally},
 };
 use client::Speak;
 use mqtt::Mqtt;
@@ -89,12 +90,27 @@ impl World {
     }
 
     /// Records a latency if what began at `intended_us` is measured; tells whether it is.
-    fn record(&mut self, intended_us: u64, us: u64, of: fn(&mut Tally) -> &mut Latency) -> bool {
+    pub fn record(&mut self, intended_us: u64, us: u64, stage: Stage) -> bool {
         let measured = self.ground.is_measured(intended_us);
         if measured {
-            of(&mut self.tally).record(us);
+            self.tally.record(stage, us);
         }
         measured
+    }
+
+    /// A message to this target is not sent: a bound of the generator was reached.
+    fn shed(&mut self, target: u32) {
+        self.tally.counters.shed += 1;
+        self.tally.counters.expected -= u64::from(self.ground.oracle.audience().viewers(target));
+    }
+
+    /// The server refused a message for good.
+    fn refuse(&mut self, sender: u32, target: u32, number: u32, code: u16) {
+        self.ground.oracle.refuse(sender, target, number);
+        let counters = &mut self.tally.counters;
+        counters.refused += 1;
+        counters.expected -= u64::from(self.ground.oracle.audience().viewers(target));
+        counters.last_code = u64::from(code);
     }
 
     /// A message was shown to a user: judges it, and measures it if it is a good one.
@@ -108,10 +124,10 @@ impl World {
             hop: payload.hop,
         });
         let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-        if self.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
+        if self.record(payload.intended_us, late_us, Stage::Deliver) {
             self.tally.counters.delivered_measured += 1;
             let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-            self.tally.delivery_from_sent.record(from_sent_us);
+            self.tally.record(Stage::DeliverSent, from_sent_us);
         }
     }
 }
@@ -123,6 +139,16 @@ pub enum To {
     User(u32),
     /// A group or topic, by its index.
     Group(u32),
+}
+
+impl To {
+    /// As in [`crate::payload::Payload::recipient`].
+    pub fn target(self) -> u32 {
+        match self {
+            Self::User(user) => user,
+            Self::Group(group) => group | GROUP,
+        }
+    }
 }
 
 /// A message that the schedule intends.
@@ -148,6 +174,12 @@ pub struct Arrived {
     /// As in its [`Offer`].
     pub hop: u8,
 }
+
+/// Codes of a [`Fault`] from here on: the server named the reason of MQTT in the low byte.
+pub const MQTT_NAMED: u16 = 0x1000;
+
+/// Codes from here on: the server did wrong, and the low byte is MQTT's reason for that.
+pub const MQTT_WRONG: u16 = 0x1100;
 
 /// Why a connection has to be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,8 +315,10 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
+        let viewers = world.ground.oracle.audience().viewers(offer.to.target());
+        world.tally.counters.expected += u64::from(viewers);
         let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, |tally| &mut tally.schedule_lag);
+        world.record(offer.intended_us, lag_us, Stage::Lag);
         client!(mut self, client => client.offer(world, index, offer, now, &mut self.outbound));
     }
 

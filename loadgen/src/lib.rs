@@ -10,10 +10,12 @@
 pub mod arguments;
 pub mod connection;
 pub mod identity;
+pub mod judge;
 pub mod measure;
 pub mod oracle;
 pub mod payload;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;

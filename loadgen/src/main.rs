@@ -86,13 +86,12 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
     };
     eprintln!();
     print!("{}", report.table());
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
-        if let Err(error) = fs::write(path, json + "\n") {
-            return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
-        }
+    if let Some(path) = &options.json
+        && let Err(error) = fs::write(path, report.to_json())
+    {
+        return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
     }
-    ExitCode::from(report.verdict.exit_code())
+    ExitCode::from(report.exit_code())
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

@@ -3,6 +3,8 @@
 //! Phases: connect (all users log in), run (the schedule), drain (what is on its way arrives),
 //! stop. The coordinator is no part of any message's way: it reads counters twenty times a second.
 
+mod observe;
+
 use std::{
     io::{self, IsTerminal, Write},
     net::TcpStream,
@@ -18,15 +20,18 @@ use crate::{
     arguments::Options,
     connection::{Ground, fault_text, is_denied},
     identity::{CONNECTIONS_PER_ADDRESS, Names},
+    judge::{Thresholds, judge},
     measure::{self, Sample},
     oracle::{Audience, Bounds, Findings, Oracle, Promise},
-    report::{Quantiles, Report, Server, Thresholds, Verdict},
+    record::Record,
+    report::{Evidence, Report, SCHEMA, Server, Verdict},
     scenario::{Metric, Quantile, Scenario, Threshold},
     schedule::Schedule,
     source::Sources,
-    tally::{Counters, Shared, Tally},
+    tally::{Counters, Shared, Stage},
     worker::{Assignment, Control, Work, Worker},
 };
+pub use observe::{Observer, PlainLines, ProcessView, Rates, Snapshot, StageView, Wish};
 
 /// First logins unfinished at once, over all workers: a tenth of a second at the default rate.
 const LOGINS_UNFINISHED_MAX: u32 = 2048;
@@ -69,7 +74,7 @@ pub trait MakeRing: Send + Sync + 'static {
 }
 
 /// A worker's thread, and what it makes visible.
-type Hired = (JoinHandle<Result<Tally, String>>, Arc<Shared>);
+type Hired = (JoinHandle<Result<(), String>>, Arc<Shared>);
 
 struct Crew {
     workers: Vec<Hired>,
@@ -90,24 +95,17 @@ impl Crew {
         self.workers.iter().any(|(handle, _)| handle.is_finished())
     }
 
-    fn end(self) -> Result<Tally, RunError> {
+    fn end(self, record: &mut Record) -> Result<(), RunError> {
         self.control.stop();
-        let mut sum = Tally::default();
         let mut failure = None;
-        for (handle, _) in self.workers {
+        for (handle, shared) in self.workers {
             match handle.join() {
-                Ok(Ok(tally)) => {
-                    sum.delivery.add(&tally.delivery);
-                    sum.delivery_from_sent.add(&tally.delivery_from_sent);
-                    sum.acknowledge.add(&tally.acknowledge);
-                    sum.schedule_lag.add(&tally.schedule_lag);
-                    sum.heartbeat.add(&tally.heartbeat);
-                }
+                Ok(Ok(())) => record.take(&shared),
                 Ok(Err(reason)) => failure = Some(reason),
                 Err(_) => failure = Some("a worker thread panicked".to_owned()),
             }
         }
-        failure.map_or(Ok(sum), |reason| Err(RunError::Environment(reason)))
+        failure.map_or(Ok(()), |reason| Err(RunError::Environment(reason)))
     }
 }
 
@@ -254,6 +252,7 @@ struct Watch<'a> {
     shown: Instant,
     shown_counters: Counters,
     connections_min: u64,
+    record: Record,
 }
 
 impl<'a> Watch<'a> {
@@ -275,6 +274,7 @@ impl<'a> Watch<'a> {
             shown: now,
             shown_counters: Counters::default(),
             connections_min: u64::MAX,
+            record: Record::default(),
         }
     }
 
@@ -285,7 +285,7 @@ impl<'a> Watch<'a> {
         if logged_in == 0 && !self.crew.has_failed() {
             let reason = describe(&self.crew.counters());
             // Whether the workers end well does not matter any more.
-            let _ = self.crew.end();
+            let _ = self.crew.end(&mut self.record);
             let target = self.options.target;
             let reason = format!("no user could log in at {target}: {reason}");
             return Err(RunError::Environment(reason));
@@ -294,26 +294,29 @@ impl<'a> Watch<'a> {
         self.crew.control.drain();
         let counters = self.drain();
         let logins = Logins { logged_in, connect_s, before: self.before, connected };
-        let threads = self.crew.workers.len() as u32;
         let findings = self.ground.oracle.findings();
-        let tally = self.crew.end()?;
-        let mut report = report(self.scenario, &findings, &counters, &tally, &logins, &window);
+        self.crew.end(&mut self.record)?;
+        let record = &self.record;
+        let mut report = report(self.scenario, &findings, &counters, record, &logins, &window);
         report.connections_min = self.connections_min.min(counters.online);
-        report.run = format!("{run:016x}");
-        report.threads = threads;
-        report.seed = self.options.seed;
-        report.command = command.to_owned();
-        report.judge(&Thresholds {
-            schedule_lag_us: self.options.schedule_lag_max.as_micros() as u64,
-            p99_us: p99_bound(self.scenario),
-            all_logged_in: logged_in == u64::from(self.scenario.users),
-        });
+        report.evidence.run = format!("{run:016x}");
+        report.evidence.seed = self.options.seed;
+        report.evidence.target = self.options.target.to_string();
+        report.evidence.command = command.to_owned();
+        judge(
+            &mut report,
+            &Thresholds {
+                schedule_lag_us: self.options.schedule_lag_max.as_micros() as u64,
+                p99_us: p99_bound(self.scenario),
+                all_logged_in: logged_in == u64::from(self.scenario.connections()),
+            },
+        );
         Ok(report)
     }
 
     /// Waits until all are logged in, or nobody else can; gives how many.
     fn connect(&mut self) -> u64 {
-        let users = u64::from(self.scenario.users);
+        let users = u64::from(self.scenario.connections());
         let mut progress = (0, Instant::now());
         loop {
             let counters = self.look("connecting");
@@ -375,6 +378,9 @@ impl<'a> Watch<'a> {
     fn look(&mut self, phase: &str) -> Counters {
         thread::sleep(LOOK);
         let counters = self.crew.counters();
+        for (_, shared) in &self.crew.workers {
+            self.record.take(shared);
+        }
         let since = self.shown.elapsed();
         if since >= Duration::from_secs(1) {
             let old = &self.shown_counters;
@@ -420,17 +426,21 @@ fn report(
     scenario: &Scenario,
     findings: &Findings,
     counters: &Counters,
-    tally: &Tally,
+    record: &Record,
     logins: &Logins,
     window: &Window,
 ) -> Report {
     let hold = !scenario.kind.sends();
-    let delivered = window.last.1.delivered - window.first.1.delivered;
+    let headline = if hold { Stage::Heartbeat } else { Stage::Deliver };
+    let stages = record.stages();
+    let (first, last) = (&window.first.1, &window.last.1);
+    let delivered = last.delivered - first.delivered;
     let growth = logins.before.zip(logins.connected).map(|(before, after)| {
         let grown = after.memory_bytes as f64 - before.memory_bytes as f64;
         grown / logins.logged_in.max(1) as f64
     });
     Report {
+        schema: SCHEMA.to_owned(),
         offered: counters.offered,
         acknowledged: findings.acknowledged,
         delivered: findings.delivered,
@@ -446,31 +456,48 @@ fn report(
         heartbeats_expected: counters.heartbeats_expected,
         heartbeats_answered: counters.heartbeats_answered,
         connections_held: counters.online,
-        latency_us: Quantiles::from(if hold { &tally.heartbeat } else { &tally.delivery }),
+        latency_us: stages.get(&headline).map(|figures| figures.quantiles).unwrap_or_default(),
         server: Server {
             cpu_us_per_message: cpu_us_per(window.first.0, window.last.0, delivered),
             bytes_per_connection: growth,
             cpu_us_per_connect: cpu_us_per(logins.before, logins.connected, logins.logged_in),
+            cpu: None,
+            memory_bytes: None,
         },
         verdict: Verdict::Clean,
+        name: scenario.name.clone(),
+        kind: scenario.kind.name().to_owned(),
+        protocol: scenario.protocol.name().to_owned(),
+        headline,
+        achieved: last.done(),
         reasons: Vec::new(),
-        acknowledge_latency_us: Quantiles::from(&tally.acknowledge),
-        sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
-        schedule_lag_us: Quantiles::from(&tally.schedule_lag),
+        notes: Vec::new(),
+        thresholds: Vec::new(),
+        stages,
+        series: Vec::new(),
+        actions: Vec::new(),
+        errors: std::collections::BTreeMap::new(),
         oracle: *findings,
-        connections_asked: u64::from(scenario.users),
+        expected: counters.expected,
+        connections_asked: u64::from(scenario.connections()),
         connections_min: 0,
         connect_rate: logins.logged_in as f64 / logins.connect_s,
+        offered_rate: (last.offered - first.offered) as f64 / window.seconds,
+        achieved_rate: (last.done() - first.done()) as f64 / window.seconds,
         delivered_rate: delivered as f64 / window.seconds,
         repeats: counters.repeats,
         refused: counters.refused,
         shed: counters.shed,
+        address_conflicts: counters.address_conflicts,
         measured_s: window.seconds,
-        run: String::new(),
-        seed: 0,
-        threads: 0,
-        command: String::new(),
-        kernel: measure::kernel(),
+        measured_from_s: scenario.warm_up.as_secs_f64(),
+        interrupted: false,
+        evidence: Evidence {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            scenario: serde_json::to_value(scenario).expect("a scenario has text keys only"),
+            kernel: measure::kernel(),
+            ..Evidence::default()
+        },
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
     identity::mix,
     schedule::{Act, Intent, Random, Schedule},
     source::Sources,
-    tally::{Shared, Tally},
+    tally::Shared,
     wheel::Wheel,
 };
 pub use slots::SLOT_BYTES;
@@ -215,11 +215,11 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    /// Runs until the coordinator says stop, then closes all; gives what was measured.
+    /// Runs until the coordinator says stop, then closes all.
     ///
     /// # Errors
     /// The ring broke.
-    pub fn run(mut self) -> std::io::Result<Tally> {
+    pub fn run(mut self) -> std::io::Result<()> {
         let mut completions = Vec::new();
         let mut now = self.turn(0, &mut completions)?;
         while self.assignment.control.stage() != Stage::Stop {
@@ -231,12 +231,14 @@ impl<R: Ring> Worker<R> {
             self.publish();
             let until_us = ramp_us.min(intent_us).min(self.wheel.next_us(SLEEP_TICKS));
             now = self.turn(until_us, &mut completions)?;
+            self.assignment.shared.hand_over_if_due(&mut self.world.tally, now.monotonic_us);
             self.complete_all(now, &mut completions);
             self.follow_up(now);
         }
         self.publish();
-        self.close_all(now, &mut completions)?;
-        Ok(self.world.tally)
+        // What closing counts is no part of the run.
+        self.assignment.shared.hand_over(&mut self.world.tally);
+        self.close_all(now, &mut completions)
     }
 
     fn turn(&mut self, until_us: u64, completions: &mut Vec<Completion>) -> std::io::Result<Now> {
@@ -474,7 +476,7 @@ impl<R: Ring> Worker<R> {
                             connection.on_time(world, index, now)
                         });
                         if let Err(fault) = result {
-                            self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                            self.leave_at(slot, fault);
                         }
                     }
                     Net::Connecting | Net::Closing { .. } => {}

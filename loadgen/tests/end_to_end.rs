@@ -71,7 +71,6 @@ fn random_recipients_on_several_rings_are_clean() {
     let line = "chat --connections 9 --threads 3 --rate 300 --duration 500ms --warm-up 0s";
     let report = run_at(Fault::None, line).unwrap();
     assert_eq!(report.verdict, Verdict::Clean, "{:?}", report.reasons);
-    assert_eq!(report.threads, 3);
     assert!(report.delivered > 100);
 }
 

@@ -26,10 +26,10 @@ use hawser_codec::{
     time::Now,
 };
 
-use super::{Fault, Offer, To, World, client::Speak};
+use super::{Fault, Offer, World, client::Speak};
 use crate::{
-    payload::GROUP,
     scenario::{Protocol, Scenario},
+    tally::Stage,
 };
 pub(super) use fault::{is_denied, text as fault_text};
 use receiving::Receiving;
@@ -190,12 +190,8 @@ impl Speak for Mqtt {
         now: Now,
         outbound: &mut Vec<u8>,
     ) {
-        let target = match offer.to {
-            To::User(user) => user,
-            To::Group(group) => group | GROUP,
-        };
         let sending = self.sending.get_or_insert_default();
-        sending.offer(world, index, target, &offer, now);
+        sending.offer(world, index, &offer, now);
         let before = outbound.len();
         self.pump(world, index, now, outbound);
         if outbound.len() > before {
@@ -435,7 +431,7 @@ impl Mqtt {
         if self.pinged_us != 0 {
             world.tally.counters.heartbeats_answered += 1;
             let (from_us, us) = (self.pinged_us, now.monotonic_us - self.pinged_us);
-            world.record(from_us, us, |tally| &mut tally.heartbeat);
+            world.record(from_us, us, Stage::Heartbeat);
             self.pinged_us = 0;
         }
     }

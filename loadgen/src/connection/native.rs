@@ -20,6 +20,7 @@ use hawser_codec::{
 };
 
 use super::{Fault, Offer, To, World, client::Speak};
+use crate::tally::Stage;
 use chat::Chat;
 use mailbox::Mailbox;
 
@@ -158,7 +159,7 @@ impl Speak for Native {
     ) {
         let To::User(recipient) = offer.to else {
             // Scenarios for groups do not start with this protocol.
-            world.tally.counters.shed += 1;
+            world.shed(offer.to.target());
             return;
         };
         let chat = self.chat.get_or_insert_default();
@@ -318,7 +319,7 @@ impl Native {
         if self.pinged_us != 0 {
             world.tally.counters.heartbeats_answered += 1;
             let (from_us, us) = (self.pinged_us, now.monotonic_us - self.pinged_us);
-            world.record(from_us, us, |tally| &mut tally.heartbeat);
+            world.record(from_us, us, Stage::Heartbeat);
             self.pinged_us = 0;
         }
     }

@@ -6,6 +6,8 @@
 use hawser_codec::time::Now;
 use hawser_ring::{Completion, Errno, Event, Lease, Operation, Ring, Socket, Token};
 
+use crate::{connection::Fault, tally::ErrorKind};
+
 use super::{BACKOFF_US, CLOSING_TURNS_MAX, RECEIVE_BYTES, Stage, Worker, slots::Net};
 
 impl<R: Ring> Worker<R> {
@@ -55,8 +57,9 @@ impl<R: Ring> Worker<R> {
             }
             Err(errno) => {
                 self.open -= 1;
-                self.world.tally.counters.failures += 1;
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
+                let errno = errno.0.abs();
+                self.world.tally.error(ErrorKind::of_connect(errno));
+                self.world.tally.counters.last_errno = errno as u64;
                 self.lie_down(now, slot, 0);
             }
         }
@@ -86,12 +89,12 @@ impl<R: Ring> Worker<R> {
                     let bytes = self.ring.bytes(&lease);
                     let heard = entry.connection.on_bytes(&mut self.world, index, now, bytes);
                     if let Err(fault) = heard {
-                        self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                        self.leave_at(slot, fault);
                     }
                 }
                 self.ring.give_back(lease);
             }
-            Ok(None) => self.leave(slot, 0, 0),
+            Ok(None) => self.leave(slot, ErrorKind::Closed, 0),
             // Its watch has told already, and the buffers are back by the next turn.
             Err(Errno(libc::ENOBUFS)) if entry.watching && !more => {
                 if let Net::Up(socket) = entry.net {
@@ -103,8 +106,9 @@ impl<R: Ring> Worker<R> {
             // Armed again (or watched) when flushed.
             Err(Errno(libc::ECANCELED | libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {}
             Err(errno) => {
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
-                self.leave(slot, 0, 0);
+                let errno = errno.0.abs();
+                self.world.tally.counters.last_errno = errno as u64;
+                self.leave(slot, ErrorKind::of_break(errno), 0);
             }
         }
         self.touch(slot);
@@ -134,24 +138,27 @@ impl<R: Ring> Worker<R> {
             }
             Ok(_) => self.keep(bytes),
             Err(errno) => {
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
-                self.leave(slot, 0, 0);
+                let errno = errno.0.abs();
+                self.world.tally.counters.last_errno = errno as u64;
+                self.leave(slot, ErrorKind::of_break(errno), 0);
             }
         }
         self.touch(slot);
     }
 
+    /// Begins to close a connection that its protocol gave up.
+    pub(super) fn leave_at(&mut self, slot: u32, fault: Fault) {
+        self.world.tally.counters.last_code = u64::from(fault.code);
+        self.leave(slot, ErrorKind::of_code(fault.code), fault.retry_after_ms);
+    }
+
     /// Begins to close a connection.
-    pub(super) fn leave(&mut self, slot: u32, code: u64, retry_after_ms: u32) {
+    pub(super) fn leave(&mut self, slot: u32, why: ErrorKind, retry_after_ms: u32) {
         let entry = &mut self.slots[slot as usize];
         let Net::Up(socket) = entry.net else { return };
         entry.net = Net::Closing { socket, retry_after_ms };
         entry.connection.on_disconnected(&mut self.world);
-        let counters = &mut self.world.tally.counters;
-        counters.failures += 1;
-        if code != 0 {
-            counters.last_code = code;
-        }
+        self.world.tally.error(why);
         self.close_if_idle(slot);
     }
 
@@ -218,7 +225,7 @@ impl<R: Ring> Worker<R> {
     ) -> std::io::Result<()> {
         for _ in 0..CLOSING_TURNS_MAX {
             for slot in 0..self.slots.len() as u32 {
-                self.leave(slot, 0, 0);
+                self.leave(slot, ErrorKind::Closed, 0);
             }
             if self.open == 0 {
                 return Ok(());

@@ -5,13 +5,7 @@
 
 use hawser_codec::mqtt::{Malformed, Version, reason};
 
-use super::super::Fault;
-
-/// The server named a reason: the low byte.
-const NAMED: u16 = 0x1000;
-
-/// The server did wrong: the reason a client would name is the low byte.
-const WRONG: u16 = 0x1100;
+use super::super::{Fault, MQTT_NAMED as NAMED, MQTT_WRONG as WRONG};
 
 /// The server's own reason.
 pub(super) const fn named(reason: u8) -> Fault {

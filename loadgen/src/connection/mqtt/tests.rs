@@ -6,7 +6,7 @@ use hawser_codec::mqtt::packet::{Answer, Disconnect};
 
 use super::*;
 use crate::{
-    connection::{Connection, Ground},
+    connection::{Connection, Ground, To},
     identity::Names,
     oracle::{Audience, Bounds, Findings, Oracle, Promise},
     payload::Payload,

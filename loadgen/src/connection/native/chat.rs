@@ -9,7 +9,7 @@ use hawser_codec::{
 };
 
 use super::{Fault, World};
-use crate::payload::Payload;
+use crate::{payload::Payload, tally::Stage};
 
 /// Messages of one user that wait for an answer; at the usual rates that is many minutes of a
 /// server that does not answer.
@@ -79,7 +79,7 @@ impl Chat {
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, recipient)).flatten();
         let Some(counter) = counter else {
-            world.tally.counters.shed += 1;
+            world.shed(recipient);
             return;
         };
         self.last_seq += 1;
@@ -202,7 +202,10 @@ impl Chat {
             world.tally.counters.acknowledged += 1;
         }
         let us = now.monotonic_us.saturating_sub(pending.intended_us);
-        world.record(pending.intended_us, us, |tally| &mut tally.acknowledge);
+        if world.record(pending.intended_us, us, Stage::Acknowledge) {
+            let from_sent_us = us.saturating_sub(u64::from(pending.lag_us));
+            world.tally.record(Stage::AcknowledgeSent, from_sent_us);
+        }
     }
 
     pub(super) fn on_refused(
@@ -215,9 +218,7 @@ impl Chat {
         let temporary = error.code == code::OUT_OF_ORDER || error.code >= 400;
         if !temporary {
             if let Some(pending) = self.take(error.client_seq) {
-                world.ground.oracle.refuse(index, pending.recipient, pending.counter);
-                world.tally.counters.refused += 1;
-                world.tally.counters.last_code = u64::from(error.code);
+                world.refuse(index, pending.recipient, pending.counter, error.code);
             }
             return;
         }
