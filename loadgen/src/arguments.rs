@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
     plan::Load,
     scenario::{
@@ -38,6 +39,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a scenario against a server and judge it.
     Run(Box<RunArguments>),
+    /// Lay results of runs over each other on one page.
+    Page(PageArguments),
     /// Say what a run needs on this machine and what is missing.
     Plan(PlanArguments),
 }
@@ -61,7 +64,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// Take any certificate.
-    #[arg(long)]
+    #[arg(long = "tls-insecure", requires = "tls")]
     pub insecure: bool,
     /// Name that the server's certificate must have [default: localhost].
     #[arg(long, value_name = "NAME")]
@@ -422,7 +425,7 @@ mod tests {
         let words = ["hawser-loadgen", "run"].into_iter().chain(line.split_whitespace());
         match Arguments::try_parse_from(words).map_err(|error| error.to_string())?.command {
             Command::Run(run) => run.resolve(),
-            Command::Plan(_) => unreachable!("the line says run"),
+            _ => unreachable!("the line says run"),
         }
     }
 

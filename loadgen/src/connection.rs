@@ -2,39 +2,51 @@
 //! time it wants to be called. At most 400 bytes with its slot while idle.
 //!
 //! ```text
-//!  transport <-> [ TLS <-> WebSocket ] <-> client: native, …
+//!  transport <-> [ TLS ] <-> [ WebSocket ] <-> client: native (frames or JSON), echo, …
 //! ```
 //!
-//! What is said is an affair of the protocol's [`client`]; this module keeps what is unfinished,
-//! and what all connections of a run share. Not here: sockets, source addresses, when to come
+//! What is said is an affair of the protocol's [`client`]; this module opens the layers one after
+//! the other, carries bytes through them, and holds what all connections of a run share. Not here: sockets, source addresses, when to come
 //! back. Invariant: a client hears whole units of its protocol or is asked again with more, and
 //! what must survive a lost connection stays in it.
 
 mod client;
+mod echo;
+mod layers;
 mod mqtt;
 mod native;
+mod speaker;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use hawser_codec::{message::Encoder, time::Now};
+use hawser_codec::{code, time::Now};
 
 use crate::{
-    identity::Names,
+    identity::{Names, mix},
     oracle::{Arrival, Oracle},
     payload::GROUP,
     scenario::{Protocol, Scenario},
     tally::{Stage, Tally},
+    wire::{
+        Wire,
+        tls::Tls,
+        websocket::{Unfinished, Websocket},
+    },
 };
 use client::Speak;
+use echo::Echo;
 use mqtt::Mqtt;
 use native::Native;
+use speaker::Speaker;
 
 /// What all connections of a run share.
 #[derive(Debug)]
 pub struct Ground {
+    /// What is spoken.
+    pub wire: Wire,
     /// Who is who.
     pub names: Names,
     /// The judge.
@@ -72,20 +84,32 @@ pub struct World {
     pub arrived: Vec<Arrived>,
     /// The run is over but for what is on its way: no heartbeat is begun.
     pub draining: bool,
-    encoder: Encoder,
+    speaker: Speaker,
     body: Vec<u8>,
+    /// Plaintext of TLS records.
+    plain: Vec<u8>,
+    /// What clients said, before it is put into WebSocket messages.
+    said: Vec<u8>,
+    /// What is to be sealed in TLS records.
+    unsealed: Vec<u8>,
+    spare: Option<Box<Unfinished>>,
 }
 
 impl World {
     /// A fresh world on this ground.
     pub fn new(ground: Arc<Ground>) -> Self {
+        let speaker = Speaker::new(ground.wire.protocol, mix(ground.names.run()));
         Self {
             ground,
             tally: Tally::default(),
             arrived: Vec::new(),
             draining: false,
-            encoder: Encoder::new(),
+            speaker,
             body: Vec::new(),
+            plain: Vec::new(),
+            said: Vec::new(),
+            unsealed: Vec::new(),
+            spare: None,
         }
     }
 
@@ -96,6 +120,17 @@ impl World {
             self.tally.record(stage, us);
         }
         measured
+    }
+
+    /// A connection is logged in; `again`: it was before.
+    fn note_login(&mut self, again: bool) {
+        let counters = &mut self.tally.counters;
+        counters.online += 1;
+        if again {
+            counters.reconnects += 1;
+        } else {
+            counters.logged_in += 1;
+        }
     }
 
     /// A message to this target is not sent: a bound of the generator was reached.
@@ -175,29 +210,14 @@ pub struct Arrived {
     pub hop: u8,
 }
 
-/// Codes of a [`Fault`] from here on: the server named the reason of MQTT in the low byte.
-pub const MQTT_NAMED: u16 = 0x1000;
-
-/// Codes from here on: the server did wrong, and the low byte is MQTT's reason for that.
-pub const MQTT_WRONG: u16 = 0x1100;
-
 /// Why a connection has to be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Protocol error code, as the server named it or as fits best.
+    /// Protocol error code, as the server named it or as fits best, or one of
+    /// [`wire::fault`](crate::wire::fault).
     pub code: u16,
     /// Come back no earlier than after this, milliseconds.
     pub retry_after_ms: u32,
-}
-
-/// Text of a [`Fault`]'s code for people.
-pub fn fault_text(code: u16) -> String {
-    mqtt::fault_text(code).unwrap_or_else(|| format!("{code}, {}", hawser_codec::code::text(code)))
-}
-
-/// Who got this [`Fault`]'s code at the first login will get it again.
-pub fn is_denied(code: u16) -> bool {
-    mqtt::is_denied(code) || (200..300).contains(&code)
 }
 
 impl Fault {
@@ -206,10 +226,14 @@ impl Fault {
     }
 }
 
+/// From connect to open layers, microseconds: as long as for a welcome behind them.
+const OPEN_WAIT_US: u64 = 30_000_000;
+
 /// The client of a connection's protocol.
 #[derive(Debug)]
 enum Client {
     Native(Native),
+    Echo(Echo),
     Mqtt(Mqtt),
 }
 
@@ -220,65 +244,94 @@ pub struct Connection {
     pub outbound: Vec<u8>,
     /// An unfinished unit of the client's protocol.
     inbound: Vec<u8>,
+    tls: Option<Box<Tls>>,
+    websocket: Option<Box<Websocket>>,
     client: Client,
+    /// The layers began to open then; 0: they are open, or there are none.
+    opening_us: u64,
+    /// The connection is to be left when what was said has gone.
+    leaving: Option<Fault>,
+    /// The layers have been open once.
+    was_open: bool,
 }
 
-/// What 2,000,000 idle connections may cost this process is 800 MB.
+/// What 2,000,000 idle connections may cost this process is 800 MB. TLS comes on top: see [`Tls`].
 const _: () = assert!(size_of::<Connection>() <= 320);
 
 /// Calls the client whichever it is.
-macro_rules! client {
+macro_rules! with_client {
     ($connection:expr, $client:ident => $call:expr) => {
         match &$connection.client {
             Client::Native($client) => $call,
+            Client::Echo($client) => $call,
             Client::Mqtt($client) => $call,
         }
     };
     (mut $connection:expr, $client:ident => $call:expr) => {
-        match &mut $connection.client {
+        with_client!(in &mut $connection.client, $client => $call)
+    };
+    (in $place:expr, $client:ident => $call:expr) => {
+        match $place {
             Client::Native($client) => $call,
+            Client::Echo($client) => $call,
             Client::Mqtt($client) => $call,
         }
     };
 }
+use with_client;
 
 impl Connection {
-    /// A connection that is not there yet.
-    pub fn new(scenario: &Scenario) -> Self {
-        let client = match scenario.protocol {
+    /// A connection that was never up.
+    pub fn new(protocol: Protocol) -> Self {
+        let client = match protocol {
+            Protocol::Native | Protocol::WebsocketNative | Protocol::WebsocketJson => {
+                Client::Native(Native::default())
+            }
+            Protocol::Echo => Client::Echo(Echo::default()),
             Protocol::Mqtt3 | Protocol::Mqtt5 => Client::Mqtt(Mqtt::default()),
-            _ => Client::Native(Native::default()),
         };
-        Self { outbound: Vec::new(), inbound: Vec::new(), client }
+        Self {
+            outbound: Vec::new(),
+            inbound: Vec::new(),
+            tls: None,
+            websocket: None,
+            client,
+            opening_us: 0,
+            leaving: None,
+            was_open: false,
+        }
     }
 
     /// Logged in.
     pub fn is_online(&self) -> bool {
-        client!(self, client => client.is_online())
+        with_client!(self, client => client.is_online())
     }
 
     /// Logged in, nothing sent that waits for an answer, nothing unread.
     pub fn is_quiet(&self) -> bool {
-        client!(self, client => client.is_quiet())
+        let whole = self.websocket.as_ref().is_none_or(|websocket| websocket.is_idle());
+        whole && with_client!(self, client => client.is_quiet())
     }
 
     /// It was logged in since this was last asked.
     pub fn take_came_online(&mut self) -> bool {
-        client!(mut self, client => client.take_came_online())
+        with_client!(mut self, client => client.take_came_online())
     }
 
-    /// The transport is connected: says hello.
+    /// The transport is connected: opens the layers, or says hello if there are none.
     pub fn greet(&mut self, world: &mut World, index: u32, now: Now) {
         self.inbound = Vec::new();
         self.outbound.clear();
-        client!(mut self, client => client.greet(world, index, now, &mut self.outbound));
+        self.opening_us = now.monotonic_us;
+        self.open(world, index, now);
     }
 
     /// The transport is gone; all that must survive, does.
     pub fn on_disconnected(&mut self, world: &mut World) {
         self.inbound = Vec::new();
         self.outbound = Vec::new();
-        client!(mut self, client => client.on_disconnected(world));
+        self.close(world);
+        with_client!(mut self, client => client.on_disconnected(world));
     }
 
     /// Bytes came from the server, cut anywhere.
@@ -292,24 +345,13 @@ impl Connection {
         now: Now,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        let outbound = &mut self.outbound;
-        if self.inbound.is_empty() {
-            let used = client!(mut self, client => {
-                client.take(world, index, now, bytes, outbound)
-            })?;
-            self.inbound.extend_from_slice(&bytes[used..]);
-        } else {
-            let mut inbound = std::mem::take(&mut self.inbound);
-            inbound.extend_from_slice(bytes);
-            let used = client!(mut self, client => {
-                client.take(world, index, now, &inbound, outbound)
-            })?;
-            if used < inbound.len() {
-                inbound.drain(..used);
-                self.inbound = inbound;
-            }
+        if self.tls.is_some() {
+            return self.unseal(world, index, now, bytes);
         }
-        Ok(())
+        let mut outbound = std::mem::take(&mut self.outbound);
+        let received = self.receive(world, index, now, bytes, &mut outbound);
+        self.outbound = outbound;
+        received
     }
 
     /// The schedule intends a message of this connection.
@@ -319,20 +361,37 @@ impl Connection {
         world.tally.counters.expected += u64::from(viewers);
         let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
         world.record(offer.intended_us, lag_us, Stage::Lag);
-        client!(mut self, client => client.offer(world, index, offer, now, &mut self.outbound));
+        self.tell(world, |client, world, outbound| {
+            with_client!(in client, client => client.offer(world, index, offer, now, outbound));
+        });
     }
 
     /// Whatever is due; harmless earlier than [`Connection::deadline`].
     ///
     /// # Errors
-    /// [`Fault`]: the server has been silent for too long.
+    /// [`Fault`]: the server has been silent for too long, or what it said before is the end.
     pub fn on_time(&mut self, world: &mut World, index: u32, now: Now) -> Result<(), Fault> {
-        client!(mut self, client => client.on_time(world, index, now, &mut self.outbound))
+        if let Some(fault) = self.leaving {
+            return Err(fault);
+        }
+        if self.opening_us != 0 {
+            let late = now.monotonic_us >= self.opening_us + OPEN_WAIT_US;
+            return if late { Err(Fault::new(code::TIMEOUT)) } else { Ok(()) };
+        }
+        self.tell(world, |client, world, outbound| {
+            with_client!(in client, client => client.on_time(world, index, now, outbound))
+        })
     }
 
     /// When [`Connection::on_time`] is next needed, microseconds; `u64::MAX`: not by itself.
     pub fn deadline(&self) -> u64 {
-        client!(self, client => client.deadline())
+        if self.leaving.is_some() {
+            return 0;
+        }
+        if self.opening_us != 0 {
+            return self.opening_us + OPEN_WAIT_US;
+        }
+        with_client!(self, client => client.deadline())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{fs, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
+    page,
     plan::{Machine, plan},
     run::{self, MakeRing, RunError},
     worker::RECEIVE_BYTES,
@@ -61,6 +62,10 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Page(arguments) => match page::files::write(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));

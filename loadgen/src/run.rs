@@ -18,7 +18,7 @@ use hawser_ring::Ring;
 
 use crate::{
     arguments::Options,
-    connection::{Ground, fault_text, is_denied},
+    connection::Ground,
     identity::{CONNECTIONS_PER_ADDRESS, Names},
     judge::{Thresholds, judge},
     measure::{self, Sample},
@@ -29,6 +29,7 @@ use crate::{
     schedule::Schedule,
     source::Sources,
     tally::{Counters, Shared, Stage},
+    wire::{Wire, fault},
     worker::{Assignment, Control, Work, Worker},
 };
 pub use observe::{Observer, PlainLines, ProcessView, Rates, Snapshot, StageView, Wish};
@@ -124,6 +125,7 @@ pub fn run<M: MakeRing>(
     probe(options)?;
     let rings = Arc::new(rings);
     let ground = Arc::new(Ground {
+        wire: Wire::of(scenario, options).map_err(RunError::Environment)?,
         names: Names::new(run),
         oracle: Oracle::new(run, Bounds::USUAL)
             .judging(Audience::of(scenario), Promise::of(scenario)),
@@ -325,7 +327,7 @@ impl<'a> Watch<'a> {
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && is_denied(counters.last_code as u16);
+            let denied = counters.logged_in == 0 && fault::is_for_good(counters.last_code as u16);
             if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
@@ -512,7 +514,7 @@ fn show(line: &str) {
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        return format!("the server answered {}", fault_text(counters.last_code as u16));
+        return fault::text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();

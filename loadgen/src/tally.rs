@@ -120,10 +120,10 @@ impl ErrorKind {
 
     /// Kind of an end by the code of a [`crate::connection::Fault`]; 0: closed without one.
     pub const fn of_code(code: u16) -> Self {
-        use crate::connection::{MQTT_NAMED, MQTT_WRONG};
+        use crate::wire::fault::{MQTT_NAMED, MQTT_WRONG};
         use hawser_codec::{code as known, mqtt::reason};
         match code {
-            MQTT_NAMED..MQTT_WRONG => match code as u8 {
+            MQTT_NAMED..MQTT_WRONG => match (code - MQTT_NAMED) as u8 {
                 reason::UNSUPPORTED_PROTOCOL_VERSION
                 | reason::CLIENT_IDENTIFIER_NOT_VALID
                 | reason::BAD_USER_NAME_OR_PASSWORD
@@ -140,7 +140,7 @@ impl ErrorKind {
                 | reason::CONNECTION_RATE_EXCEEDED => Self::Busy,
                 _ => Self::Protocol,
             },
-            MQTT_WRONG.. => Self::Protocol,
+            MQTT_WRONG..=13_555 => Self::Protocol,
             0 => Self::Closed,
             known::TIMEOUT => Self::Silent,
             200..300 => Self::Denied,
@@ -334,12 +334,12 @@ mod tests {
         assert_eq!(ErrorKind::of_code(200), ErrorKind::Denied);
         assert_eq!(ErrorKind::of_code(0), ErrorKind::Closed);
         for (code, kind) in [
-            (0x1087, ErrorKind::Denied),
-            (0x108B, ErrorKind::Busy),
-            (0x1082, ErrorKind::Protocol),
-            (0x1189, ErrorKind::Protocol),
+            (13_000 + 0x87, ErrorKind::Denied),
+            (13_000 + 0x8B, ErrorKind::Busy),
+            (13_000 + 0x82, ErrorKind::Protocol),
+            (13_300 + 0x89, ErrorKind::Protocol),
         ] {
-            assert_eq!(ErrorKind::of_code(code), kind, "{code:x}");
+            assert_eq!(ErrorKind::of_code(code), kind, "{code}");
         }
         let mut tally = Tally::default();
         tally.error(ErrorKind::Silent);

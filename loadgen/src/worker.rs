@@ -70,6 +70,7 @@ const CLOSING_TURNS_MAX: u32 = 2000;
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,
@@ -196,8 +197,8 @@ impl<R: Ring> Worker<R> {
         let count = assignment.users.len();
         let seed = mix(u64::from(assignment.worker) ^ assignment.ground.names.run());
         let mut slots = Vec::with_capacity(count);
-        let scenario = &assignment.ground.scenario;
-        slots.resize_with(count, || Slot::new(Connection::new(scenario)));
+        let protocol = assignment.ground.wire.protocol;
+        slots.resize_with(count, || Slot::new(protocol));
         Self {
             ring,
             world: World::new(Arc::clone(&assignment.ground)),

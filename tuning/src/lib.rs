@@ -5,10 +5,12 @@
 //! below a root directory, and [`check`] lays the one beside the other.
 //!
 //! [`apply`] says what to change and which files make it last, [`heartbeat`] how often clients should
-//! be heard from. All of these are pure: they see what was read, never the machine. The one that
-//! writes is [`journal`], so that everything can be taken back.
+//! be heard from, [`calibrate`] what a connection costs this very kernel. All of these are pure: they
+//! see what was read, never the machine. Those that touch it are [`journal`], which writes so that
+//! everything can be taken back, and [`calibrate::probe`], which opens sockets on loopback.
 
 pub mod apply;
+pub mod calibrate;
 pub mod check;
 pub mod heartbeat;
 pub mod journal;

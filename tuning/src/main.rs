@@ -1,27 +1,26 @@
 //! `hawser-tune`: what this machine needs for many long connections.
 
+mod commands;
+
 use clap::{Args, Parser, Subcommand};
 use hawser_tune::{
-    apply,
-    check::{self, Finding, Verdict},
+    calibrate::Calibration,
+    check::{self, Verdict},
     heartbeat::{
-        network::CLASSES,
         picture,
-        recommend::{self, Report, Tried, Wishes, configuration},
-        simulate::{Settings, storm_peak_per_s},
+        recommend::{self, Wishes},
+        simulate::Settings,
     },
     journal::{Journal, Trouble},
     load::Load,
     memory::KernelCost,
-    plan::{self, Ground, Plan, Unit},
+    plan::{self, Ground, Plan},
     system::{Machine, Root, Sources},
 };
 use std::{
-    fmt::Write as _,
     io::Write as _,
-    path::PathBuf,
-    process::{ExitCode, Stdio},
-    time::Duration,
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 #[derive(Parser)]
@@ -48,9 +47,8 @@ enum Command {
         /// Also what is as it should be.
         #[arg(long)]
         all: bool,
-        /// Root directory to read from.
-        #[arg(long, default_value = "/", value_name = "DIR")]
-        root: PathBuf,
+        #[command(flatten)]
+        known: Known,
     },
     /// What the load needs, with the derivation of each figure.
     Plan {
@@ -62,9 +60,8 @@ enum Command {
         /// Memory to plan for, as 24G or 512M [default: this machine's].
         #[arg(long, value_name = "SIZE", value_parser = bytes)]
         ram: Option<u64>,
-        /// Root directory to read from.
-        #[arg(long, default_value = "/", value_name = "DIR")]
-        root: PathBuf,
+        #[command(flatten)]
+        known: Known,
     },
     /// Raises what is too low, live and lasting. Without --yes it only says what it would do.
     Apply {
@@ -107,6 +104,9 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Measures what a connection costs this kernel: opens probe sockets on loopback and fits bytes per
+    /// idle socket, armed request and queued message.
+    Calibrate(commands::calibrate::Options),
     /// Simulates heartbeats on networks that forget quiet connections, and recommends intervals.
     Heartbeat {
         /// Clients of each class that are simulated.
@@ -131,6 +131,27 @@ enum Command {
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<PathBuf>,
     },
+}
+
+/// What a plan is made from, beside the load.
+#[derive(Args, Clone)]
+struct Known {
+    /// Figures of this kernel that `calibrate` has written.
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+    /// Root directory to read from.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+}
+
+impl Known {
+    fn root(&self) -> Root {
+        Root::new(&self.root)
+    }
+
+    fn calibration(&self) -> Result<Option<Calibration>, Failure> {
+        self.calibration.as_deref().map(calibration).transpose()
+    }
 }
 
 #[derive(Args, Clone)]
@@ -257,17 +278,17 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Check { load, json, all, root } => {
+        Command::Check { load, json, all, known } => {
             let load = load.load().map_err(Failure::Arguments)?;
-            let root = Root::new(root);
+            let root = known.root();
             let machine = Machine::read(&root, page_bytes());
-            let plan = planned(&load, &machine, None)?;
+            let plan = planned(&load, &machine, None, known.calibration()?.as_ref())?;
             let findings = check::check(&root, &machine, &Sources::read(&root), &plan);
             if json {
                 print_json(&serde_json::json!({ "version": 1, "kernel": machine.kernel,
                     "connections": load.connections, "findings": findings }));
             } else {
-                print(&check_text(&load, &machine, &findings, all));
+                print(&commands::text::check(&load, &machine, &findings, all));
             }
             let worst = findings.iter().map(|finding| finding.verdict).min();
             match worst {
@@ -277,24 +298,27 @@ fn run(command: Command) -> Result<(), Failure> {
                 _ => Ok(()),
             }
         }
-        Command::Plan { load, json, ram, root } => {
+        Command::Plan { load, json, ram, known } => {
             let load = load.load().map_err(Failure::Arguments)?;
-            let machine = Machine::read(&Root::new(root), page_bytes());
-            let plan = planned(&load, &machine, ram)?;
+            let machine = Machine::read(&known.root(), page_bytes());
+            let plan = planned(&load, &machine, ram, known.calibration()?.as_ref())?;
             if json {
                 print_json(&serde_json::json!({ "version": 1, "plan": plan }));
             } else {
-                print(&plan_text(&load, &plan));
+                print(&commands::text::plan(&load, &plan));
             }
             Ok(())
         }
         Command::Apply { load, yes, advice, confirm_within, ports, place } => {
             let load = load.load().map_err(Failure::Arguments)?;
-            apply_all(&load, yes, advice, confirm_within, &ports, &place)
+            commands::apply::apply_all(&load, yes, advice, confirm_within, &ports, &place)
         }
         Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
         Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),
-        Command::Expire { number, seconds, place } => expire(number, seconds, &place),
+        Command::Expire { number, seconds, place } => {
+            commands::apply::expire(number, seconds, &place)
+        }
+        Command::Calibrate(options) => commands::calibrate::run(&options),
         Command::Heartbeat { clients, days, seed, missed, joules, json, picture } => {
             if !(0.0..=1.0).contains(&missed) {
                 let text = format!("--missed is {missed}: a share is between 0 and 1");
@@ -311,140 +335,27 @@ fn run(command: Command) -> Result<(), Failure> {
             if json {
                 print_json(&serde_json::json!({ "version": 1, "seed": seed, "classes": reports }));
             } else {
-                print(&heartbeat_text(&reports));
+                print(&commands::heartbeat::text(&reports));
             }
             Ok(())
         }
     }
 }
 
-fn apply_all(
+fn calibration(path: &Path) -> Result<Calibration, Failure> {
+    let named = |error: &dyn std::fmt::Display| {
+        Failure::Arguments(format!("--calibration {}: {error}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+    Calibration::from_json(&text).map_err(|error| named(&error))
+}
+
+fn planned(
     load: &Load,
-    yes: bool,
-    advice: bool,
-    confirm_within: u64,
-    ports: &[u16],
-    place: &Place,
-) -> Result<(), Failure> {
-    let root = place.root();
-    let machine = Machine::read(&root, page_bytes());
-    let plan = planned(load, &machine, None)?;
-    let findings = check::check(&root, &machine, &Sources::read(&root), &plan);
-    let changes = apply::changes(&findings, &plan, advice);
-    let files = apply::lasting(&changes, &plan, ports, machine.tracks);
-    let mut text = String::new();
-    for change in &changes {
-        let _ = writeln!(text, "{:<50} {} -> {}", change.id, change.from, change.to);
-    }
-    for file in &files {
-        let _ = writeln!(text, "write {}", root.path(file.path).display());
-    }
-    if !yes {
-        text.push_str("\nNothing was changed; --yes makes it so. The files would be:\n");
-        for file in &files {
-            let _ = write!(text, "\n--- /{}\n{}", file.path, file.text);
-        }
-        print(&text);
-        return Ok(());
-    }
-    let journal = place.journal()?;
-    let number = journal.prepare(&changes, &files).map_err(failure)?;
-    if confirm_within > 0 {
-        // Before the first change: whatever happens to this process, the timer runs.
-        start_timer(number, confirm_within, place)?;
-    }
-    journal.make().map_err(failure)?;
-    if confirm_within > 0 {
-        let _ = writeln!(
-            text,
-            "\nApplied. `hawser-tune confirm` within {confirm_within} s keeps it; else all is taken back."
-        );
-    } else {
-        text.push_str("\nApplied. `hawser-tune rollback` takes it back.\n");
-    }
-    print(&text);
-    Ok(())
-}
-
-/// A process of its own, which outlives this one and its terminal.
-fn start_timer(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
-    use std::os::unix::process::CommandExt as _;
-    let failed = |error: std::io::Error| Failure::Environment(format!("the timer: {error}"));
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut timer = std::process::Command::new(program);
-    timer.args(["expire", &number.to_string(), &seconds.to_string()]);
-    timer.arg("--root").arg(&place.root).arg("--state").arg(place.state());
-    timer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    timer.spawn().map_err(failed).map(|_| ())
-}
-
-fn expire(number: u64, seconds: u64, place: &Place) -> Result<(), Failure> {
-    // Of its own session, so that the end of the terminal's does not reach it. Fails only for the
-    // leader of a process group, which has one already.
-    let _ = rustix::process::setsid();
-    std::thread::sleep(Duration::from_secs(seconds));
-    loop {
-        match place.journal() {
-            Ok(journal) if journal.is_unconfirmed(number) => {
-                return journal.roll_back(false).map_err(failure);
-            }
-            Ok(_) => return Ok(()),
-            // The apply itself may still hold the lock.
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
-}
-
-fn heartbeat_text(reports: &[Report]) -> String {
-    let mut text = String::new();
-    for report in reports {
-        let _ = writeln!(
-            text,
-            "{}\n  {:<14}{:>12}{:>12}{:>9}{:>12}{:>12}{:>12}",
-            report.class,
-            "schedule",
-            "missed s/d",
-            "noticed s",
-            "cuts/d",
-            "packets/s",
-            "J/d",
-            "interval s"
-        );
-        for Tried { schedule, outcome, on_front, .. } in &report.tried {
-            let _ = writeln!(
-                text,
-                "{} {schedule:<14}{:>12.1}{:>12.1}{:>9.2}{:>12.0}{:>12.0}{:>12.0}",
-                if *on_front { '*' } else { ' ' },
-                outcome.missed_s_per_day,
-                outcome.detection_s,
-                outcome.cuts_per_day,
-                outcome.packets_per_second,
-                outcome.joules_per_day,
-                outcome.interval_s
-            );
-        }
-        text.push('\n');
-    }
-    text.push_str(
-        "* nothing else is better in missed time, packets (for a million clients) or energy\n",
-    );
-    text.push_str("  without being worse in another. Time-outs assumed:\n");
-    let mut shown = Vec::new();
-    for (network, _) in CLASSES.iter().flat_map(|class| class.networks) {
-        if !shown.contains(&network.name) {
-            shown.push(network.name);
-            let _ = writeln!(text, "  {}: {}", network.name, network.source);
-        }
-    }
-    for spread_s in [10.0, 50.0, 100.0] {
-        let peak = storm_peak_per_s(1_000_000, spread_s, 1);
-        let _ = writeln!(text, "a million that return within {spread_s} s: {peak}/s at the peak");
-    }
-    let _ = write!(text, "\nFor hawser-gateway's configuration:\n\n{}", configuration(reports));
-    text
-}
-
-fn planned(load: &Load, machine: &Machine, ram: Option<u64>) -> Result<Plan, Failure> {
+    machine: &Machine,
+    ram: Option<u64>,
+    calibration: Option<&Calibration>,
+) -> Result<Plan, Failure> {
     let unseen = |unseen: &hawser_tune::system::Unseen| {
         Failure::Environment(format!("memory of this machine: {}; give --ram", unseen.text()))
     };
@@ -456,6 +367,7 @@ fn planned(load: &Load, machine: &Machine, ram: Option<u64>) -> Result<Plan, Fai
     let cost = slabs
         .and_then(|text| KernelCost::from_slabinfo(text, machine.page))
         .unwrap_or_else(|| KernelCost::kept(machine.page));
+    let cost = calibration.map_or(cost, |calibration| calibration.cost(cost));
     let ground = Ground { memory, cores: machine.cores, tracks: machine.tracks, cost };
     plan::plan(load, &ground)
         .map_err(|impossible| Failure::Judged(format!("impossible: {impossible}")))
@@ -472,67 +384,4 @@ fn print_json(value: &serde_json::Value) {
 fn print(text: &str) {
     // A reader that has closed its end (`| head`) is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn check_text(load: &Load, machine: &Machine, findings: &[Finding], all: bool) -> String {
-    let mut text = format!(
-        "{} connections on Linux {}, {} processor(s), {}{}\n",
-        load.connections,
-        machine.kernel,
-        machine.cores,
-        machine.memory.as_ref().map_or("memory unknown".to_owned(), |bytes| plan::size(*bytes)),
-        if machine.memory_limited { " (limit of the control group)" } else { "" },
-    );
-    for (verdict, title) in [
-        (Verdict::Limit, "LIMIT: the load does not fit"),
-        (Verdict::Risk, "RISK: hurts under the load"),
-        (Verdict::Advice, "ADVICE: measure it"),
-        (Verdict::Unseen, "NOT SEEN"),
-        (Verdict::Ok, "OK"),
-    ] {
-        let group: Vec<&Finding> =
-            findings.iter().filter(|finding| finding.verdict == verdict).collect();
-        if group.is_empty() {
-            continue;
-        }
-        if verdict == Verdict::Ok && !all {
-            let _ =
-                writeln!(text, "\n{} more are as they should be (--all shows them)", group.len());
-            continue;
-        }
-        let _ = writeln!(text, "\n{title}");
-        for finding in group {
-            let _ = writeln!(text, "  {}", finding.id);
-            for (label, value) in [
-                ("is", &finding.current),
-                ("needed", &finding.needed),
-                ("set by", &finding.source),
-                ("evidence", &finding.evidence),
-                ("why", &finding.explanation),
-            ] {
-                if !value.is_empty() {
-                    let _ = writeln!(text, "    {label:<9} {value}");
-                }
-            }
-        }
-    }
-    text
-}
-
-fn plan_text(load: &Load, plan: &Plan) -> String {
-    let mut text = format!("{} connections\n\n", load.connections);
-    for figure in &plan.figures {
-        let values: Vec<String> = figure
-            .value
-            .iter()
-            .map(|value| match figure.unit {
-                Unit::Bytes if figure.value.len() == 1 => plan::size(*value),
-                Unit::Bytes | Unit::Pages | Unit::Count => value.to_string(),
-            })
-            .collect();
-        let unit = if figure.unit == Unit::Pages { " pages" } else { "" };
-        let _ = writeln!(text, "{:<50} {}{unit}", figure.id, values.join(" "));
-        let _ = writeln!(text, "    = {}", figure.derivation);
-    }
-    text
 }

@@ -3,8 +3,10 @@
 /// Bytes per unit; of this kernel where it could be read, else as measured on Linux 6.18, x86-64.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelCost {
-    /// One idle TCP socket with its inode and file: slab bytes.
+    /// One idle TCP socket that was accepted, with its inode and file: slab bytes.
     pub idle_socket: f64,
+    /// One of a client, which also holds its port: slab bytes.
+    pub idle_client: f64,
     /// One armed request of io_uring on it.
     pub armed_request: f64,
     /// One short message queued in a socket: `tcp_mem` pages.
@@ -58,6 +60,7 @@ impl KernelCost {
         let caches: f64 = SOCKET_CACHES.iter().map(|(_, bytes)| bytes).sum();
         Self {
             idle_socket: caches + SOCKET_SMALL,
+            idle_client: caches + SOCKET_SMALL,
             armed_request: REQUEST_CACHE.1,
             queued_pages: 1.0,
             conntrack_entry: CONNTRACK_CACHE.1,
@@ -81,8 +84,10 @@ impl KernelCost {
         let inode = of("sock_inode_cache")?;
         let or = |(name, kept): (&str, f64)| of(name).unwrap_or(kept);
         let [_, _, dentry, filp] = SOCKET_CACHES;
+        let idle_socket = tcp + inode + or(dentry) + or(filp) + SOCKET_SMALL;
         Some(Self {
-            idle_socket: tcp + inode + or(dentry) + or(filp) + SOCKET_SMALL,
+            idle_socket,
+            idle_client: idle_socket,
             armed_request: or(REQUEST_CACHE),
             conntrack_entry: or(CONNTRACK_CACHE),
             source: CostSource::Slab,

@@ -184,7 +184,6 @@ fn figures(load: &Load, ground: &Ground) -> Plan {
         figures.push(Figure { id, value, unit, derivation });
     };
 
-    let per_socket = cost.idle_socket + cost.armed_request;
     let user = USER_BYTES as f64 + load.tls_share * TLS_BYTES as f64;
     let slow = load.slow_share * n;
     let buffers = (SEND_BYTES_MAX + RECEIVE_BYTES_MAX) as f64;
@@ -314,7 +313,9 @@ fn figures(load: &Load, ground: &Ground) -> Plan {
     }
 
     let memory = Memory {
-        sockets: (n * per_socket).ceil() as u64,
+        sockets: (load.connections as f64 * (cost.idle_socket + cost.armed_request)
+            + (sockets - load.connections) as f64 * (cost.idle_client + cost.armed_request))
+            .ceil() as u64,
         user: (load.connections as f64 * user).ceil() as u64,
         queued: (queued_pages * page).ceil() as u64,
         slow: (slow * buffers).ceil() as u64,

@@ -1,4 +1,5 @@
-//! The native protocol: the same as the client library's session, small enough for a million.
+//! Hawser's own protocol, native frames or JSON: the same as the client library's session, small
+//! enough for a million.
 //!
 //! ```text
 //!  Down --greet--> Greeting --welcome--> Online --fault, end--> Down
@@ -15,12 +16,13 @@ mod mailbox;
 use hawser_codec::{
     code,
     frame::{self, FLAG_PAGE, FrameLimits, PREFACE, Step},
+    json::Parsed,
     message::{self, Beat, Class, Hello, Message as Wire, Welcome},
     time::Now,
 };
 
-use super::{Fault, Offer, To, World, client::Speak};
-use crate::tally::Stage;
+use super::{Fault, Offer, To, World, client::Speak, speaker::Dialect};
+use crate::{tally::Stage, wire::fault};
 use chat::Chat;
 use mailbox::Mailbox;
 
@@ -97,7 +99,9 @@ impl Speak for Native {
     fn greet(&mut self, world: &mut World, index: u32, now: Now, outbound: &mut Vec<u8>) {
         self.phase = Phase::Greeting;
         self.received_us = now.monotonic_us;
-        outbound.extend_from_slice(&PREFACE);
+        if world.speaker.dialect == Dialect::Frames {
+            outbound.extend_from_slice(&PREFACE);
+        }
         let names = world.ground.names;
         let user = names.name(index);
         let hello = Hello {
@@ -116,7 +120,7 @@ impl Speak for Native {
             compression: 0,
             agent: concat!("hawser-loadgen/", env!("CARGO_PKG_VERSION")),
         };
-        world.encoder.hello(outbound, 0, 0, &hello);
+        world.speaker.say(outbound, &Wire::Hello(hello));
     }
 
     fn on_disconnected(&mut self, world: &mut World) {
@@ -144,7 +148,20 @@ impl Speak for Native {
         outbound: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
         self.received_us = now.monotonic_us;
-        let used = self.take_frames(world, index, now, bytes, outbound)?;
+        let used = match world.speaker.dialect {
+            Dialect::Frames => self.take_frames(world, index, now, bytes, outbound)?,
+            Dialect::BinaryMessages => {
+                let used = self.take_frames(world, index, now, bytes, outbound)?;
+                if used < bytes.len() {
+                    return Err(Fault::new(fault::MESSAGE));
+                }
+                used
+            }
+            Dialect::TextMessages => {
+                self.take_text(world, index, now, bytes, outbound)?;
+                bytes.len()
+            }
+        };
         self.settle(world, index, now, outbound);
         Ok(used)
     }
@@ -193,7 +210,7 @@ impl Speak for Native {
         }
         if self.pinged_us == 0 && !world.draining && now.monotonic_us >= self.ping_at_us() {
             let beat = Beat { next_ms: self.heartbeat_ms };
-            world.encoder.ping(outbound, 0, 0, &beat);
+            world.speaker.say(outbound, &Wire::Ping(beat));
             world.tally.counters.heartbeats_expected += 1;
             self.pinged_us = now.monotonic_us;
             self.sent_us = now.monotonic_us;
@@ -248,6 +265,22 @@ impl Native {
         }
     }
 
+    /// One JSON message.
+    fn take_text(
+        &mut self,
+        world: &mut World,
+        index: u32,
+        now: Now,
+        bytes: &[u8],
+        outbound: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        let text = str::from_utf8(bytes).map_err(|_| Fault::new(fault::MESSAGE))?;
+        let parsed = Parsed::read(text).map_err(|wrong| Fault::new(wrong.code))?;
+        let message = parsed.message(0).map_err(|wrong| Fault::new(wrong.code))?;
+        let page = parsed.flags & FLAG_PAGE != 0;
+        self.on_message(world, index, now, page, &message, outbound)
+    }
+
     fn on_message(
         &mut self,
         world: &mut World,
@@ -286,7 +319,7 @@ impl Native {
             Wire::Pong(_) if self.is_online() => self.on_pong(world, now),
             Wire::Ping(_) if self.is_online() => {
                 let beat = Beat { next_ms: self.heartbeat_ms };
-                world.encoder.pong(outbound, 0, 0, &beat);
+                world.speaker.say(outbound, &Wire::Pong(beat));
                 self.sent_us = now.monotonic_us;
             }
             Wire::Receipt(_) if self.is_online() => {}
@@ -302,13 +335,7 @@ impl Native {
             if welcome.heartbeat_s == 0 { HEARTBEAT_DEFAULT_S } else { welcome.heartbeat_s };
         self.heartbeat_ms = u32::from(seconds) * 1000;
         self.requests_max = welcome.requests_max.max(1);
-        let counters = &mut world.tally.counters;
-        counters.online += 1;
-        if self.was_online {
-            counters.reconnects += 1;
-        } else {
-            counters.logged_in += 1;
-        }
+        world.note_login(self.was_online);
         self.was_online = true;
         self.came_online = true;
         self.mailbox.on_welcome(world, index, welcome);

@@ -3,7 +3,7 @@
 use hawser_codec::{
     code,
     frame::{self, FrameLimits, Step},
-    message::{self, Message as Wire, Welcome},
+    message::{self, Encoder, Message as Wire, Welcome},
 };
 
 use super::*;
@@ -18,6 +18,7 @@ fn at(ms: u64) -> Now {
 
 fn world() -> World {
     World::new(Arc::new(Ground {
+        wire: crate::wire::Wire::new(Protocol::Native, ([127, 0, 0, 1], 7900).into()),
         names: Names::new(RUN),
         oracle: Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 }),
         scenario: Scenario::usual(Kind::Chat),
@@ -43,7 +44,7 @@ fn intend(connection: &mut Connection, world: &mut World, now: Now) {
 }
 
 fn online(world: &mut World) -> Connection {
-    let mut connection = Connection::new(&world.ground.scenario);
+    let mut connection = Connection::new(Protocol::Native);
     log_in(&mut connection, world, at(0));
     connection
 }

@@ -2,7 +2,7 @@
 
 use hawser_ring::Socket;
 
-use crate::connection::Connection;
+use crate::{connection::Connection, scenario::Protocol};
 
 /// Lives of a slot that tokens tell apart: their generation has 24 bits.
 const LIVES: u32 = 1 << 24;
@@ -50,9 +50,10 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(connection: Connection) -> Self {
+    /// A slot whose connection was never up.
+    pub(super) fn new(protocol: Protocol) -> Self {
         Self {
-            connection,
+            connection: Connection::new(protocol),
             net: Net::Down,
             armed_tick: 0,
             life: 0,

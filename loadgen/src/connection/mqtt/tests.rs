@@ -11,6 +11,7 @@ use crate::{
     oracle::{Audience, Bounds, Findings, Oracle, Promise},
     payload::Payload,
     scenario::{Addressing, Groups, HeartbeatShare, Kind as Plot},
+    wire::{Wire, fault},
 };
 
 mod wrong;
@@ -46,6 +47,7 @@ impl Pair {
     fn new(scenario: Scenario) -> Self {
         let oracle = Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 });
         let world = World::new(Arc::new(Ground {
+            wire: Wire::new(scenario.protocol, ([127, 0, 0, 1], 1883).into()),
             names: Names::new(RUN),
             oracle: oracle.judging(Audience::of(&scenario), Promise::of(&scenario)),
             payload_bytes: 64,
@@ -55,7 +57,7 @@ impl Pair {
             measure_to_us: AtomicU64::new(u64::MAX),
             scenario,
         }));
-        let client = Connection::new(&world.ground.scenario);
+        let client = Connection::new(world.ground.scenario.protocol);
         Self { world, client, now: at(0), theirs: 0 }
     }
 
@@ -488,8 +490,8 @@ fn refused_message_is_not_waited_for() {
         let counters = &pair.world.tally.counters;
         assert_eq!((counters.refused, counters.acknowledged), (1, 0));
         assert_eq!(
-            fault_text(counters.last_code as u16).unwrap(),
-            "MQTT reason 0x97, quota exceeded"
+            fault::text(counters.last_code as u16),
+            "the server answered MQTT reason 0x97, quota exceeded"
         );
         assert_eq!(pair.findings().lost, 0);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hawser_codec::{
     code,
-    message::{Acknowledge, Error, Level, Request},
+    message::{Acknowledge, Error, Level, Message, Request},
     time::Now,
 };
 
@@ -177,7 +177,7 @@ impl Chat {
             first_attempt_ms,
             body: &world.body,
         };
-        world.encoder.request(outbound, 0, 0, &request);
+        world.speaker.say(outbound, &Message::Request(request));
     }
 
     fn take(&mut self, client_seq: u64) -> Option<Pending> {

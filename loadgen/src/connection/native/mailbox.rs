@@ -5,7 +5,7 @@
 
 use hawser_codec::{
     code,
-    message::{Notify, NotifyAcknowledge, Page, Sync, Welcome},
+    message::{Message, Notify, NotifyAcknowledge, Page, Sync, Welcome},
     time::Now,
 };
 
@@ -167,7 +167,7 @@ impl Mailbox {
                 backward: false,
                 since_ms: 0,
             };
-            world.encoder.sync(outbound, 0, 0, &question);
+            world.speaker.say(outbound, &Message::Sync(question));
         }
         // Whatever else leaves takes it along: as a packet of its own it costs both sides more than
         // the message did.
@@ -176,7 +176,7 @@ impl Mailbox {
             || self.unacknowledged >= ACKNOWLEDGE_COUNT;
         if self.unacknowledged > 0 && due {
             let up_to = NotifyAcknowledge { number: self.cursor };
-            world.encoder.notify_acknowledge(outbound, 0, 0, &up_to);
+            world.speaker.say(outbound, &Message::NotifyAcknowledge(up_to));
             self.unacknowledged = 0;
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn text(result: Result<(), Fault>) -> String {
-    fault_text(result.unwrap_err().code).unwrap()
+    fault::text(result.unwrap_err().code)
 }
 
 fn connack(reason: u8) -> Packet<'static> {
@@ -20,7 +20,7 @@ fn greeted(version: Version) -> Pair {
 #[test]
 fn refusal_is_told_in_words() {
     let refused = text(greeted(Version::V5).hear(&connack(reason::BANNED)));
-    assert_eq!(refused, "MQTT reason 0x8A, banned");
+    assert_eq!(refused, "the server answered MQTT reason 0x8A, banned");
     let words = [
         (1, "unsupported protocol version"),
         (2, "client identifier not valid"),
@@ -38,7 +38,7 @@ fn refusal_is_told_in_words() {
 fn broker_of_the_older_version_alone_is_recognised() {
     let mut pair = greeted(Version::V5);
     let refused = pair.client.on_bytes(&mut pair.world, ME, pair.now, &[0x20, 2, 0, 1]);
-    assert_eq!(text(refused), "MQTT reason 0x84, unsupported protocol version");
+    assert_eq!(text(refused), "the server answered MQTT reason 0x84, unsupported protocol version");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn quality_that_the_server_does_not_have_is_noticed_at_login() {
     let properties = Properties::of(&properties);
     let connack = Connack { session_present: false, reason: 0, properties };
     let fault = text(greeted(Version::V5).hear(&Packet::Connack(connack)));
-    assert_eq!(fault, "MQTT reason 0x9B, QoS not supported");
+    assert_eq!(fault, "the server answered MQTT reason 0x9B, QoS not supported");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn goodbye_names_its_reason() {
     let leave = Disconnect { reason, properties: Properties::NONE };
     assert_eq!(
         text(pair.hear(&Packet::Disconnect(leave))),
-        "MQTT reason 0x8B, server shutting down"
+        "the server answered MQTT reason 0x8B, server shutting down"
     );
     pair.lose();
     assert_eq!(pair.world.tally.counters.online, 0);
@@ -83,7 +83,8 @@ fn goodbye_names_its_reason() {
 
 #[test]
 fn nonsense_is_a_fault_and_no_panic() {
-    let wrong = |text: String| assert!(text.starts_with("with what is wrong in MQTT"), "{text}");
+    let wrong =
+        |text: String| assert!(text.starts_with("the server sent what is wrong in MQTT"), "{text}");
     for version in [Version::V311, Version::V5] {
         for bytes in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[0; 8], &[0xFF; 8], &[0x24, 0]] {
             let mut pair = greeted(version);

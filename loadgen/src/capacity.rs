@@ -1,0 +1,3 @@
+//! The highest rate that holds the thresholds.
+
+pub mod search;

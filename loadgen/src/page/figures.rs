@@ -1,0 +1,559 @@
+//! Which figures a page has: of one run, or of several laid over each other.
+
+use super::{
+    axis::{Axis, Unit},
+    curve::{self, Heat},
+    figure::{Figure, Ink, Line, Marks, SERIES},
+};
+use crate::{
+    report::{Report, Row},
+    tally::{Latency, Stage},
+};
+
+/// Points of a line over time at most; a longer run's rows are gathered.
+const POINTS_MAX: usize = 900;
+
+/// Name of the horizontal axis of everything over time.
+const TIME: &str = "time since the schedule began";
+
+/// Words for a stage.
+pub const fn words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "intended connect to logged in",
+        Stage::Acknowledge => "intended to acknowledged",
+        Stage::AcknowledgeSent => "sent to acknowledged",
+        Stage::Deliver => "intended to delivered",
+        Stage::DeliverSent => "sent to delivered",
+        Stage::Lag => "schedule lag of the generator",
+        Stage::Heartbeat => "heartbeat to its answer",
+        Stage::Reconnect => "lost to logged in again",
+        Stage::Sync => "return to mailbox level",
+        Stage::Detect => "silence to closed by the server",
+    }
+}
+
+/// The same way, counted from the sending instead of the intended time.
+pub const fn from_sent(headline: Stage) -> Option<Stage> {
+    match headline {
+        Stage::Deliver => Some(Stage::DeliverSent),
+        Stage::Acknowledge => Some(Stage::AcknowledgeSent),
+        _ => None,
+    }
+}
+
+/// One run as the figures see it.
+pub struct Course<'a> {
+    /// Its name on the page.
+    pub label: &'a str,
+    /// Its colour: runs of the same name share one.
+    pub ink: Ink,
+    /// What was measured.
+    pub report: &'a Report,
+    stages: Vec<(Stage, Latency)>,
+}
+
+impl<'a> Course<'a> {
+    /// Unpacks a report's histograms. One that cannot be read is as if it was not measured: its
+    /// quantiles stand in the tables.
+    pub fn new(label: &'a str, ink: Ink, report: &'a Report) -> Self {
+        let stages = report.stages.keys().filter_map(|stage| {
+            let latency = report.latency(*stage).ok().flatten()?;
+            (latency.count() > 0).then_some((*stage, latency))
+        });
+        Self { label, ink, report, stages: stages.collect() }
+    }
+
+    /// Latencies of a stage, if any was measured.
+    pub fn stage(&self, name: Stage) -> Option<&Latency> {
+        self.stages.iter().find(|(stage, _)| *stage == name).map(|(_, latency)| latency)
+    }
+
+    fn rows(&self) -> &'a [Row] {
+        &self.report.series
+    }
+
+    fn has_several(&self, value: fn(&Row) -> Option<f64>) -> bool {
+        self.rows().iter().filter(|row| value(row).is_some()).count() > 1
+    }
+}
+
+/// First and last moment of runs, seconds; from the start of the schedule if `connecting` is not
+/// of interest.
+fn ends(courses: &[Course<'_>], connecting: bool) -> (f64, f64) {
+    let rows = || courses.iter().flat_map(Course::rows);
+    let first = rows().map(|row| row.t_s).fold(0.0, f64::min);
+    let last = rows().map(|row| row.t_s + row.seconds).fold(1.0, f64::max);
+    (if connecting { first } else { 0.0 }, last)
+}
+
+/// Outside the measured window, where all runs have the same one.
+fn shades(courses: &[Course<'_>], (from_s, to_s): (f64, f64), second: f64) -> Vec<(f64, f64)> {
+    let window = |course: &Course<'_>| {
+        (course.report.measured_from_s, course.report.measured_from_s + course.report.measured_s)
+    };
+    let Some((begin, end)) = courses.first().map(window) else { return Vec::new() };
+    let same = courses.iter().map(window).all(|(other_begin, other_end)| {
+        (other_begin - begin).abs() < 0.5 && (other_end - end).abs() < 0.5
+    });
+    let outside = [(from_s, begin.min(to_s)), (end.max(from_s), to_s)];
+    let shown = outside.into_iter().filter(|(from, to)| same && to - from > 0.05);
+    shown.map(|(from, to)| (from * second, to * second)).collect()
+}
+
+/// When the scenario's commands ran.
+fn actions(courses: &[Course<'_>], second: f64) -> Vec<f64> {
+    match courses {
+        [course] => course.report.actions.iter().map(|action| action.at_s * second).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// How rows are gathered into one point where there are too many.
+#[derive(Clone, Copy)]
+enum Gather {
+    /// Their mean: what adds up.
+    Mean,
+    /// The worst of them: latencies, faults.
+    Worst,
+}
+
+/// A value over time for each run.
+struct OverTime {
+    id: &'static str,
+    title: &'static str,
+    label: &'static str,
+    unit: Unit,
+    gather: Gather,
+    value: fn(&Row) -> Option<f64>,
+    caption: &'static str,
+}
+
+/// All figures of the page, in order.
+pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    if let [course] = courses {
+        figures.extend(one_curve(course));
+        figures.extend(quantiles_over_time(courses));
+    } else {
+        figures.extend(headline_curves(courses));
+        figures.extend(over_time(courses, &P99));
+        figures.extend(over_time(courses, &P50));
+        figures.extend(run_by_run(courses));
+    }
+    figures.extend(heat_maps(courses));
+    figures.extend(throughput(courses));
+    for plan in [&ONLINE, &RECONNECTS, &ERRORS, &CPU, &MEMORY, &LAG, &GENERATOR] {
+        figures.extend(over_time(courses, plan));
+    }
+    figures.extend(stages(courses));
+    figures
+}
+
+const P99: OverTime = OverTime {
+    id: "p99",
+    title: "99th percentile over time",
+    label: "latency, p99 of each second (µs, ms, s)",
+    unit: Unit::Microseconds,
+    gather: Gather::Worst,
+    value: |row| row.p99_us.map(|us| us as f64),
+    caption: "One point a second, counted at the intended time. Steady lines can be compared; \
+              a single spike is a stall, a rising line a queue that grows.",
+};
+
+const P50: OverTime = OverTime {
+    id: "p50",
+    title: "Median over time",
+    label: "latency, p50 of each second (µs, ms, s)",
+    unit: Unit::Microseconds,
+    gather: Gather::Worst,
+    value: |row| row.p50_us.map(|us| us as f64),
+    caption: "What the usual message waits. A run whose median drifts was not in a steady state, \
+              and its percentiles mix different conditions.",
+};
+
+const ONLINE: OverTime = OverTime {
+    id: "connections",
+    title: "Connections",
+    label: "connections logged in (count)",
+    unit: Unit::Count,
+    gather: Gather::Mean,
+    value: |row| Some(row.online as f64),
+    caption: "Look for steps down: connections that were lost. The slope at the start is the rate \
+              at which the server took logins.",
+};
+
+const RECONNECTS: OverTime = OverTime {
+    id: "reconnects",
+    title: "Reconnects",
+    label: "reconnects per second",
+    unit: Unit::Count,
+    gather: Gather::Worst,
+    value: |row| Some(row.reconnects as f64 / row.seconds),
+    caption: "Zero unless the scenario or a fault cuts connections. A tall narrow peak is a storm; \
+              a long low one is a server that cannot take them all back at once.",
+};
+
+const ERRORS: OverTime = OverTime {
+    id: "errors",
+    title: "Errors",
+    label: "errors per second",
+    unit: Unit::Count,
+    gather: Gather::Worst,
+    value: |row| Some(row.errors as f64 / row.seconds),
+    caption: "Refused connects, lost connections, refused messages. Compare their time with the \
+              latency: errors often come first.",
+};
+
+const CPU: OverTime = OverTime {
+    id: "server-cpu",
+    title: "Server CPU",
+    label: "processors in use (cores)",
+    unit: Unit::Cores,
+    gather: Gather::Mean,
+    value: |row| row.server_cpu,
+    caption: "User and system time of the server's process. A line at the number of its threads or \
+              of the machine's cores is saturation: latency beyond that point is queueing.",
+};
+
+const MEMORY: OverTime = OverTime {
+    id: "server-memory",
+    title: "Server memory",
+    label: "memory (bytes)",
+    unit: Unit::Bytes,
+    gather: Gather::Worst,
+    value: |row| row.server_memory_bytes.map(|bytes| bytes as f64),
+    caption: "Anonymous pages resident and swapped; the kernel's socket memory is not in it. It \
+              grows while connections come and should be flat after; a slope is a leak or a queue.",
+};
+
+const LAG: OverTime = OverTime {
+    id: "lag",
+    title: "Generator's own lag",
+    label: "lag, p99 of each second (µs, ms, s)",
+    unit: Unit::Microseconds,
+    gather: Gather::Worst,
+    value: |row| row.lag_p99_us.map(|us| us as f64),
+    caption: "How late the generator itself took up what was due. It is part of every latency from \
+              the intended time; where it comes near the latency, the figures are the generator's.",
+};
+
+const GENERATOR: OverTime = OverTime {
+    id: "generator-cpu",
+    title: "Generator CPU",
+    label: "processors in use (cores)",
+    unit: Unit::Cores,
+    gather: Gather::Mean,
+    value: |row| Some(row.generator_cpu),
+    caption: "Processor time of the load generator. Near one core per thread it is the limit \
+              itself, and on a shared machine it takes away from the server what it uses.",
+};
+
+/// The three latencies of one run.
+fn one_curve(course: &Course<'_>) -> Option<Figure> {
+    let headline = course.report.headline;
+    let names = [Some(headline), from_sent(headline), Some(Stage::Lag)];
+    let present =
+        names.into_iter().flatten().filter_map(|stage| Some((words(stage), course.stage(stage)?)));
+    let curves =
+        present.enumerate().map(|(index, (name, latency))| (Ink::Series(index), name, latency));
+    let caption = "The main figure: how long the slowest share waited. The further right, the \
+                   rarer; a curve ends at its single slowest. Where the curve from the intended \
+                   time leaves the one from the sending, a tool that waits for the server would \
+                   have hidden the difference.";
+    curve_figure("percentiles", "Latency by percentile", caption, curves.collect())
+}
+
+/// The headline stage of every run.
+fn headline_curves(courses: &[Course<'_>]) -> Option<Figure> {
+    let curves = courses.iter().filter_map(|course| {
+        Some((course.ink, course.label, course.stage(course.report.headline)?))
+    });
+    let caption = "The lower curve is the faster run. Curves that cross trade a better median for \
+                   a worse tail. The last nine of each rests on few messages: differences there \
+                   need several runs.";
+    let headline = words(courses.first()?.report.headline);
+    let title = format!("Latency by percentile: {headline}");
+    curve_figure("percentiles", &title, caption, curves.collect())
+}
+
+fn curve_figure(
+    id: &str,
+    title: &str,
+    caption: &str,
+    curves: Vec<(Ink, &str, &Latency)>,
+) -> Option<Figure> {
+    let histograms = curves.iter().map(|(_, _, latency)| latency.histogram());
+    let (low, high) = curve::span(histograms)?;
+    let count = curves.iter().map(|(_, _, latency)| latency.count()).max()?;
+    let mut marks = Marks::default();
+    for (ink, name, latency) in curves {
+        let points = curve::percentiles(latency.histogram());
+        if let Some((nines, us)) = points.last() {
+            marks.dots.push((ink, *nines, *us));
+        }
+        let points = points.into_iter().map(|(nines, us)| (nines, Some(us)));
+        marks.lines.push(Line::new(ink, name, points));
+    }
+    Some(Figure {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        caption: caption.to_owned(),
+        x: Axis::nines(
+            "percentile (share of messages, rarer to the right)",
+            curve::nines_of(count),
+        ),
+        y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
+        marks,
+        heats: Vec::new(),
+        wide: false,
+    })
+}
+
+/// Median, p99 and p99.9 of one run over time.
+fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
+    let [course] = courses else { return None };
+    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
+        [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
+    let ends = ends(courses, false);
+    let (x, second) = Axis::time(TIME, ends);
+    let lines = values.iter().enumerate().map(|(index, (name, value))| {
+        let points = points(course.rows(), Gather::Worst, second, |row| {
+            value(row).map(|us| us.max(1) as f64)
+        });
+        Line::new(Ink::Series(index), name, points)
+    });
+    let lines: Vec<_> = lines.filter(|line| !line.pieces.is_empty()).collect();
+    let (low, high) = extent(&lines)?;
+    Some(Figure {
+        id: "quantiles".to_owned(),
+        title: "Latency over time".to_owned(),
+        caption: format!(
+            "One point a second: {}. Parallel lines are a steady state; a spike in all of them is \
+             a stall that everyone felt, one in p99.9 alone touched few.",
+            words(course.report.headline)
+        ),
+        x,
+        y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
+        marks: Marks {
+            shades: shades(courses, ends, second),
+            verticals: actions(courses, second),
+            lines,
+            ..Marks::default()
+        },
+        heats: Vec::new(),
+        wide: false,
+    })
+}
+
+fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
+    let latency = plan.unit == Unit::Microseconds;
+    let ends = ends(courses, !latency);
+    let (x, second) = Axis::time(TIME, ends);
+    let shown = courses.iter().filter(|course| course.has_several(plan.value));
+    let lines = shown.map(|course| {
+        let points = points(course.rows(), plan.gather, second, plan.value);
+        let name = if courses.len() == 1 { "" } else { course.label };
+        Line::new(course.ink, name, points)
+    });
+    let lines: Vec<_> = lines.collect();
+    let (low, high) = extent(&lines)?;
+    let y = if latency {
+        Axis::log(plan.label, plan.unit, low, high)
+    } else {
+        Axis::linear(plan.label, plan.unit, high)
+    };
+    Some(Figure {
+        id: plan.id.to_owned(),
+        title: plan.title.to_owned(),
+        caption: plan.caption.to_owned(),
+        x,
+        y,
+        marks: Marks {
+            shades: shades(courses, ends, second),
+            verticals: actions(courses, second),
+            lines,
+            ..Marks::default()
+        },
+        heats: Vec::new(),
+        wide: false,
+    })
+}
+
+fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
+    let ends = ends(courses, false);
+    let (x, second) = Axis::time(TIME, ends);
+    let line = |ink, name: &str, course: &Course<'_>, value: fn(&Row) -> u64| {
+        let rows = course.rows().iter().filter(|row| row.t_s >= 0.0);
+        let rows: Vec<Row> = rows.cloned().collect();
+        let points =
+            points(&rows, Gather::Mean, second, |row| Some(value(row) as f64 / row.seconds));
+        Line::new(ink, name, points)
+    };
+    let offered =
+        courses.iter().map(|course| line(Ink::Reference, "offered", course, |row| row.offered));
+    let mut lines: Vec<_> = offered.collect();
+    for course in courses {
+        if courses.len() > 1 {
+            let name = format!("{}, achieved", course.label);
+            lines.push(line(course.ink, &name, course, |row| row.achieved));
+        } else {
+            lines.push(line(Ink::Series(1), "acknowledged", course, |row| row.acknowledged));
+            lines.push(line(Ink::Series(0), "delivered", course, |row| row.delivered));
+        }
+    }
+    let (_, high) = extent(&lines).filter(|(_, high)| *high > 0.0)?;
+    Some(Figure {
+        id: "throughput".to_owned(),
+        title: "Throughput: offered and achieved".to_owned(),
+        caption: "The grey line is what the schedule asked for, whatever the server did. Below it \
+                  messages wait; above it the server catches up after a stall."
+            .to_owned(),
+        x,
+        y: Axis::linear("messages per second", Unit::Count, high),
+        marks: Marks {
+            shades: shades(courses, ends, second),
+            verticals: actions(courses, second),
+            lines,
+            ..Marks::default()
+        },
+        heats: Vec::new(),
+        wide: false,
+    })
+}
+
+/// One heat map for each run, on the same axes and colours.
+fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
+    let maps = courses.iter().map(|course| {
+        let rows = course.rows();
+        let pieces = rows.iter().map(|row| {
+            let latency = row.histogram.as_ref().and_then(|text| Latency::from_text(text).ok());
+            (row.t_s, row.t_s + row.seconds, latency)
+        });
+        (course, Heat::new(pieces, rows.len()))
+    });
+    let maps: Vec<_> = maps.filter(|(_, heat)| !heat.is_empty()).collect();
+    let span = maps.iter().fold(None, |span, (_, heat)| curve::join(span, heat.span));
+    let Some((low, high)) = span else { return Vec::new() };
+    let most = maps.iter().map(|(_, heat)| heat.most).max().unwrap_or(1);
+    let ends = ends(courses, false);
+    let (x, second) = Axis::time(TIME, ends);
+    let y = Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high);
+    let alone = courses.len() == 1;
+    let figures = maps.into_iter().enumerate().map(|(index, (course, heat))| {
+        let name = if alone { words(course.report.headline) } else { course.label };
+        Figure {
+            id: format!("heat-{index}"),
+            title: format!("Every message over time: {name}"),
+            caption: format!(
+                "Each field counts the messages of {} s with about the same latency; the further \
+                 along the scale, the more. Two bands are two ways through the server; a slanted \
+                 edge falling to the right is a queue that drains after a stall.",
+                super::number::digits(heat.column_s())
+            ),
+            x: x.clone(),
+            y: y.clone(),
+            marks: Marks {
+                fields: heat.fields(most, second),
+                verticals: actions(courses, second),
+                ..Marks::default()
+            },
+            heats: curve::step_names(most),
+            wide: alone,
+        }
+    });
+    figures.collect()
+}
+
+/// p99 of each run in order, where a name has several runs: how far equal runs differ.
+fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
+    let repeated = courses
+        .iter()
+        .enumerate()
+        .any(|(index, course)| courses[..index].iter().any(|other| other.label == course.label));
+    if !repeated {
+        return None;
+    }
+    let mut marks = Marks::default();
+    for (index, course) in courses.iter().enumerate() {
+        let latency = course.stage(course.report.headline)?;
+        let point = ((index + 1) as f64, latency.quantile(0.99).max(1) as f64);
+        marks.dots.push((course.ink, point.0, point.1));
+        match marks.lines.iter_mut().find(|line| line.name == course.label) {
+            Some(line) => line.pieces[0].push(point),
+            None => marks.lines.push(Line {
+                ink: course.ink,
+                name: course.label.to_owned(),
+                pieces: vec![vec![point]],
+            }),
+        }
+    }
+    let (low, high) = extent(&marks.lines)?;
+    Some(Figure {
+        id: "run-by-run".to_owned(),
+        title: "99th percentile, run by run".to_owned(),
+        caption: "The runs in the order given. A difference between two sides is worth something \
+                  if it is larger than what equal runs differ among themselves."
+            .to_owned(),
+        x: Axis::runs("run (number, in order)", courses.len()),
+        y: Axis::log("latency, p99 (µs, ms, s)", Unit::Microseconds, low, high),
+        marks,
+        heats: Vec::new(),
+        wide: false,
+    })
+}
+
+/// Percentile curves of the stages: all on one figure for one run, else a figure for each.
+fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
+    if let [course] = courses {
+        let curves = course
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
+        let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
+                       delivered is what the recipient sees; the gap between them is the way out.";
+        let curves = curves.take(SERIES).collect();
+        let figure = curve_figure("stages", "Percentiles of every stage", caption, curves);
+        return figure.into_iter().collect();
+    }
+    let others = Stage::ALL.iter().filter(|stage| {
+        // The headline of all is the main figure already.
+        courses.iter().any(|course| course.report.headline != **stage)
+    });
+    let figures = others.filter_map(|stage| {
+        let curves = courses
+            .iter()
+            .filter_map(|course| Some((course.ink, course.label, course.stage(*stage)?)));
+        let title = format!("Stage: {}", words(*stage));
+        let caption = "The same stage of every run: where the difference of the main figure comes \
+                       from.";
+        curve_figure(&format!("stage-{}", stage.name()), &title, caption, curves.collect())
+    });
+    figures.collect()
+}
+
+/// A value of every row, gathered where there are too many.
+fn points(
+    rows: &[Row],
+    gather: Gather,
+    second: f64,
+    value: impl Fn(&Row) -> Option<f64>,
+) -> Vec<(f64, Option<f64>)> {
+    let merged = rows.len().div_ceil(POINTS_MAX).max(1);
+    let chunks = rows.chunks(merged).map(|chunk| {
+        let values: Vec<f64> = chunk.iter().filter_map(&value).collect();
+        let gathered = match gather {
+            _ if values.is_empty() => None,
+            Gather::Mean => Some(values.iter().sum::<f64>() / values.len() as f64),
+            Gather::Worst => values.into_iter().reduce(f64::max),
+        };
+        (chunk[0].t_s * second, gathered)
+    });
+    chunks.collect()
+}
+
+/// Lowest and highest value of lines.
+fn extent(lines: &[Line]) -> Option<(f64, f64)> {
+    let values = lines.iter().flat_map(|line| line.points().map(|(_, y)| (y, y)));
+    values.fold(None, |extent, value| curve::join(extent, Some(value)))
+}
