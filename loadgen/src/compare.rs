@@ -10,9 +10,13 @@
 //! compared, [`text`] and [`page`] tell the result.
 
 pub mod blocks;
+pub mod command;
+pub mod page;
 pub mod sample;
 pub mod shift;
+pub mod sides;
 pub mod student;
+pub mod text;
 
 use serde::{Deserialize, Serialize};
 

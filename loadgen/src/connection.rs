@@ -27,11 +27,11 @@ use hawser_codec::{code, time::Now};
 use crate::{
     identity::{Names, mix},
     oracle::{Arrival, Oracle},
-    payload::GROUP,
+    payload::{GROUP, Payload},
     scenario::{Protocol, Scenario},
     tally::{Stage, Tally},
     wire::{
-        Wire,
+        Wire, fault,
         tls::Tls,
         websocket::{Unfinished, Websocket},
     },
@@ -55,8 +55,6 @@ pub struct Ground {
     pub scenario: Scenario,
     /// Bytes of a message's body.
     pub payload_bytes: usize,
-    /// Heartbeat asked for, seconds; 0: the server's.
-    pub heartbeat_s: u16,
     /// Token shown at login.
     pub token: String,
     /// Messages intended from then on are measured, microseconds; `u64::MAX`: not yet known.
@@ -122,6 +120,24 @@ impl World {
         measured
     }
 
+    /// A message to this target (a user's index, or a group's with [`GROUP`]) is not sent because
+    /// a bound of the generator is reached: nobody waits for it.
+    fn shed(&mut self, target: u32) {
+        let viewers = self.ground.oracle.audience().viewers(target);
+        self.tally.counters.shed += 1;
+        self.tally.counters.expected -= u64::from(viewers);
+    }
+
+    /// The server refused a message of this connection for good: nobody waits for it any more.
+    fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
+        self.ground.oracle.refuse(index, target, counter);
+        let viewers = self.ground.oracle.audience().viewers(target);
+        let counters = &mut self.tally.counters;
+        counters.refused += 1;
+        counters.expected -= u64::from(viewers);
+        counters.last_code = u64::from(code);
+    }
+
     /// A connection is logged in; `again`: it was before.
     fn note_login(&mut self, again: bool) {
         let counters = &mut self.tally.counters;
@@ -133,24 +149,10 @@ impl World {
         }
     }
 
-    /// A message to this target is not sent: a bound of the generator was reached.
-    fn shed(&mut self, target: u32) {
-        self.tally.counters.shed += 1;
-        self.tally.counters.expected -= u64::from(self.ground.oracle.audience().viewers(target));
-    }
-
-    /// The server refused a message for good.
-    fn refuse(&mut self, sender: u32, target: u32, number: u32, code: u16) {
-        self.ground.oracle.refuse(sender, target, number);
-        let counters = &mut self.tally.counters;
-        counters.refused += 1;
-        counters.expected -= u64::from(self.ground.oracle.audience().viewers(target));
-        counters.last_code = u64::from(code);
-    }
-
-    /// A message was shown to a user: judges it, and measures it if it is a good one.
-    fn deliver(&mut self, now: Now, arrival: &Arrival<'_>) {
-        let Some(payload) = self.ground.oracle.deliver(arrival) else { return };
+    /// A message was shown to a user: judges it, measures it if it is a good one, and gives its
+    /// fields then.
+    fn deliver(&mut self, now: Now, arrival: &Arrival<'_>) -> Option<Payload> {
+        let payload = self.ground.oracle.deliver(arrival)?;
         self.tally.counters.delivered += 1;
         self.arrived.push(Arrived {
             sender: payload.sender,
@@ -164,6 +166,7 @@ impl World {
             let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
             self.tally.record(Stage::DeliverSent, from_sent_us);
         }
+        Some(payload)
     }
 }
 
@@ -177,7 +180,7 @@ pub enum To {
 }
 
 impl To {
-    /// As in [`crate::payload::Payload::recipient`].
+    /// As the oracle and a message's body name it: a user's index, or a group's with [`GROUP`].
     pub fn target(self) -> u32 {
         match self {
             Self::User(user) => user,
@@ -218,6 +221,17 @@ pub struct Fault {
     pub code: u16,
     /// Come back no earlier than after this, milliseconds.
     pub retry_after_ms: u32,
+}
+
+/// A line for people about a [`Fault`]'s code.
+pub fn fault_text(code: u16) -> String {
+    let native = || format!("the server answered {code}, {}", code::text(code));
+    fault::text(code).unwrap_or_else(native)
+}
+
+/// Who got this [`Fault`]'s code at the first login will get it again.
+pub fn is_denied(code: u16) -> bool {
+    fault::is_denied(code) || (200..300).contains(&code)
 }
 
 impl Fault {
@@ -282,8 +296,8 @@ use with_client;
 
 impl Connection {
     /// A connection that was never up.
-    pub fn new(protocol: Protocol) -> Self {
-        let client = match protocol {
+    pub fn new(scenario: &Scenario) -> Self {
+        let client = match scenario.protocol {
             Protocol::Native | Protocol::WebsocketNative | Protocol::WebsocketJson => {
                 Client::Native(Native::default())
             }
@@ -311,6 +325,11 @@ impl Connection {
     pub fn is_quiet(&self) -> bool {
         let whole = self.websocket.as_ref().is_none_or(|websocket| websocket.is_idle());
         whole && with_client!(self, client => client.is_quiet())
+    }
+
+    /// Logged in, and everything the server has for it has come.
+    pub fn is_level(&self) -> bool {
+        with_client!(self, client => client.is_level())
     }
 
     /// It was logged in since this was last asked.
@@ -359,8 +378,6 @@ impl Connection {
         world.tally.counters.offered += 1;
         let viewers = world.ground.oracle.audience().viewers(offer.to.target());
         world.tally.counters.expected += u64::from(viewers);
-        let lag_us = now.monotonic_us.saturating_sub(offer.intended_us);
-        world.record(offer.intended_us, lag_us, Stage::Lag);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

@@ -5,9 +5,10 @@ use std::{fs, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
-    page,
+    compare, page,
     plan::{Machine, plan},
     run::{self, MakeRing, RunError},
+    scenario::builtin,
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
@@ -62,9 +63,14 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
         Command::Page(arguments) => match page::files::write(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
+        Command::Compare(arguments) => match compare::command::run(&arguments) {
+            Ok(code) => ExitCode::from(code),
+            Err((code, reason)) => fail(code, &reason),
         },
         Command::Plan(arguments) => {
             let load = arguments.load();
@@ -97,6 +103,22 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
     }
     ExitCode::from(report.exit_code())
+}
+
+/// Lists the built-in scenarios, or prints one as it is.
+fn scenarios(name: Option<&str>) -> ExitCode {
+    let text = match name.map(|name| (name, builtin::text(name))) {
+        Some((_, Some(text))) => text.to_owned(),
+        Some((name, None)) => {
+            let reason = format!(
+                "no scenario is called {name}; hawser-loadgen scenarios lists what there is"
+            );
+            return fail(EXIT_ARGUMENTS, &reason);
+        }
+        None => builtin::list().map(|(name, about)| format!("{name:<16}{about}\n")).collect(),
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

@@ -20,8 +20,8 @@ use figure::{Ink, SERIES};
 use figures::Course;
 use number::escape;
 
-/// Runs on one page at most: two sides of eight interleaved runs.
-pub const RUNS_MAX: usize = 16;
+/// Runs on one page at most: five interleaved runs under each of [`SERIES`] names.
+pub const RUNS_MAX: usize = 40;
 
 const STYLE: &str = include_str!("page/style.css");
 const HOVER: &str = include_str!("page/hover.js");
@@ -30,11 +30,7 @@ const HOVER: &str = include_str!("page/hover.js");
 /// and share a colour; beyond [`SERIES`] names or [`RUNS_MAX`] runs, the rest is left out and the
 /// page says so.
 pub fn render(runs: &[(&str, &Report)]) -> String {
-    let shown = shown(runs);
-    let courses: Vec<Course<'_>> = shown
-        .iter()
-        .map(|(label, colour, report)| Course::new(label, Ink::Series(*colour), report))
-        .collect();
+    let courses = courses(runs);
     let mut html = String::new();
     head(&mut html, &courses);
     html.push_str("<main>\n");
@@ -44,15 +40,15 @@ pub fn render(runs: &[(&str, &Report)]) -> String {
     figures_section(&mut html, &courses);
     evidence_section(&mut html, &courses);
     html.push_str("</main>\n");
-    data(&mut html, &shown.iter().map(|(_, _, report)| *report).collect::<Vec<_>>());
+    data(&mut html, &courses);
     put(&mut html, format_args!("<script>\n{HOVER}</script>\n</body>\n</html>\n"));
     html
 }
 
 /// The runs that fit, each with the colour of its name.
-fn shown<'a>(runs: &[(&'a str, &'a Report)]) -> Vec<(&'a str, usize, &'a Report)> {
+fn courses<'a>(runs: &[(&'a str, &'a Report)]) -> Vec<Course<'a>> {
     let mut names: Vec<&str> = Vec::new();
-    let mut shown = Vec::new();
+    let mut courses = Vec::new();
     for (label, report) in runs.iter().copied().take(RUNS_MAX) {
         let known = names.iter().position(|name| *name == label);
         let colour = known.unwrap_or(names.len());
@@ -62,9 +58,11 @@ fn shown<'a>(runs: &[(&'a str, &'a Report)]) -> Vec<(&'a str, usize, &'a Report)
         if known.is_none() {
             names.push(label);
         }
-        shown.push((label, colour, report));
+        let mut course = Course::new(label, Ink::Series(colour), report);
+        course.repeats = known.is_some();
+        courses.push(course);
     }
-    shown
+    courses
 }
 
 fn put(html: &mut String, arguments: fmt::Arguments<'_>) {
@@ -75,10 +73,8 @@ fn title(courses: &[Course<'_>]) -> String {
     match courses {
         [course] => format!("{} over {}", course.report.name, course.report.protocol),
         _ => {
-            let mut names: Vec<&str> = courses.iter().map(|course| course.label).collect();
-            names.dedup();
-            names.sort_unstable();
-            names.dedup();
+            let first = courses.iter().filter(|course| !course.repeats);
+            let names: Vec<&str> = first.map(|course| course.label).collect();
             format!("Comparison: {}", names.join(", "))
         }
     }
@@ -215,10 +211,13 @@ fn evidence_section(html: &mut String, courses: &[Course<'_>]) {
 }
 
 /// The reports themselves, for programs: one as it is, several as an array.
-fn data(html: &mut String, reports: &[&Report]) {
-    let json = match reports {
-        [report] => serde_json::to_string(report),
-        reports => serde_json::to_string(reports),
+fn data(html: &mut String, courses: &[Course<'_>]) {
+    let json = match courses {
+        [course] => serde_json::to_string(course.report),
+        courses => {
+            let reports: Vec<&Report> = courses.iter().map(|course| course.report).collect();
+            serde_json::to_string(&reports)
+        }
     };
     let json = json.expect("a report has text keys only");
     // No text of a report may end the element or begin a comment in it. In JSON the sign stands

@@ -13,6 +13,7 @@ use std::{fmt::Write, net::SocketAddr};
 pub use machine::Machine;
 
 use crate::{
+    scenario::{Kind, Scenario},
     source::{CONNECTIONS_PER_ADDRESS, Given, PORT_FIRST, Sources, addresses},
     worker::SLOT_BYTES,
 };
@@ -46,6 +47,10 @@ const DESCRIPTORS_BESIDE: u64 = 1024;
 
 /// Slots of a table beyond its connections: connects under way while old sockets close.
 const SLOTS_BESIDE: u32 = 64;
+
+/// Old sockets that one worker keeps open after it has come back from elsewhere: a server that
+/// does not close the older of two has to be shown some, not all.
+const KEPT_MAX: u32 = 4096;
 
 /// Entries of a hash bucket up to which looking up a connection stays short.
 const HASH_CHAIN_MAX: u64 = 8;
@@ -102,8 +107,27 @@ pub struct Plan {
     pub kernel_bytes: u64,
 }
 
+/// Tables of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// How many.
+    pub count: u32,
+    /// Slots of each.
+    pub slots: u32,
+    /// Sockets beyond those of its connections that they have room for.
+    pub kept: u32,
+}
+
+/// Tables of a worker with so many connections of a scenario.
+pub fn tables(scenario: &Scenario, connections: u32) -> Tables {
+    let keeps = scenario.kind == Kind::NetworkChange;
+    let kept = if keeps { connections.min(KEPT_MAX) } else { 0 };
+    let count = (connections + kept).div_ceil(CONNECTIONS_PER_ADDRESS).max(1);
+    Tables { count, slots: table_slots((connections + kept).div_ceil(count)), kept }
+}
+
 /// Slots of a ring's table for so many connections.
-pub fn table_slots(connections: u32) -> u32 {
+fn table_slots(connections: u32) -> u32 {
     connections + SLOTS_BESIDE
 }
 

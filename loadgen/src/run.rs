@@ -18,18 +18,19 @@ use hawser_ring::Ring;
 
 use crate::{
     arguments::Options,
-    connection::Ground,
+    connection::{Ground, fault_text, is_denied},
     identity::{CONNECTIONS_PER_ADDRESS, Names},
     judge::{Thresholds, judge},
     measure::{self, Sample},
     oracle::{Audience, Bounds, Findings, Oracle, Promise},
+    plan,
     record::Record,
     report::{Evidence, Report, SCHEMA, Server, Verdict},
     scenario::{Metric, Quantile, Scenario, Threshold},
     schedule::Schedule,
     source::Sources,
     tally::{Counters, Shared, Stage},
-    wire::{Wire, fault},
+    wire::Wire,
     worker::{Assignment, Control, Work, Worker},
 };
 pub use observe::{Observer, PlainLines, ProcessView, Rates, Snapshot, StageView, Wish};
@@ -131,7 +132,6 @@ pub fn run<M: MakeRing>(
             .judging(Audience::of(scenario), Promise::of(scenario)),
         scenario: scenario.clone(),
         payload_bytes: scenario.payload_bytes as usize,
-        heartbeat_s: scenario.heartbeats.first().map_or(0, |one| one.seconds),
         token: options.token.clone(),
         measure_from_us: AtomicU64::new(u64::MAX),
         measure_to_us: AtomicU64::new(u64::MAX),
@@ -187,14 +187,18 @@ fn hire<M: MakeRing>(
         ground.names.run(),
     );
     let sources = Arc::new(sources.map_err(RunError::Environment)?);
+    let shared_scenario = Arc::new(scenario.clone());
     let mut workers = Vec::with_capacity(shares.len());
     for (number, users) in shares.iter().enumerate() {
         let shared = Arc::new(Shared::default());
-        let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
+        let connections = users.start * scenario.devices..users.end * scenario.devices;
+        let tables = plan::tables(scenario, connections.len() as u32);
         let assignment = Assignment {
             worker: number as u32,
             sources: Arc::clone(&sources),
-            users: users.clone(),
+            connections,
+            scenario: Arc::clone(&shared_scenario),
+            kept_max: tables.kept,
             target: options.target,
             connect_rate: scenario.connect.rate / shares.len() as f64,
             logins_unfinished_max: (LOGINS_UNFINISHED_MAX / shares.len() as u32).max(8),
@@ -204,9 +208,8 @@ fn hire<M: MakeRing>(
             shared: Arc::clone(&shared),
         };
         let rings = Arc::clone(rings);
-        let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-            let (ring, now_us) = rings.make(slots, tables)?;
+            let (ring, now_us) = rings.make(tables.slots, tables.count)?;
             Worker::new(ring, assignment, now_us).run().map_err(|error| format!("ring: {error}"))
         });
         let handle = thread
@@ -219,9 +222,10 @@ fn hire<M: MakeRing>(
 fn work(scenario: &Scenario, options: &Options, users: &Range<u32>) -> Work {
     let duration_us = scenario.duration.as_micros() as u64;
     match scenario.load.in_flight {
-        _ if !scenario.kind.sends() => Work::Hold,
-        Some(messages) => Work::InFlight { messages, duration_us },
-        None => Work::Scheduled(Schedule::new(scenario, options.seed, users.clone())),
+        Some(messages) if scenario.kind.sends() => Work::InFlight { messages, duration_us },
+        Some(_) | None => {
+            Work::Scheduled(Box::new(Schedule::new(scenario, options.seed, users.clone())))
+        }
     }
 }
 
@@ -327,7 +331,7 @@ impl<'a> Watch<'a> {
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && fault::is_for_good(counters.last_code as u16);
+            let denied = counters.logged_in == 0 && is_denied(counters.last_code as u16);
             if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
@@ -514,7 +518,7 @@ fn show(line: &str) {
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        return fault::text(counters.last_code as u16);
+        return fault_text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();

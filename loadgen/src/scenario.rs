@@ -1,6 +1,6 @@
 //! What a run does: everything that another machine needs to do the same.
 //!
-//! A scenario is pure data. It is read from a TOML file, changed by flags
+//! A scenario is pure data. It is read from a TOML file ([`file`]), changed by flags
 //! (`arguments`), stands whole in the report as evidence, and [`crate::schedule`] makes the
 //! intents of a run from it and a seed. Where the server is and where results go is no part of
 //! it: that is [`crate::arguments::Options`].
@@ -9,15 +9,21 @@
 //! its index is `user * devices + device`. A *marked* connection or user is one of the share that
 //! a disturbance is about; who is marked follows from the index alone ([`is_marked`]).
 
+pub mod builtin;
+pub mod check;
 pub mod curve;
+pub mod day;
+pub mod file;
 pub mod threshold;
 pub mod time;
+mod value;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use check::Complaint;
 pub use curve::{Curve, Segment};
 pub use threshold::{Metric, Operator, Quantile, Threshold};
 

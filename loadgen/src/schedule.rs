@@ -77,8 +77,8 @@ pub enum Act {
 /// One worker's share of all intents, in order of time.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    messages: Option<Messages>,
-    disturbance: Disturbance,
+    messages: Option<Box<Messages>>,
+    disturbance: Box<Disturbance>,
     next_message: Option<Intent>,
     next_disturbance: Option<Intent>,
 }
@@ -89,12 +89,12 @@ impl Schedule {
         let devices = scenario.devices;
         let connections = users.start * devices..users.end * devices;
         let mut schedule = Self {
-            messages: Messages::new(scenario, seed, connections.clone()),
-            disturbance: Disturbance::new(scenario, seed, connections),
+            messages: Messages::new(scenario, seed, connections.clone()).map(Box::new),
+            disturbance: Box::new(Disturbance::new(scenario, seed, connections)),
             next_message: None,
             next_disturbance: None,
         };
-        schedule.next_message = schedule.messages.as_mut().and_then(Messages::next);
+        schedule.next_message = schedule.messages.as_mut().and_then(|messages| messages.next());
         schedule.next_disturbance = schedule.disturbance.next();
         schedule
     }
@@ -109,7 +109,7 @@ impl Iterator for Schedule {
             (message, _) => message.is_some(),
         };
         if message_first {
-            let following = self.messages.as_mut().and_then(Messages::next);
+            let following = self.messages.as_mut().and_then(|messages| messages.next());
             std::mem::replace(&mut self.next_message, following)
         } else {
             let following = self.disturbance.next();

@@ -10,6 +10,7 @@ mod shared;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::fault;
 pub use latency::Latency;
 pub use shared::{INTERVALS_WAITING_MAX, Interval, Shared};
 
@@ -118,33 +119,16 @@ impl ErrorKind {
         }
     }
 
-    /// Kind of an end by the code of a [`crate::connection::Fault`]; 0: closed without one.
+    /// Kind of an end by the protocol's error code or a layer's ([`fault`]); 0: closed without
+    /// one.
     pub const fn of_code(code: u16) -> Self {
-        use crate::wire::fault::{MQTT_NAMED, MQTT_WRONG};
-        use hawser_codec::{code as known, mqtt::reason};
+        use hawser_codec::code as known;
         match code {
-            MQTT_NAMED..MQTT_WRONG => match (code - MQTT_NAMED) as u8 {
-                reason::UNSUPPORTED_PROTOCOL_VERSION
-                | reason::CLIENT_IDENTIFIER_NOT_VALID
-                | reason::BAD_USER_NAME_OR_PASSWORD
-                | reason::NOT_AUTHORIZED
-                | reason::BANNED
-                | reason::BAD_AUTHENTICATION_METHOD => Self::Denied,
-                reason::SERVER_UNAVAILABLE
-                | reason::SERVER_BUSY
-                | reason::SERVER_SHUTTING_DOWN
-                | reason::MESSAGE_RATE_TOO_HIGH
-                | reason::QUOTA_EXCEEDED
-                | reason::USE_ANOTHER_SERVER
-                | reason::SERVER_MOVED
-                | reason::CONNECTION_RATE_EXCEEDED => Self::Busy,
-                _ => Self::Protocol,
-            },
-            MQTT_WRONG..=13_555 => Self::Protocol,
             0 => Self::Closed,
             known::TIMEOUT => Self::Silent,
             200..300 => Self::Denied,
-            400.. => Self::Busy,
+            400..1000 => Self::Busy,
+            fault::FIRST.. => fault::kind(code),
             _ => Self::Protocol,
         }
     }
@@ -333,14 +317,6 @@ mod tests {
         assert_eq!(ErrorKind::of_break(libc::ECONNRESET), ErrorKind::Reset);
         assert_eq!(ErrorKind::of_code(200), ErrorKind::Denied);
         assert_eq!(ErrorKind::of_code(0), ErrorKind::Closed);
-        for (code, kind) in [
-            (13_000 + 0x87, ErrorKind::Denied),
-            (13_000 + 0x8B, ErrorKind::Busy),
-            (13_000 + 0x82, ErrorKind::Protocol),
-            (13_300 + 0x89, ErrorKind::Protocol),
-        ] {
-            assert_eq!(ErrorKind::of_code(code), kind, "{code}");
-        }
         let mut tally = Tally::default();
         tally.error(ErrorKind::Silent);
         assert_eq!((tally.counters.failures, tally.counters.error(ErrorKind::Silent)), (1, 1));

@@ -3,4 +3,5 @@
 pub mod apply;
 pub mod calibrate;
 pub mod heartbeat;
+pub mod measure;
 pub mod text;

@@ -130,6 +130,8 @@ enum Command {
         /// The front as a picture.
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<PathBuf>,
+        #[command(flatten)]
+        path: commands::measure::Options,
     },
 }
 
@@ -319,7 +321,10 @@ fn run(command: Command) -> Result<(), Failure> {
             commands::apply::expire(number, seconds, &place)
         }
         Command::Calibrate(options) => commands::calibrate::run(&options),
-        Command::Heartbeat { clients, days, seed, missed, joules, json, picture } => {
+        Command::Heartbeat { clients, days, seed, missed, joules, json, picture, path } => {
+            if commands::measure::run(&path, json)? {
+                return Ok(());
+            }
             if !(0.0..=1.0).contains(&missed) {
                 let text = format!("--missed is {missed}: a share is between 0 and 1");
                 return Err(Failure::Arguments(text));

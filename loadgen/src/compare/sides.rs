@@ -230,9 +230,9 @@ fn differences(sides: &[(String, Vec<Named>)], vary: &[String]) -> (Vec<String>,
         }
         for (field, here, there) in unlike(first, own) {
             let is_in = |allowed: &String| {
-                field.strip_prefix(allowed.as_str()).is_some_and(|rest| {
-                    rest.is_empty() || rest.starts_with('.')
-                })
+                field
+                    .strip_prefix(allowed.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             if vary.iter().any(is_in) {
                 varied.insert(field);
@@ -274,7 +274,8 @@ fn flatten(prefix: &str, value: &Value, depth: usize, fields: &mut BTreeMap<Stri
     match value {
         Value::Object(map) if depth > 0 => {
             for (name, value) in map {
-                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                let name =
+                    if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 flatten(&name, value, depth - 1, fields);
             }
         }

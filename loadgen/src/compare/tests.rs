@@ -284,3 +284,22 @@ fn curve_ends_where_the_messages_do() {
     assert!((0.9995..0.99992).contains(&last), "{last}");
     assert!(curve.iter().all(|point| point.change.is_some()));
 }
+
+#[test]
+fn page_and_table_show_every_figure_and_the_page_holds_the_json() {
+    let comparison = compared(&Nature { shift: 0.2, ..QUIET }, 5);
+    let page = page::page(&comparison);
+    for id in ["percentiles", "changes", "runs-p50", "runs-p99", "p50", "p99", "throughput", "cpu"]
+    {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let (_, after) = page.split_once("id=\"comparison\">").unwrap();
+    let (json, _) = after.split_once("</script>").unwrap();
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(json), value(&command::json(&comparison)));
+    let text = text::text(&comparison);
+    for shift in &comparison.sides[1].shifts {
+        assert!(text.contains(&shift.metric), "{text}");
+    }
+    assert!(text.contains("verdict: worse"), "{text}");
+}

@@ -17,6 +17,11 @@ pub(super) trait Speak {
     /// Logged in, nothing sent that waits for an answer, nothing unread.
     fn is_quiet(&self) -> bool;
 
+    /// Logged in, and everything the server has for it has come.
+    fn is_level(&self) -> bool {
+        self.is_quiet()
+    }
+
     /// It was logged in since this was last asked.
     fn take_came_online(&mut self) -> bool;
 

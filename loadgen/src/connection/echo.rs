@@ -14,7 +14,7 @@ use hawser_codec::{
     websocket::{Opcode, write},
 };
 
-use super::{Arrived, Fault, Offer, World, client::Speak};
+use super::{Fault, Offer, World, client::Speak};
 use crate::{
     oracle::{Arrival, Shown},
     payload::Payload,
@@ -36,12 +36,13 @@ struct Pending {
     sent_us: u64,
     counter: u32,
     lag_us: u32,
+    hop: u8,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    pending: Option<Box<VecDeque<Pending>>>,
+    pending: VecDeque<Pending>,
     /// When the ping that is not answered yet was sent, 0 for none.
     pinged_us: u64,
     /// Of the last byte in either direction.
@@ -58,7 +59,7 @@ impl Speak for Echo {
     }
 
     fn is_quiet(&self) -> bool {
-        self.online && self.pinged_us == 0 && self.first().is_none()
+        self.online && self.pinged_us == 0 && self.pending.is_empty()
     }
 
     fn take_came_online(&mut self) -> bool {
@@ -70,12 +71,12 @@ impl Speak for Echo {
         world.note_login(self.was_online);
         (self.was_online, self.came_online) = (true, true);
         self.moved_us = now.monotonic_us;
-        let heartbeat_s = match world.ground.heartbeat_s {
+        let heartbeat_s = match world.ground.scenario.heartbeat_s(index) {
             0 => HEARTBEAT_DEFAULT_S,
             seconds => seconds,
         };
         self.heartbeat_us = u64::from(heartbeat_s) * 1_000_000;
-        for pending in self.pending.iter_mut().flat_map(|pending| pending.iter_mut()) {
+        for pending in &mut self.pending {
             if pending.sent_us != 0 {
                 world.tally.counters.repeats += 1;
             }
@@ -92,26 +93,14 @@ impl Speak for Echo {
         _outbound: &mut Vec<u8>,
     ) -> Result<usize, Fault> {
         self.moved_us = now.monotonic_us;
-        let arrival = Arrival {
-            viewer: index,
-            shown: Shown::Topic(Some(index)),
-            repeat: false,
-            life: 0,
-            body: bytes,
-        };
-        let Some(payload) = world.ground.oracle.deliver(&arrival) else { return Ok(bytes.len()) };
-        world.tally.counters.delivered += 1;
-        let (intended_us, hop) = (payload.intended_us, 0);
-        world.arrived.push(Arrived { sender: index, recipient: index, intended_us, hop });
+        let shown = Shown::Topic(Some(index));
+        let arrival = Arrival { viewer: index, shown, repeat: false, life: 0, body: bytes };
+        let Some(payload) = world.deliver(now, &arrival) else { return Ok(bytes.len()) };
+        let intended_us = payload.intended_us;
         let late_us = now.monotonic_us.saturating_sub(intended_us);
-        if world.record(intended_us, late_us, Stage::Deliver) {
-            world.tally.counters.delivered_measured += 1;
-            let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-            world.tally.record(Stage::DeliverSent, from_sent_us);
-        }
-        let Some(pending) = self.pending.as_deref_mut() else { return Ok(bytes.len()) };
-        if let Some(at) = pending.iter().position(|one| one.counter == payload.counter) {
-            pending.remove(at);
+        let mut all = self.pending.iter();
+        if let Some(at) = all.position(|pending| pending.counter == payload.counter) {
+            self.pending.remove(at);
             world.ground.oracle.acknowledge(index, index, payload.counter);
             world.tally.counters.acknowledged += 1;
             world.record(intended_us, late_us, Stage::Acknowledge);
@@ -127,20 +116,19 @@ impl Speak for Echo {
         now: Now,
         outbound: &mut Vec<u8>,
     ) {
-        let online = self.online;
-        let all = self.pending.get_or_insert_default();
-        let room = all.len() < PENDING_MAX;
+        let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, index)).flatten();
         let Some(counter) = counter else {
-            world.tally.counters.shed += 1;
+            world.shed(index);
             return;
         };
         let intended_us = offer.intended_us;
-        all.push_back(Pending { intended_us, sent_us: 0, counter, lag_us: 0 });
-        if online && let Some(last) = all.back_mut() {
-            put(world, index, now, last, outbound);
+        let mut pending = Pending { intended_us, sent_us: 0, counter, lag_us: 0, hop: offer.hop };
+        if self.online {
+            put(world, index, now, &mut pending, outbound);
             self.moved_us = now.monotonic_us;
         }
+        self.pending.push_back(pending);
     }
 
     fn on_time(
@@ -154,7 +142,8 @@ impl Speak for Echo {
             return Ok(());
         }
         let now_us = now.monotonic_us;
-        let unanswered = self.first().is_some_and(|first| now_us >= first.sent_us + ANSWER_WAIT_US);
+        let unanswered =
+            self.pending.front().is_some_and(|first| now_us >= first.sent_us + ANSWER_WAIT_US);
         let silent = self.pinged_us != 0 && now_us >= self.pinged_us + ANSWER_WAIT_US;
         if unanswered || silent {
             // A ping expected and not answered stays counted so.
@@ -178,7 +167,7 @@ impl Speak for Echo {
             0 => self.moved_us + self.heartbeat_us,
             pinged_us => pinged_us + ANSWER_WAIT_US,
         };
-        self.first().map_or(heart_us, |first| heart_us.min(first.sent_us + ANSWER_WAIT_US))
+        self.pending.front().map_or(heart_us, |first| heart_us.min(first.sent_us + ANSWER_WAIT_US))
     }
 
     fn on_disconnected(&mut self, world: &mut World) {
@@ -193,10 +182,6 @@ impl Speak for Echo {
 }
 
 impl Echo {
-    fn first(&self) -> Option<&Pending> {
-        self.pending.as_ref()?.front()
-    }
-
     /// A pong came.
     pub(super) fn on_pong(&mut self, world: &mut World, now: Now) {
         self.moved_us = now.monotonic_us;
@@ -221,8 +206,8 @@ fn put(world: &mut World, index: u32, now: Now, pending: &mut Pending, outbound:
         recipient: index,
         counter: pending.counter,
         lag_us: pending.lag_us,
+        hop: pending.hop,
         intended_us: pending.intended_us,
-        hop: 0,
     };
     payload.write(world.ground.payload_bytes, &mut world.body);
     write::frame(outbound, Opcode::Binary, true, false, &world.body, Some(world.speaker.mask()));

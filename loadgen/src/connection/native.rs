@@ -21,7 +21,7 @@ use hawser_codec::{
     time::Now,
 };
 
-use super::{Fault, Offer, To, World, client::Speak, speaker::Dialect};
+use super::{Fault, Offer, World, client::Speak, speaker::Dialect};
 use crate::{tally::Stage, wire::fault};
 use chat::Chat;
 use mailbox::Mailbox;
@@ -92,6 +92,10 @@ impl Speak for Native {
         self.is_online() && !waits && self.pinged_us == 0 && self.mailbox.is_level()
     }
 
+    fn is_level(&self) -> bool {
+        self.is_online() && self.mailbox.is_read()
+    }
+
     fn take_came_online(&mut self) -> bool {
         std::mem::take(&mut self.came_online)
     }
@@ -103,18 +107,20 @@ impl Speak for Native {
             outbound.extend_from_slice(&PREFACE);
         }
         let names = world.ground.names;
-        let user = names.name(index);
+        let scenario = &world.ground.scenario;
+        let user = names.name(index / scenario.devices);
+        let device = format!("load-{}", index % scenario.devices);
         let hello = Hello {
             version_min: 1,
             version_max: 1,
             realm: 0,
             user: user.as_str(),
-            device: "load",
+            device: &device,
             token: &world.ground.token,
             resume_token: &[],
             incarnation: names.incarnation(index),
             class: Class::Mobile,
-            heartbeat_s: world.ground.heartbeat_s,
+            heartbeat_s: scenario.heartbeat_s(index),
             cursor: Some(self.mailbox.cursor()),
             rewind: false,
             compression: 0,
@@ -174,13 +180,8 @@ impl Speak for Native {
         now: Now,
         outbound: &mut Vec<u8>,
     ) {
-        let To::User(recipient) = offer.to else {
-            // Scenarios for groups do not start with this protocol.
-            world.shed(offer.to.target());
-            return;
-        };
         let chat = self.chat.get_or_insert_default();
-        chat.offer(world, index, recipient, offer.intended_us, now);
+        chat.offer(world, index, &offer, now);
         self.settle(world, index, now, outbound);
     }
 

@@ -23,7 +23,6 @@ fn world() -> World {
         oracle: Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 }),
         scenario: Scenario::usual(Kind::Chat),
         payload_bytes: 64,
-        heartbeat_s: 0,
         token: String::new(),
         measure_from_us: AtomicU64::new(0),
         measure_to_us: AtomicU64::new(u64::MAX),
@@ -44,7 +43,7 @@ fn intend(connection: &mut Connection, world: &mut World, now: Now) {
 }
 
 fn online(world: &mut World) -> Connection {
-    let mut connection = Connection::new(Protocol::Native);
+    let mut connection = Connection::new(&world.ground.scenario);
     log_in(&mut connection, world, at(0));
     connection
 }

@@ -33,6 +33,9 @@ impl Audience {
     pub fn of(scenario: &Scenario) -> Self {
         let Scenario { users, devices, mqtt, .. } = *scenario;
         let none = Groups { count: 0, ..scenario.groups };
+        // An echo knows no users: each connection hears itself.
+        let echo = scenario.protocol == Protocol::Echo;
+        let (users, devices) = if echo { (users * devices, 1) } else { (users, devices) };
         let topics = scenario.protocol.is_mqtt() && mqtt.addressing == Addressing::Topic;
         Self {
             users,

@@ -83,6 +83,12 @@ pub struct Axis {
 /// Ticks of a linear axis: about so many.
 const TICKS: f64 = 6.0;
 
+/// Room above the highest value of a linear axis, as a factor.
+const HEADROOM: f64 = 1.03;
+
+/// Span of a logarithmic axis at least, as a factor: nearly equal values shall not fill a figure.
+const LOG_SPAN_MIN: f64 = 5.0;
+
 /// Decades of a logarithmic axis up to which ticks stand at 2 and 5 as well.
 const FINE_DECADES: f64 = 2.4;
 
@@ -96,10 +102,22 @@ impl Axis {
             _ => step(high / TICKS),
         };
         let step = if whole { step.max(1.0) } else { step };
-        let count = (high / step - 1e-9).ceil().max(1.0) as u32;
+        // A line at the very top of a figure looks like its frame.
+        let count = (high * HEADROOM / step).ceil().max(1.0) as u32;
         let ticks: Vec<f64> = (0..=count).map(|index| f64::from(index) * step).collect();
         let high = f64::from(count) * step;
         Self::new(label, Scale::Linear, unit, (0.0, high), ticks, Vec::new())
+    }
+
+    /// An even axis that holds 0 and both ends, which may be below it.
+    pub fn spread(label: &str, unit: Unit, (low, high): (f64, f64)) -> Self {
+        let width = (high.max(0.0) - low.min(0.0)).max(1e-3);
+        let step = step(width / TICKS);
+        let first = (low.min(0.0) / step + 1e-9).floor() as i64;
+        let last = ((high.max(0.0) / step - 1e-9).ceil() as i64).max(first + 1);
+        let ticks: Vec<f64> = (first..=last).map(|index| index as f64 * step).collect();
+        let ends = (first as f64 * step, last as f64 * step);
+        Self::new(label, Scale::Linear, unit, ends, ticks, Vec::new())
     }
 
     /// Time of a run between two moments in seconds, in the unit that fits; what a second is on
@@ -129,9 +147,9 @@ impl Axis {
     /// A logarithmic axis around the values from `low` to `high`.
     pub fn log(label: &str, unit: Unit, low: f64, high: f64) -> Self {
         let low = if low.is_finite() { low.max(1.0) } else { 1.0 };
-        let high = if high.is_finite() { high.max(low * 1.5) } else { low * 10.0 };
+        let high = if high.is_finite() { high.max(low) } else { low * 10.0 };
         let low = fine(low, f64::floor);
-        let high = fine(high, f64::ceil).max(low * 2.0);
+        let high = fine(high.max(low * LOG_SPAN_MIN), f64::ceil);
         let decades = (high / low).log10();
         let mut ticks = Vec::new();
         let mut light = Vec::new();
@@ -263,8 +281,10 @@ mod tests {
     fn a_linear_axis_starts_at_zero_and_ends_at_a_tick_above_the_highest() {
         let axis = Axis::linear("messages per second", Unit::Count, 970.0);
         assert_eq!(texts(&axis), ["0", "200", "400", "600", "800", "1000"]);
-        let axis = Axis::linear("memory", Unit::Bytes, 1.5 * 1024.0 * 1024.0 * 1024.0);
-        let bytes = ["0 B", "256 MiB", "512 MiB", "768 MiB", "1 GiB", "1.25 GiB", "1.5 GiB"];
+        let full = Axis::linear("messages per second", Unit::Count, 1000.0);
+        assert_eq!(texts(&full).last().map(String::as_str), Some("1200"), "room above");
+        let axis = Axis::linear("memory", Unit::Bytes, 1.2 * 1024.0 * 1024.0 * 1024.0);
+        let bytes = ["0 B", "256 MiB", "512 MiB", "768 MiB", "1 GiB", "1.25 GiB"];
         assert_eq!(texts(&axis), bytes);
         let axis = Axis::linear("reconnects", Unit::Count, 0.0);
         assert_eq!(texts(&axis), ["0", "1"]);

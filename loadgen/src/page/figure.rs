@@ -153,7 +153,12 @@ pub struct Line {
     pub name: String,
     /// Pieces of (x, y).
     pub pieces: Vec<Vec<(f64, f64)>>,
+    /// Thickness.
+    pub pixels: f64,
 }
+
+/// Thickness of a line, pixels.
+const LINE_PIXELS: f64 = 2.0;
 
 impl Line {
     /// A line over values of which some may be missing.
@@ -169,7 +174,12 @@ impl Line {
             }
         }
         pieces.retain(|piece| !piece.is_empty());
-        Self { ink, name: name.to_owned(), pieces }
+        Self { ink, name: name.to_owned(), pieces, pixels: LINE_PIXELS }
+    }
+
+    /// The same line in another thickness.
+    pub fn thick(self, pixels: f64) -> Self {
+        Self { pixels, ..self }
     }
 
     /// All points.
@@ -261,7 +271,8 @@ impl Figure {
     }
 
     fn legend(&self) -> String {
-        let mut html = String::new();
+        // There even if empty: the parts of figures in one row stand at the same heights.
+        let mut html = String::from("<div>");
         let mut seen: Vec<(Ink, &str)> = Vec::new();
         for line in &self.marks.lines {
             if !line.name.is_empty() && !seen.contains(&(line.ink, line.name.as_str())) {
@@ -297,6 +308,7 @@ impl Figure {
             }
             html.push_str("</ul>\n");
         }
+        html.push_str("</div>\n");
         html
     }
 
@@ -363,10 +375,10 @@ impl Figure {
         let y_text = |value: &f64| self.y.text(*value);
         chart
             .configure_mesh()
-            .bold_line_style(stroke(Ink::Grid, 1))
-            .light_line_style(stroke(Ink::Grid, 0))
+            .bold_line_style(stroke(Ink::Grid, 1.0))
+            .light_line_style(stroke(Ink::Grid, 0.0))
             .max_light_lines(0)
-            .axis_style(stroke(Ink::Frame, 1))
+            .axis_style(stroke(Ink::Frame, 1.0))
             .x_labels(self.x.ticks().len())
             .y_labels(self.y.ticks().len())
             .x_label_formatter(&x_text)
@@ -379,13 +391,13 @@ impl Figure {
             .draw()?;
         chart.draw_series(self.marks.verticals.iter().map(|x| {
             let ends = vec![(*x, self.y.low), (*x, self.y.high)];
-            PathElement::new(ends, stroke(Ink::Reference, 1))
+            PathElement::new(ends, stroke(Ink::Reference, 1.0))
         }))?;
         for interval in &self.marks.intervals {
             let (low, middle, high) = interval.y;
             let bar = vec![(interval.x, low), (interval.x, high)];
             let dot = Circle::new((interval.x, middle), 5 * FINE, interval.ink.colour().filled());
-            chart.draw_series([PathElement::new(bar, stroke(interval.ink, 3))])?;
+            chart.draw_series([PathElement::new(bar, stroke(interval.ink, 3.0))])?;
             chart.draw_series([dot])?;
         }
         chart.draw_series(
@@ -401,7 +413,7 @@ impl Figure {
                     let dot = Circle::new((x, y), 3 * FINE, line.ink.colour().filled());
                     chart.draw_series([dot])?;
                 } else {
-                    let style = stroke(line.ink, 2);
+                    let style = stroke(line.ink, line.pixels);
                     chart.draw_series(LineSeries::new(piece.iter().copied(), style))?;
                 }
             }
@@ -413,8 +425,8 @@ impl Figure {
 type Fault = DrawingAreaErrorKind<std::io::Error>;
 
 /// A style of a line so many pixels thick.
-fn stroke(ink: Ink, pixels: u32) -> ShapeStyle {
-    ink.colour().stroke_width(pixels * FINE)
+fn stroke(ink: Ink, pixels: f64) -> ShapeStyle {
+    ink.colour().stroke_width((pixels * f64::from(FINE)) as u32)
 }
 
 /// A style of a text so many pixels high.

@@ -13,6 +13,15 @@ use crate::{
 /// Points of a line over time at most; a longer run's rows are gathered.
 const POINTS_MAX: usize = 900;
 
+/// Thickness of lines where many runs lie over each other, pixels.
+const THIN_PIXELS: f64 = 1.4;
+
+/// Runs from which on lines are thin.
+const MANY_RUNS: usize = 5;
+
+/// Thickness of the main line of a figure, below one that may hide it, pixels.
+const BROAD_PIXELS: f64 = 4.5;
+
 /// Name of the horizontal axis of everything over time.
 const TIME: &str = "time since the schedule began";
 
@@ -49,6 +58,8 @@ pub struct Course<'a> {
     pub ink: Ink,
     /// What was measured.
     pub report: &'a Report,
+    /// An earlier run has the same name.
+    pub repeats: bool,
     stages: Vec<(Stage, Latency)>,
 }
 
@@ -60,7 +71,7 @@ impl<'a> Course<'a> {
             let latency = report.latency(*stage).ok().flatten()?;
             (latency.count() > 0).then_some((*stage, latency))
         });
-        Self { label, ink, report, stages: stages.collect() }
+        Self { label, ink, report, repeats: false, stages: stages.collect() }
     }
 
     /// Latencies of a stage, if any was measured.
@@ -142,7 +153,14 @@ pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
     }
     figures.extend(heat_maps(courses));
     figures.extend(throughput(courses));
-    for plan in [&ONLINE, &RECONNECTS, &ERRORS, &CPU, &MEMORY, &LAG, &GENERATOR] {
+    figures.extend(over_time(courses, &ONLINE));
+    if let [course] = courses {
+        figures.extend(faults(course));
+    } else {
+        figures.extend(over_time(courses, &RECONNECTS));
+        figures.extend(over_time(courses, &ERRORS));
+    }
+    for plan in [&CPU, &MEMORY, &LAG, &GENERATOR] {
         figures.extend(over_time(courses, plan));
     }
     figures.extend(stages(courses));
@@ -200,7 +218,7 @@ const ERRORS: OverTime = OverTime {
     unit: Unit::Count,
     gather: Gather::Worst,
     value: |row| Some(row.errors as f64 / row.seconds),
-    caption: "Refused connects, lost connections, refused messages. Compare their time with the \
+    caption: "Connections lost, refused or given up. Compare their time with the \
               latency: errors often come first.",
 };
 
@@ -260,7 +278,12 @@ fn one_curve(course: &Course<'_>) -> Option<Figure> {
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
                    have hidden the difference.";
-    curve_figure("percentiles", "Latency by percentile", caption, curves.collect())
+    let mut figure =
+        curve_figure("percentiles", "Latency by percentile", caption, curves.collect())?;
+    if let Some(main) = figure.marks.lines.first_mut() {
+        main.pixels = BROAD_PIXELS;
+    }
+    Some(figure)
 }
 
 /// The headline stage of every run.
@@ -294,6 +317,7 @@ fn curve_figure(
         let points = points.into_iter().map(|(nines, us)| (nines, Some(us)));
         marks.lines.push(Line::new(ink, name, points));
     }
+    marks.lines = thinned(marks.lines);
     Some(Figure {
         id: id.to_owned(),
         title: title.to_owned(),
@@ -345,6 +369,14 @@ fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
+/// Many lines are thin, so that what lies below shows.
+fn thinned(lines: Vec<Line>) -> Vec<Line> {
+    if lines.len() < MANY_RUNS {
+        return lines;
+    }
+    lines.into_iter().map(|line| line.thick(THIN_PIXELS)).collect()
+}
+
 fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     let latency = plan.unit == Unit::Microseconds;
     let ends = ends(courses, !latency);
@@ -355,7 +387,7 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
         let name = if courses.len() == 1 { "" } else { course.label };
         Line::new(course.ink, name, points)
     });
-    let lines: Vec<_> = lines.collect();
+    let lines = thinned(lines.collect());
     let (low, high) = extent(&lines)?;
     let y = if latency {
         Axis::log(plan.label, plan.unit, low, high)
@@ -379,6 +411,28 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
     })
 }
 
+/// Reconnects and errors of one run on one figure.
+fn faults(course: &Course<'_>) -> Option<Figure> {
+    let mut figure = over_time(std::slice::from_ref(course), &RECONNECTS)?;
+    let errors = over_time(std::slice::from_ref(course), &ERRORS)?;
+    let named = [
+        (figure.marks.lines.pop(), "reconnects", 0),
+        (errors.marks.lines.into_iter().next(), "errors", 1),
+    ];
+    let lines = named.into_iter().filter_map(|(line, name, colour)| {
+        Some(Line { ink: Ink::Series(colour), name: name.to_owned(), ..line? })
+    });
+    figure.marks.lines = lines.collect();
+    let (_, high) = extent(&figure.marks.lines)?;
+    figure.title = "Reconnects and errors".to_owned();
+    figure.y = Axis::linear("events per second", Unit::Count, high);
+    figure.caption = "Zero unless the scenario or a fault cuts connections. Errors are refused or \
+                      lost connections and failed logins; a tall narrow peak of reconnects is a \
+                      storm, a long low one a server that cannot take them all back at once."
+        .to_owned();
+    Some(figure)
+}
+
 fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
@@ -397,8 +451,9 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
             let name = format!("{}, achieved", course.label);
             lines.push(line(course.ink, &name, course, |row| row.achieved));
         } else {
+            let delivered = line(Ink::Series(0), "delivered", course, |row| row.delivered);
+            lines.push(delivered.thick(BROAD_PIXELS));
             lines.push(line(Ink::Series(1), "acknowledged", course, |row| row.acknowledged));
-            lines.push(line(Ink::Series(0), "delivered", course, |row| row.delivered));
         }
     }
     let (_, high) = extent(&lines).filter(|(_, high)| *high > 0.0)?;
@@ -421,9 +476,9 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// One heat map for each run, on the same axes and colours.
+/// One heat map for each name's first run, on the same axes and colours.
 fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
-    let maps = courses.iter().map(|course| {
+    let maps = courses.iter().filter(|course| !course.repeats).map(|course| {
         let rows = course.rows();
         let pieces = rows.iter().map(|row| {
             let latency = row.histogram.as_ref().and_then(|text| Latency::from_text(text).ok());
@@ -466,11 +521,7 @@ fn heat_maps(courses: &[Course<'_>]) -> Vec<Figure> {
 
 /// p99 of each run in order, where a name has several runs: how far equal runs differ.
 fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
-    let repeated = courses
-        .iter()
-        .enumerate()
-        .any(|(index, course)| courses[..index].iter().any(|other| other.label == course.label));
-    if !repeated {
+    if !courses.iter().any(|course| course.repeats) {
         return None;
     }
     let mut marks = Marks::default();
@@ -480,11 +531,10 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
         marks.dots.push((course.ink, point.0, point.1));
         match marks.lines.iter_mut().find(|line| line.name == course.label) {
             Some(line) => line.pieces[0].push(point),
-            None => marks.lines.push(Line {
-                ink: course.ink,
-                name: course.label.to_owned(),
-                pieces: vec![vec![point]],
-            }),
+            None => {
+                let point = (point.0, Some(point.1));
+                marks.lines.push(Line::new(course.ink, course.label, [point]));
+            }
         }
     }
     let (low, high) = extent(&marks.lines)?;

@@ -16,6 +16,9 @@ pub const COUNTED: &str = "Latency counts from the moment at which the schedule,
      run, intended a message to be sent, so that the time a message had to wait because the server \
      or the connection was busy is part of it (no coordinated omission); the warm-up is left out.";
 
+/// Tiles that fit side by side.
+const TILES_IN_ROW: usize = 8;
+
 /// Tone and symbol of a verdict: told apart by colour and by form.
 const fn tone(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
@@ -120,10 +123,12 @@ fn block(
 
 /// The figures of one run that are looked at first.
 pub fn tiles(html: &mut String, report: &Report) {
-    html.push_str("<dl class=\"tiles\">\n");
+    let mut tiles = String::new();
+    let mut count = 0usize;
     let mut tile = |name: &str, value: String, below: String| {
+        count += 1;
         put(
-            html,
+            &mut tiles,
             format_args!(
                 "<div class=\"tile\"><dt>{}</dt><dd>{value}</dd><dd>{}</dd></div>\n",
                 escape(name),
@@ -170,7 +175,9 @@ pub fn tiles(html: &mut String, report: &Report) {
     if let Some(bytes) = report.server.bytes_per_connection {
         tile("server memory", format!("{} B", number::short(bytes)), "per connection".to_owned());
     }
-    html.push_str("</dl>\n");
+    // Rows of the same length, or one less in the last.
+    let columns = count.div_ceil(count.div_ceil(TILES_IN_ROW).max(1));
+    put(html, format_args!("<dl class=\"tiles\" style=\"--columns:{columns}\">\n{tiles}</dl>\n"));
 }
 
 fn cores(report: &Report) -> String {

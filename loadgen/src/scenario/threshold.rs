@@ -242,3 +242,88 @@ impl fmt::Display for Threshold {
         formatter.write_str(&self.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latency(stage: Option<&str>, quantile: Quantile) -> Metric {
+        Metric::Latency { stage: stage.map(str::to_owned), quantile }
+    }
+
+    #[test]
+    fn each_form_is_read() {
+        let p99 = Quantile::At(0.99);
+        let ten = Some(Duration::from_secs(10));
+        for (text, metric, operator, value, window) in [
+            ("p99 < 20ms over 10s windows", latency(None, p99), Operator::Below, 20_000.0, ten),
+            ("lost == 0", Metric::Count("lost".to_owned()), Operator::Equal, 0.0, None),
+            ("achieved/offered >= 0.99", Metric::AchievedOfOffered, Operator::AtLeast, 0.99, None),
+            ("connect.p99 < 1s", latency(Some("connect"), p99), Operator::Below, 1e6, None),
+            ("sync.max <= 2m", latency(Some("sync"), Quantile::Max), Operator::AtMost, 120e6, None),
+            ("p99.9 < 1.5ms", latency(None, Quantile::At(0.999)), Operator::Below, 1500.0, None),
+            (
+                "deliver.p99.99 > 7us",
+                latency(Some("deliver"), Quantile::At(0.9999)),
+                Operator::Above,
+                7.0,
+                None,
+            ),
+            (
+                "server.bytes_per_connection <= 6000",
+                Metric::Server("bytes_per_connection".to_owned()),
+                Operator::AtMost,
+                6000.0,
+                None,
+            ),
+            ("  errors  !=  1 ", Metric::Count("errors".to_owned()), Operator::Unequal, 1.0, None),
+        ] {
+            let threshold = Threshold::parse(text).unwrap();
+            assert_eq!((threshold.metric, threshold.operator), (metric, operator), "{text}");
+            assert_eq!((threshold.value, threshold.window), (value, window), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_ones_are_named_with_what_is_allowed() {
+        for (text, words) in [
+            ("", "allowed: METRIC OP VALUE"),
+            ("p99<20ms", "with spaces between"),
+            ("p99 < 20ms over 10s", "[over WINDOW windows]"),
+            ("p98 < 20ms", "p98 is no metric; allowed: offered"),
+            ("deliver.p98 < 20ms", "p98 is no quantile; allowed: p50, p90"),
+            ("drop.p99 < 20ms", "the stages connect, acknowledge"),
+            ("server.memory < 5", "of the server: cpu_us_per_message"),
+            ("p99 =< 20ms", "=< is no comparison; allowed: < <= > >= == !="),
+            ("p99 < 20", "20 needs a unit, as in 20ms"),
+            ("p99 < soon", "\"soon\" is no length of time"),
+            ("lost == none", "none is no number"),
+            ("p99 < 20ms over 10x windows", "\"10x\" is no length of time"),
+            ("p99 < 20ms over 500ms windows", "at least 1s"),
+            ("server.cpu_us_per_message < 5 over 10s windows", "whole run only"),
+        ] {
+            let message = Threshold::parse(text).unwrap_err();
+            assert!(message.starts_with(&format!("threshold \"{text}\": ")), "{message}");
+            assert!(message.contains(words), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn comparisons_hold_as_they_read() {
+        let holds = |operator: Operator| [1.0, 2.0, 3.0].map(|one| operator.holds(one, 2.0));
+        assert_eq!(holds(Operator::Below), [true, false, false]);
+        assert_eq!(holds(Operator::AtMost), [true, true, false]);
+        assert_eq!(holds(Operator::Above), [false, false, true]);
+        assert_eq!(holds(Operator::AtLeast), [false, true, true]);
+        assert_eq!(holds(Operator::Equal), [false, true, false]);
+        assert_eq!(holds(Operator::Unequal), [true, false, true]);
+    }
+
+    #[test]
+    fn threshold_is_its_text_in_files() {
+        let threshold = Threshold::parse("lost == 0").unwrap();
+        let json = serde_json::to_string(&threshold).unwrap();
+        assert_eq!(json, "\"lost == 0\"");
+        assert_eq!(serde_json::from_str::<Threshold>(&json).unwrap(), threshold);
+    }
+}

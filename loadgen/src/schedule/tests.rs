@@ -350,3 +350,46 @@ fn nobody_sends_by_a_schedule_where_nothing_is_sent_or_the_loop_is_closed() {
     let chat = scenario(Kind::Chat);
     assert_eq!(Schedule::new(&chat, 1, 5..5).next(), None);
 }
+
+/// What each built-in scenario's schedule does, in numbers: messages, leaves, other acts, and the
+/// last instant, seconds.
+#[test]
+fn built_in_schedules_do_what_they_say() {
+    for (name, messages, left, others, last_s) in [
+        ("hold", 0, 0, 0, 0),
+        ("storm", 0, 0, 0, 0),
+        ("storm-again", 0, 15_000, 0, 29),
+        ("heartbeats", 0, 0, 0, 0),
+        ("chat", 10_000, 0, 0, 9),
+        ("replies", 5000, 0, 0, 19),
+        ("fanout", 1000, 0, 0, 9),
+        ("broadcast", 100, 0, 0, 9),
+        ("offline", 20_000, 330, 330, 19),
+        ("devices", 5000, 0, 0, 9),
+        ("resume", 20_000, 900, 0, 19),
+        ("network-change", 20_000, 360, 0, 19),
+        ("slow-reader", 50_000, 0, 150, 24),
+        ("half-open", 0, 0, 100, 9),
+        ("restart", 30_000, 0, 0, 29),
+    ] {
+        let scenario = crate::scenario::builtin::scenario(name).unwrap();
+        let intents = all(&scenario, 1);
+        let sends = |one: &&Intent| matches!(one.act, Act::Send { .. } | Act::Publish { .. });
+        let sent = intents.iter().filter(sends).count();
+        let leaving = leaves(&intents).len();
+        let last = intents.last().map_or(0, |one| one.at_us / 1_000_000);
+        let found = (sent, leaving, intents.len() - sent - leaving, last);
+        assert_eq!(found, (messages, left, others, last_s), "{name}");
+        assert!(intents.is_sorted_by_key(|one| one.at_us), "{name}");
+    }
+}
+
+#[test]
+fn heartbeat_mix_has_its_shares() {
+    let scenario = crate::scenario::builtin::scenario("heartbeats").unwrap();
+    for (seconds, share) in [(30, 0.5), (60, 0.3), (240, 0.2)] {
+        let asked = |connection: &u32| scenario.heartbeat_s(*connection) == seconds;
+        let found = (0..10_000).filter(asked).count() as f64 / 10_000.0;
+        assert!((found - share).abs() < 0.01, "{seconds} s: {found}, not {share}");
+    }
+}

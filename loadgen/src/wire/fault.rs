@@ -1,14 +1,14 @@
-//! Why a layer ends a connection, as a number beside the protocol's error codes and as a line for
-//! people.
+//! Why a connection ended, as a number that stands for a layer's reason, MQTT's or Hawser's, and
+//! as a line for people.
 //!
 //! | code | meaning |
 //! |---|---|
-//! | up to 9,999 | of the Hawser protocol ([`hawser_codec::code`]) |
+//! | up to 9,999 | of Hawser's protocol ([`hawser_codec::code`]) |
 //! | 10,000 and above | of the layers, named here |
 //! | 11,000 and the HTTP status | the answer to an upgrade |
 //! | 12,500 and the alert | TLS alert of the server |
 //! | 13,000 and the reason | what an MQTT server says, in MQTT 5's reason codes |
-//! | 13,300 and the reason | what an MQTT server did wrong: what a client would say to it |
+//! | 13,300 and the reason | what an MQTT server did wrong: what its client would say to it |
 //! | 20,000 and the code | WebSocket close code of the server |
 
 use hawser_codec::{
@@ -16,6 +16,11 @@ use hawser_codec::{
     websocket::{Violation, handshake::client::AnswerFault},
 };
 use rustls::{CertificateError, Error};
+
+use crate::tally::ErrorKind;
+
+/// Lowest code that is not Hawser's protocol's.
+pub const FIRST: u16 = 10_000;
 
 /// The connection ended before the upgrade was answered.
 pub const UPGRADE_UNANSWERED: u16 = 10_000;
@@ -55,7 +60,7 @@ pub const TLS_BROKEN: u16 = 12_007;
 
 /// An MQTT server named the reason that is added.
 pub const MQTT_NAMED: u16 = 13_000;
-/// An MQTT server did wrong: a client would name the reason that is added.
+/// An MQTT server did wrong: its client would name the reason that is added.
 pub const MQTT_WRONG: u16 = 13_300;
 
 const STATUS_BASE: u16 = 11_000;
@@ -109,27 +114,55 @@ pub(crate) fn of_tls(error: &Error) -> u16 {
     }
 }
 
-/// Who ended with this code at the first login will end with it again: it is not asked again.
-pub fn is_for_good(code: u16) -> bool {
-    const OF_MQTT: [u8; 8] = [
-        reason::UNSUPPORTED_PROTOCOL_VERSION,
-        reason::CLIENT_IDENTIFIER_NOT_VALID,
-        reason::BAD_USER_NAME_OR_PASSWORD,
-        reason::NOT_AUTHORIZED,
-        reason::BANNED,
-        reason::BAD_AUTHENTICATION_METHOD,
-        reason::TOPIC_FILTER_INVALID,
-        reason::QOS_NOT_SUPPORTED,
-    ];
+/// Kind of a code from [`FIRST`] on.
+pub(crate) const fn kind(code: u16) -> ErrorKind {
     match code {
-        200..300 | MQTT_WRONG..=13_555 => true,
-        MQTT_NAMED..=13_255 => OF_MQTT.contains(&((code - MQTT_NAMED) as u8)),
+        UPGRADE_UNANSWERED => ErrorKind::Closed,
+        11_401 | 11_403 | 21_008 => ErrorKind::Denied,
+        // Status 429 and 503; going away, restarting, try again later.
+        11_429 | 11_503 | 21_001 | 21_012 | 21_013 => ErrorKind::Busy,
+        TLS_UNANSWERED..=12_755 => ErrorKind::Tls,
+        MQTT_NAMED..=13_255 => match (code - MQTT_NAMED) as u8 {
+            reason::UNSUPPORTED_PROTOCOL_VERSION
+            | reason::CLIENT_IDENTIFIER_NOT_VALID
+            | reason::BAD_USER_NAME_OR_PASSWORD
+            | reason::NOT_AUTHORIZED
+            | reason::BANNED
+            | reason::BAD_AUTHENTICATION_METHOD => ErrorKind::Denied,
+            reason::SERVER_UNAVAILABLE
+            | reason::SERVER_BUSY
+            | reason::SERVER_SHUTTING_DOWN
+            | reason::MESSAGE_RATE_TOO_HIGH
+            | reason::QUOTA_EXCEEDED
+            | reason::USE_ANOTHER_SERVER
+            | reason::SERVER_MOVED
+            | reason::CONNECTION_RATE_EXCEEDED => ErrorKind::Busy,
+            _ => ErrorKind::Protocol,
+        },
+        _ => ErrorKind::Protocol,
+    }
+}
+
+/// Who met this in opening the first connections will meet it again.
+pub(crate) fn is_denied(code: u16) -> bool {
+    match code {
+        // Whoever closes without a word, or is overloaded, may be about to restart.
+        UPGRADE_UNANSWERED | TLS_UNANSWERED | 11_429 | 11_500..=11_999 => false,
+        MQTT_NAMED..=13_255 => {
+            let reason = (code - MQTT_NAMED) as u8;
+            let lacking =
+                matches!(reason, reason::TOPIC_FILTER_INVALID | reason::QOS_NOT_SUPPORTED);
+            lacking || matches!(kind(code), ErrorKind::Denied)
+        }
+        // What is no MQTT now will be none in a moment.
+        MQTT_WRONG..=13_555 => true,
+        NOT_HTTP..=MESSAGE_TOO_LONG | STATUS_BASE..TLS_UNANSWERED | NOT_TLS..=12_755 => true,
         _ => false,
     }
 }
 
-/// A line for people about any code of a connection's end.
-pub fn text(code: u16) -> String {
+/// A line for people about a code from [`FIRST`] on; `None`: it is none.
+pub fn text(code: u16) -> Option<String> {
     let text = match code {
         UPGRADE_UNANSWERED => {
             "the server closed instead of answering the WebSocket upgrade: is it a WebSocket port, \
@@ -164,31 +197,28 @@ pub fn text(code: u16) -> String {
         TLS_BROKEN => "the server broke TLS, or a record was damaged on its way",
         STATUS_BASE..TLS_UNANSWERED => {
             let status = code - STATUS_BASE;
-            return format!("the server answered the WebSocket upgrade with status {status}");
+            return Some(format!("the server answered the WebSocket upgrade with status {status}"));
         }
         ALERT_BASE..=12_755 => {
             let alert = rustls::AlertDescription::from((code - ALERT_BASE) as u8);
-            return format!("the server ended the TLS handshake or session: {alert:?}");
+            return Some(format!("the server ended the TLS handshake or session: {alert:?}"));
         }
         MQTT_NAMED..=13_255 => {
             let reason = (code - MQTT_NAMED) as u8;
-            let text = reason::text(reason);
-            return format!("the server answered MQTT reason 0x{reason:02X}, {text}");
+            let words = reason::text(reason);
+            return Some(format!("the server answered MQTT reason 0x{reason:02X}, {words}"));
         }
         MQTT_WRONG..=13_555 => {
-            let text = reason::text((code - MQTT_WRONG) as u8);
-            return format!("the server sent what is wrong in MQTT: {text}");
+            let words = reason::text((code - MQTT_WRONG) as u8);
+            return Some(format!("the server sent what is wrong in MQTT: {words}"));
         }
         CLOSE_BASE..=24_999 => {
             let close = code - CLOSE_BASE;
-            return format!("the server closed the WebSocket with code {close}");
+            return Some(format!("the server closed the WebSocket with code {close}"));
         }
-        _ => {
-            let text = hawser_codec::code::text(code);
-            return format!("the server answered {code}, {text}");
-        }
+        _ => return None,
     };
-    text.to_owned()
+    Some(text.to_owned())
 }
 
 #[cfg(test)]
@@ -196,20 +226,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whom_the_server_will_not_have_does_not_ask_again() {
+    fn reasons_of_mqtt_have_a_kind_and_only_some_are_for_good() {
         let named = |reason: u8| MQTT_NAMED + u16::from(reason);
-        for code in [201, named(reason::NOT_AUTHORIZED), MQTT_WRONG + 0x81] {
-            assert!(is_for_good(code), "{code}");
-        }
-        for code in [0, 400, named(reason::SERVER_BUSY), of_close(None)] {
-            assert!(!is_for_good(code), "{code}");
+        for (code, expected, for_good) in [
+            (named(reason::NOT_AUTHORIZED), ErrorKind::Denied, true),
+            (named(reason::SERVER_SHUTTING_DOWN), ErrorKind::Busy, false),
+            (named(reason::QOS_NOT_SUPPORTED), ErrorKind::Protocol, true),
+            (named(reason::PROTOCOL_ERROR), ErrorKind::Protocol, false),
+            (MQTT_WRONG + 0x89, ErrorKind::Protocol, true),
+        ] {
+            assert_eq!((kind(code), is_denied(code)), (expected, for_good), "{code}");
         }
     }
 
     #[test]
     fn every_code_has_a_line_that_tells_it_from_the_others() {
         let codes = [
-            hawser_codec::code::UNAUTHENTICATED,
             UPGRADE_UNANSWERED,
             NOT_HTTP,
             of_answer(AnswerFault::Status(404)),
@@ -221,10 +253,12 @@ mod tests {
             MQTT_NAMED + u16::from(reason::NOT_AUTHORIZED),
             MQTT_WRONG + u16::from(reason::PROTOCOL_ERROR),
         ];
-        let texts: std::collections::HashSet<_> = codes.iter().map(|code| text(*code)).collect();
+        let texts: std::collections::HashSet<_> =
+            codes.iter().map(|code| text(*code).unwrap()).collect();
         assert_eq!(texts.len(), codes.len());
-        assert!(text(11_404).contains("status 404"));
-        assert!(text(12_548).contains("UnknownCA"));
-        assert!(text(21_008).contains("code 1008"));
+        assert_eq!(text(hawser_codec::code::UNAUTHENTICATED), None);
+        assert!(text(11_404).unwrap().contains("status 404"));
+        assert!(text(12_548).unwrap().contains("UnknownCA"));
+        assert!(text(21_008).unwrap().contains("code 1008"));
     }
 }

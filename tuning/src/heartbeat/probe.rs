@@ -10,6 +10,19 @@ const CLOSE: f64 = 1.05;
 /// Failures that make an interval "not borne".
 const FAILURES: u32 = 2;
 
+/// Tries of one search at most: over three orders of magnitude 16 suffice, and one that overruns its
+/// time teaches nothing.
+const TRIES_MAX: u32 = 64;
+
+/// One silence that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Tried {
+    /// How long it really was, seconds.
+    pub silence_s: f64,
+    /// The connection lived on.
+    pub borne: bool,
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
@@ -53,10 +66,34 @@ impl Probe {
         }
     }
 
+    /// Searches to the end: `bears` keeps a connection silent for so many seconds and gives the silence
+    /// it really kept, and whether the path bore it.
+    ///
+    /// # Errors
+    /// The first of `bears`.
+    pub fn search<E>(&mut self, mut bears: impl FnMut(f64) -> Result<Tried, E>) -> Result<(), E> {
+        for _ in 0..TRIES_MAX {
+            let Some(silence_s) = self.next_s() else { break };
+            let tried = bears(silence_s)?;
+            if tried.borne {
+                self.on_borne(tried.silence_s);
+            } else {
+                self.on_cut(tried.silence_s);
+            }
+        }
+        Ok(())
+    }
+
     /// Longest silence known to be borne, seconds.
     #[must_use]
     pub fn borne_s(&self) -> f64 {
         self.borne_s
+    }
+
+    /// Shortest silence known to be cut, seconds; the upper end of the search if none was.
+    #[must_use]
+    pub fn cut_s(&self) -> f64 {
+        self.cut_s
     }
 
     /// Best guess of where the path cuts, seconds.
@@ -83,6 +120,19 @@ mod tests {
             assert!((0.95..=1.05).contains(&wrong), "{cut_s}: {}", probe.answer_s());
             assert!(probe.borne_s() <= cut_s && probes <= 16, "{probes} probes");
         }
+    }
+
+    #[test]
+    fn a_search_ends_also_where_nothing_can_be_learnt() {
+        let mut probe = Probe::between(10.0, 1000.0);
+        let mut tries = 0;
+        let overrun = |_: f64| -> Result<Tried, ()> {
+            tries += 1;
+            Ok(Tried { silence_s: 2000.0, borne: false })
+        };
+        assert_eq!(probe.search(overrun), Ok(()));
+        assert_eq!((tries, probe.borne_s(), probe.cut_s()), (TRIES_MAX, 10.0, 1000.0));
+        assert_eq!(probe.search(|_| Err("gone")), Err("gone"));
     }
 
     #[test]

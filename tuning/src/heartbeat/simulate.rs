@@ -78,6 +78,23 @@ impl Random {
     }
 }
 
+/// A path that forgets a connection which was quiet for too long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Path {
+    /// Silence after which it does, seconds.
+    pub cut_s: f64,
+    /// Last packet either way, seconds.
+    pub spoken_s: f64,
+}
+
+impl Path {
+    /// When it forgets the connection if nothing is said any more, seconds.
+    #[must_use]
+    pub fn forgets_at_s(&self) -> f64 {
+        self.spoken_s + self.cut_s
+    }
+}
+
 /// Runs all clients of a class under a schedule.
 #[must_use]
 pub fn simulate(class: &Class, kind: Kind, settings: Settings) -> Outcome {
@@ -114,10 +131,8 @@ struct Client<'a> {
     random: Random,
     end_s: f64,
     network: &'a Network,
-    cut_s: f64,
+    path: Path,
     schedule: Schedule,
-    /// Last packet either way.
-    spoken_s: f64,
     /// The radio sleeps from then on.
     awake_until_s: f64,
     /// The path is dead since then.
@@ -133,9 +148,8 @@ impl<'a> Client<'a> {
             random,
             end_s,
             network,
-            cut_s,
+            path: Path { cut_s, spoken_s: 0.0 },
             schedule,
-            spoken_s: 0.0,
             awake_until_s: 0.0,
             dead_since_s: None,
         }
@@ -145,7 +159,7 @@ impl<'a> Client<'a> {
         let mut push_s = self.random.wait_s(self.class.pushes_per_hour);
         let mut move_s = self.random.wait_s(self.network.moves_per_hour);
         loop {
-            let beat_s = self.spoken_s + self.schedule.next_s();
+            let beat_s = self.path.spoken_s + self.schedule.next_s();
             let now_s = push_s.min(move_s).min(beat_s);
             if now_s >= self.end_s {
                 return;
@@ -169,7 +183,7 @@ impl<'a> Client<'a> {
 
     /// Silence may have outlasted what the path remembers.
     fn look_at_path(&mut self, now_s: f64, sum: &mut Sums) {
-        let cut_at_s = self.spoken_s + self.cut_s;
+        let cut_at_s = self.path.forgets_at_s();
         if self.dead_since_s.is_none() && now_s >= cut_at_s {
             self.dead_since_s = Some(cut_at_s);
             sum.cuts += 1.0;
@@ -177,7 +191,7 @@ impl<'a> Client<'a> {
     }
 
     fn beat(&mut self, now_s: f64, sum: &mut Sums) {
-        let silence_s = now_s - self.spoken_s;
+        let silence_s = now_s - self.path.spoken_s;
         sum.beats += 1.0;
         sum.packets += PACKETS_PER_BEAT;
         self.speak(now_s, Some(sum));
@@ -194,7 +208,7 @@ impl<'a> Client<'a> {
     fn leave(&mut self, now_s: f64, sum: &mut Sums) {
         self.schedule.on_disconnect();
         let (network, cut_s, schedule) = arrive(self.class, self.kind, &mut self.random);
-        (self.network, self.cut_s, self.schedule) = (network, cut_s, schedule);
+        (self.network, self.path.cut_s, self.schedule) = (network, cut_s, schedule);
         self.come_back(now_s, sum);
     }
 
@@ -217,7 +231,7 @@ impl<'a> Client<'a> {
             let longer_s = if asleep { tail_s } else { until_s - self.awake_until_s };
             sum.joules += longer_s * tail_w + if asleep { promotion_j } else { 0.0 };
         }
-        self.spoken_s = now_s;
+        self.path.spoken_s = now_s;
         self.awake_until_s = until_s;
     }
 }

@@ -51,13 +51,12 @@ impl Pair {
             names: Names::new(RUN),
             oracle: oracle.judging(Audience::of(&scenario), Promise::of(&scenario)),
             payload_bytes: 64,
-            heartbeat_s: 0,
             token: String::new(),
             measure_from_us: AtomicU64::new(0),
             measure_to_us: AtomicU64::new(u64::MAX),
             scenario,
         }));
-        let client = Connection::new(world.ground.scenario.protocol);
+        let client = Connection::new(&world.ground.scenario);
         Self { world, client, now: at(0), theirs: 0 }
     }
 
@@ -490,7 +489,7 @@ fn refused_message_is_not_waited_for() {
         let counters = &pair.world.tally.counters;
         assert_eq!((counters.refused, counters.acknowledged), (1, 0));
         assert_eq!(
-            fault::text(counters.last_code as u16),
+            fault::text(counters.last_code as u16).unwrap(),
             "the server answered MQTT reason 0x97, quota exceeded"
         );
         assert_eq!(pair.findings().lost, 0);

@@ -9,7 +9,11 @@ use hawser_codec::{
 };
 
 use super::{Fault, World};
-use crate::{payload::Payload, tally::Stage};
+use crate::{
+    connection::{Offer, To},
+    payload::Payload,
+    tally::Stage,
+};
 
 /// Messages of one user that wait for an answer; at the usual rates that is many minutes of a
 /// server that does not answer.
@@ -38,6 +42,7 @@ struct Pending {
     recipient: u32,
     counter: u32,
     lag_us: u32,
+    hop: u8,
     standing: Standing,
 }
 
@@ -68,18 +73,16 @@ impl Chat {
         self.waiting = self.pending.len();
     }
 
-    pub(super) fn offer(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        recipient: u32,
-        intended_us: u64,
-        now: Now,
-    ) {
-        let room = self.pending.len() < PENDING_MAX;
-        let counter = room.then(|| world.ground.oracle.send(index, recipient)).flatten();
-        let Some(counter) = counter else {
-            world.shed(recipient);
+    pub(super) fn offer(&mut self, world: &mut World, index: u32, offer: &Offer, now: Now) {
+        let Offer { to, intended_us, hop } = *offer;
+        // Scenarios with groups do not start with this protocol.
+        let recipient = match to {
+            To::User(user) if self.pending.len() < PENDING_MAX => Some(user),
+            To::User(_) | To::Group(_) => None,
+        };
+        let sent = recipient.and_then(|to| Some((to, world.ground.oracle.send(index, to)?)));
+        let Some((recipient, counter)) = sent else {
+            world.shed(to.target());
             return;
         };
         self.last_seq += 1;
@@ -91,6 +94,7 @@ impl Chat {
             recipient,
             counter,
             lag_us: now.monotonic_us.saturating_sub(intended_us).min(u64::from(u32::MAX)) as u32,
+            hop,
             standing: Standing::Unsent,
         });
     }
@@ -162,7 +166,7 @@ impl Chat {
             counter: pending.counter,
             lag_us: pending.lag_us,
             intended_us: pending.intended_us,
-            hop: 0,
+            hop: pending.hop,
         };
         payload.write(world.ground.payload_bytes, &mut world.body);
         let to = names.name(recipient);

@@ -49,6 +49,11 @@ impl Mailbox {
         self.cursor
     }
 
+    /// Nothing unread.
+    pub(super) fn is_read(&self) -> bool {
+        self.cursor >= self.seen
+    }
+
     /// Nothing unread, nothing unacknowledged.
     pub(super) fn is_level(&self) -> bool {
         self.cursor >= self.seen && self.unacknowledged == 0

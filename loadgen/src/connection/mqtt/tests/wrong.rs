@@ -3,7 +3,7 @@
 use super::*;
 
 fn text(result: Result<(), Fault>) -> String {
-    fault::text(result.unwrap_err().code)
+    fault::text(result.unwrap_err().code).unwrap()
 }
 
 fn connack(reason: u8) -> Packet<'static> {
