@@ -120,21 +120,16 @@ impl World {
         measured
     }
 
-    /// A message to this target (a user's index, or a group's with [`GROUP`]) is not sent because
-    /// a bound of the generator is reached: nobody waits for it.
-    fn shed(&mut self, target: u32) {
-        let viewers = self.ground.oracle.audience().viewers(target);
+    /// A message is not sent because a bound of the generator is reached.
+    fn shed(&mut self) {
         self.tally.counters.shed += 1;
-        self.tally.counters.expected -= u64::from(viewers);
     }
 
     /// The server refused a message of this connection for good: nobody waits for it any more.
     fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
         self.ground.oracle.refuse(index, target, counter);
-        let viewers = self.ground.oracle.audience().viewers(target);
         let counters = &mut self.tally.counters;
         counters.refused += 1;
-        counters.expected -= u64::from(viewers);
         counters.last_code = u64::from(code);
     }
 
@@ -376,8 +371,6 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
-        let viewers = world.ground.oracle.audience().viewers(offer.to.target());
-        world.tally.counters.expected += u64::from(viewers);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

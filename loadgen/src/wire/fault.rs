@@ -98,7 +98,10 @@ pub(crate) fn of_tls(error: &Error) -> u16 {
     match error {
         Error::InvalidMessage(_) => NOT_TLS,
         Error::InvalidCertificate(wrong) => match wrong {
-            CertificateError::UnknownIssuer => CERTIFICATE_UNTRUSTED,
+            // An authority of the same name with another key signed it.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                CERTIFICATE_UNTRUSTED
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 CERTIFICATE_NAME
             }

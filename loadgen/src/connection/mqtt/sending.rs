@@ -74,7 +74,7 @@ impl Sending {
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, target)).flatten();
         let Some(counter) = counter else {
-            world.shed(target);
+            world.shed();
             return;
         };
         self.pending.push_back(Pending {
