@@ -141,29 +141,45 @@ struct OverTime {
 
 /// All figures of the page, in order.
 pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    if let [course] = courses {
-        figures.extend(one_curve(course));
-        figures.extend(quantiles_over_time(courses));
-    } else {
-        figures.extend(headline_curves(courses));
-        figures.extend(over_time(courses, &P99));
-        figures.extend(over_time(courses, &P50));
-        figures.extend(run_by_run(courses));
+    match courses {
+        [course] => of_one(courses, course),
+        _ => of_several(courses),
     }
+}
+
+fn of_one(courses: &[Course<'_>], course: &Course<'_>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(one_curve(course));
+    figures.extend(quantiles_over_time(course));
     figures.extend(heat_maps(courses));
     figures.extend(throughput(courses));
     figures.extend(over_time(courses, &ONLINE));
-    if let [course] = courses {
-        figures.extend(faults(course));
-    } else {
-        figures.extend(over_time(courses, &RECONNECTS));
-        figures.extend(over_time(courses, &ERRORS));
-    }
-    for plan in [&CPU, &MEMORY, &LAG, &GENERATOR] {
+    figures.extend(faults(course));
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
         figures.extend(over_time(courses, plan));
     }
-    figures.extend(stages(courses));
+    figures.extend(every_stage(course));
+    figures
+}
+
+fn of_several(courses: &[Course<'_>]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(headline_curves(courses));
+    figures.extend(over_time(courses, &P99));
+    figures.extend(over_time(courses, &P50));
+    figures.extend(run_by_run(courses));
+    figures.extend(throughput(courses));
+    figures.extend(over_time(courses, &ONLINE));
+    figures.extend(over_time(courses, &RECONNECTS));
+    // Errors without a reconnect are rare, and nothing is not worth a figure.
+    if courses.iter().any(|course| !course.report.errors.is_empty()) {
+        figures.extend(over_time(courses, &ERRORS));
+    }
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
+        figures.extend(over_time(courses, plan));
+    }
+    figures.extend(each_stage(courses));
+    figures.extend(heat_maps(courses));
     figures
 }
 
@@ -222,6 +238,17 @@ const ERRORS: OverTime = OverTime {
               latency: errors often come first.",
 };
 
+const WAITING: OverTime = OverTime {
+    id: "waiting",
+    title: "Messages waiting for an answer",
+    label: "messages waiting (count)",
+    unit: Unit::Count,
+    gather: Gather::Worst,
+    value: |row| Some(row.waiting as f64),
+    caption: "Sent or due and not yet done, at the end of each second. A level line is a server \
+              that keeps up; a slope upwards is load above its capacity, whatever the latency says.",
+};
+
 const CPU: OverTime = OverTime {
     id: "server-cpu",
     title: "Server CPU",
@@ -270,12 +297,10 @@ const GENERATOR: OverTime = OverTime {
 fn one_curve(course: &Course<'_>) -> Option<Figure> {
     let headline = course.report.headline;
     let names = [Some(headline), from_sent(headline), Some(Stage::Lag)];
-    let present = names.into_iter().flatten().filter_map(|stage| {
-        Some((words(stage), course.stage(stage)?))
-    });
-    let curves = present.enumerate().map(|(index, (name, latency))| {
-        (Ink::Series(index), name, latency)
-    });
+    let present =
+        names.into_iter().flatten().filter_map(|stage| Some((words(stage), course.stage(stage)?)));
+    let curves =
+        present.enumerate().map(|(index, (name, latency))| (Ink::Series(index), name, latency));
     let caption = "The main figure: how long the slowest share waited. The further right, the \
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
@@ -324,7 +349,10 @@ fn curve_figure(
         id: id.to_owned(),
         title: title.to_owned(),
         caption: caption.to_owned(),
-        x: Axis::nines("percentile (share of messages, rarer to the right)", curve::nines_of(count)),
+        x: Axis::nines(
+            "percentile (share of messages, rarer to the right)",
+            curve::nines_of(count),
+        ),
         y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
         marks,
         heats: Vec::new(),
@@ -333,13 +361,10 @@ fn curve_figure(
 }
 
 /// Median, p99 and p99.9 of one run over time.
-fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
-    let [course] = courses else { return None };
-    let values: [(&str, fn(&Row) -> Option<u64>); 3] = [
-        ("p50", |row| row.p50_us),
-        ("p99", |row| row.p99_us),
-        ("p99.9", |row| row.p999_us),
-    ];
+fn quantiles_over_time(course: &Course<'_>) -> Option<Figure> {
+    let courses = std::slice::from_ref(course);
+    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
+        [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
     let lines = values.iter().enumerate().map(|(index, (name, value))| {
@@ -415,13 +440,16 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
 
 /// Reconnects and errors of one run on one figure.
 fn faults(course: &Course<'_>) -> Option<Figure> {
-    let mut figure = over_time(std::slice::from_ref(course), &RECONNECTS)?;
-    let errors = over_time(std::slice::from_ref(course), &ERRORS)?;
-    let named = [(figure.marks.lines.pop(), "reconnects", 0), (errors.marks.lines.into_iter().next(), "errors", 1)];
-    let lines = named.into_iter().filter_map(|(line, name, colour)| {
-        Some(Line { ink: Ink::Series(colour), name: name.to_owned(), ..line? })
-    });
-    figure.marks.lines = lines.collect();
+    let course = std::slice::from_ref(course);
+    let mut figure = over_time(course, &RECONNECTS)?;
+    let errors = over_time(course, &ERRORS)?;
+    figure.marks.lines.extend(errors.marks.lines);
+    for (index, (line, name)) in
+        figure.marks.lines.iter_mut().zip(["reconnects", "errors"]).enumerate()
+    {
+        line.ink = Ink::Series(index);
+        line.name = name.to_owned();
+    }
     let (_, high) = extent(&figure.marks.lines)?;
     figure.title = "Reconnects and errors".to_owned();
     figure.y = Axis::linear("events per second", Unit::Count, high);
@@ -438,14 +466,12 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let line = |ink, name: &str, course: &Course<'_>, value: fn(&Row) -> u64| {
         let rows = course.rows().iter().filter(|row| row.t_s >= 0.0);
         let rows: Vec<Row> = rows.cloned().collect();
-        let points = points(&rows, Gather::Mean, second, |row| {
-            Some(value(row) as f64 / row.seconds)
-        });
+        let points =
+            points(&rows, Gather::Mean, second, |row| Some(value(row) as f64 / row.seconds));
         Line::new(ink, name, points)
     };
-    let offered = courses.iter().map(|course| {
-        line(Ink::Reference, "offered", course, |row| row.offered)
-    });
+    let offered =
+        courses.iter().map(|course| line(Ink::Reference, "offered", course, |row| row.offered));
     let mut lines: Vec<_> = offered.collect();
     for course in courses {
         if courses.len() > 1 {
@@ -553,26 +579,30 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// Percentile curves of the stages: all on one figure for one run, else a figure for each.
-fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
-    if let [course] = courses {
-        let curves = course.stages.iter().enumerate().map(|(index, (stage, latency))| {
-            (Ink::Series(index), words(*stage), latency)
-        });
-        let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
-                       delivered is what the recipient sees; the gap between them is the way out.";
-        let curves = curves.take(SERIES).collect();
-        let figure = curve_figure("stages", "Percentiles of every stage", caption, curves);
-        return figure.into_iter().collect();
-    }
+/// Percentile curves of all stages of one run.
+fn every_stage(course: &Course<'_>) -> Option<Figure> {
+    let curves = course
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
+    let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
+                   delivered is what the recipient sees; the gap between them is the way out.";
+    let curves = curves.take(SERIES).collect();
+    let figure = curve_figure("stages", "Percentiles of every stage", caption, curves)?;
+    Some(Figure { wide: true, ..figure })
+}
+
+/// A figure for each stage of several runs.
+fn each_stage(courses: &[Course<'_>]) -> Vec<Figure> {
     let others = Stage::ALL.iter().filter(|stage| {
         // The headline of all is the main figure already.
         courses.iter().any(|course| course.report.headline != **stage)
     });
     let figures = others.filter_map(|stage| {
-        let curves = courses.iter().filter_map(|course| {
-            Some((course.ink, course.label, course.stage(*stage)?))
-        });
+        let curves = courses
+            .iter()
+            .filter_map(|course| Some((course.ink, course.label, course.stage(*stage)?)));
         let title = format!("Stage: {}", words(*stage));
         let caption = "The same stage of every run: where the difference of the main figure comes \
                        from.";
