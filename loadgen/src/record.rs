@@ -61,6 +61,8 @@ struct Bounds {
 #[derive(Debug)]
 pub struct Record {
     headline: Stage,
+    /// Deliveries of a message that make it done where nothing is acknowledged.
+    viewers: u64,
     /// What each worker has handed over and no row has taken.
     waiting: Vec<VecDeque<Interval>>,
     /// Counters of each worker at the end of the last row.
@@ -80,10 +82,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a run that begins at this time, microseconds of the monotonic clock.
-    pub fn new(headline: Stage, workers: usize, began_us: u64) -> Self {
+    /// Of a run that begins at this time, microseconds of the monotonic clock. A message is for
+    /// so many viewers.
+    pub fn new(headline: Stage, viewers: u64, workers: usize, began_us: u64) -> Self {
         Self {
             headline,
+            viewers,
             waiting: vec![VecDeque::new(); workers],
             counters: vec![Counters::default(); workers],
             sum: Counters::default(),
@@ -222,7 +226,7 @@ impl Record {
             seconds: (end - self.next) as f64,
             phase: self.phase(),
             offered: now.offered.saturating_sub(old.offered),
-            achieved: now.done().saturating_sub(old.done()),
+            achieved: now.done(self.viewers).saturating_sub(old.done(self.viewers)),
             acknowledged: now.acknowledged.saturating_sub(old.acknowledged),
             delivered: now.delivered.saturating_sub(old.delivered),
             online: now.online,

@@ -27,6 +27,7 @@ use crate::{
     identity::Names,
     measure::{Sample, ThreadTime},
     oracle::{Audience, Bounds, Oracle, Promise},
+    payload::GROUP,
     record::{Closed, Record},
     report::{Phase, Report},
     scenario::{Kind, Scenario},
@@ -139,10 +140,13 @@ pub fn outcome<M: MakeRing>(
     });
     let crew = crew::hire(scenario, options, &shares, &ground, &rings)?;
     let began_us = rings.now_us();
+    let target = if scenario.kind.publishes() { GROUP } else { 0 };
+    let viewers = u64::from(ground.oracle.audience().viewers(target));
     let watch = Watch {
         scenario,
         options,
-        record: Record::new(headline(scenario), crew.len(), began_us),
+        record: Record::new(headline(scenario), viewers, crew.len(), began_us),
+        viewers,
         ground: &ground,
         crew,
         rings: &*rings,
@@ -241,6 +245,7 @@ struct Watch<'a, M: MakeRing> {
     observer: &'a mut dyn Observer,
     crew: Crew,
     record: Record,
+    viewers: u64,
     interrupt: Interrupt,
     actions: Actions,
     server: Option<Watched>,
@@ -295,7 +300,8 @@ impl<M: MakeRing> Watch<'_, M> {
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && is_denied(counters.last_code as u16);
+            let denied = counters.logged_in == 0
+                && (counters.error(ErrorKind::Denied) > 0 || is_denied(counters.last_code as u16));
             let over = counters.logged_in == connections || self.stopped;
             if denied || over || stalled || self.crew.has_failed() {
                 return counters.logged_in;
@@ -435,7 +441,7 @@ impl<M: MakeRing> Watch<'_, M> {
             duration_s: self.scenario.duration.as_secs_f64(),
             connections_asked: u64::from(self.scenario.connections()),
             counters: *counters,
-            rates: Rates::between(&old, &new, seconds),
+            rates: Rates::between(&old, &new, seconds, self.viewers),
             headline: headline(self.scenario),
             stages: self
                 .record

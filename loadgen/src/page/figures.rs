@@ -297,12 +297,10 @@ const GENERATOR: OverTime = OverTime {
 fn one_curve(course: &Course<'_>) -> Option<Figure> {
     let headline = course.report.headline;
     let names = [Some(headline), from_sent(headline), Some(Stage::Lag)];
-    let present = names.into_iter().flatten().filter_map(|stage| {
-        Some((words(stage), course.stage(stage)?))
-    });
-    let curves = present.enumerate().map(|(index, (name, latency))| {
-        (Ink::Series(index), name, latency)
-    });
+    let present =
+        names.into_iter().flatten().filter_map(|stage| Some((words(stage), course.stage(stage)?)));
+    let curves =
+        present.enumerate().map(|(index, (name, latency))| (Ink::Series(index), name, latency));
     let caption = "The main figure: how long the slowest share waited. The further right, the \
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
@@ -351,7 +349,10 @@ fn curve_figure(
         id: id.to_owned(),
         title: title.to_owned(),
         caption: caption.to_owned(),
-        x: Axis::nines("percentile (share of messages, rarer to the right)", curve::nines_of(count)),
+        x: Axis::nines(
+            "percentile (share of messages, rarer to the right)",
+            curve::nines_of(count),
+        ),
         y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
         marks,
         heats: Vec::new(),
@@ -362,11 +363,8 @@ fn curve_figure(
 /// Median, p99 and p99.9 of one run over time.
 fn quantiles_over_time(course: &Course<'_>) -> Option<Figure> {
     let courses = std::slice::from_ref(course);
-    let values: [(&str, fn(&Row) -> Option<u64>); 3] = [
-        ("p50", |row| row.p50_us),
-        ("p99", |row| row.p99_us),
-        ("p99.9", |row| row.p999_us),
-    ];
+    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
+        [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
     let lines = values.iter().enumerate().map(|(index, (name, value))| {
@@ -446,7 +444,9 @@ fn faults(course: &Course<'_>) -> Option<Figure> {
     let mut figure = over_time(course, &RECONNECTS)?;
     let errors = over_time(course, &ERRORS)?;
     figure.marks.lines.extend(errors.marks.lines);
-    for (index, (line, name)) in figure.marks.lines.iter_mut().zip(["reconnects", "errors"]).enumerate() {
+    for (index, (line, name)) in
+        figure.marks.lines.iter_mut().zip(["reconnects", "errors"]).enumerate()
+    {
         line.ink = Ink::Series(index);
         line.name = name.to_owned();
     }
@@ -466,14 +466,12 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let line = |ink, name: &str, course: &Course<'_>, value: fn(&Row) -> u64| {
         let rows = course.rows().iter().filter(|row| row.t_s >= 0.0);
         let rows: Vec<Row> = rows.cloned().collect();
-        let points = points(&rows, Gather::Mean, second, |row| {
-            Some(value(row) as f64 / row.seconds)
-        });
+        let points =
+            points(&rows, Gather::Mean, second, |row| Some(value(row) as f64 / row.seconds));
         Line::new(ink, name, points)
     };
-    let offered = courses.iter().map(|course| {
-        line(Ink::Reference, "offered", course, |row| row.offered)
-    });
+    let offered =
+        courses.iter().map(|course| line(Ink::Reference, "offered", course, |row| row.offered));
     let mut lines: Vec<_> = offered.collect();
     for course in courses {
         if courses.len() > 1 {
@@ -583,9 +581,11 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
 
 /// Percentile curves of all stages of one run.
 fn every_stage(course: &Course<'_>) -> Option<Figure> {
-    let curves = course.stages.iter().enumerate().map(|(index, (stage, latency))| {
-        (Ink::Series(index), words(*stage), latency)
-    });
+    let curves = course
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
     let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
                    delivered is what the recipient sees; the gap between them is the way out.";
     let curves = curves.take(SERIES).collect();
@@ -600,9 +600,9 @@ fn each_stage(courses: &[Course<'_>]) -> Vec<Figure> {
         courses.iter().any(|course| course.report.headline != **stage)
     });
     let figures = others.filter_map(|stage| {
-        let curves = courses.iter().filter_map(|course| {
-            Some((course.ink, course.label, course.stage(*stage)?))
-        });
+        let curves = courses
+            .iter()
+            .filter_map(|course| Some((course.ink, course.label, course.stage(*stage)?)));
         let title = format!("Stage: {}", words(*stage));
         let caption = "The same stage of every run: where the difference of the main figure comes \
                        from.";

@@ -13,7 +13,7 @@ struct Bench {
 impl Bench {
     fn new(workers: usize) -> Self {
         let mut bench = Self {
-            record: Record::new(Stage::Deliver, workers, BEGAN * US_PER_SECOND),
+            record: Record::new(Stage::Deliver, 1, workers, BEGAN * US_PER_SECOND),
             shared: (0..workers).map(|_| Shared::default()).collect(),
             tallies: vec![Tally::default(); workers],
         };

@@ -43,13 +43,14 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// From one look at the counters to another, `seconds` later.
-    pub fn between(old: &Counters, new: &Counters, seconds: f64) -> Self {
+    /// From one look at the counters to another, `seconds` later; a message is for so many
+    /// viewers.
+    pub fn between(old: &Counters, new: &Counters, seconds: f64, viewers: u64) -> Self {
         let rate = |old: u64, new: u64| new.saturating_sub(old) as f64 / seconds;
         Self {
             logins: rate(old.logged_in, new.logged_in),
             offered: rate(old.offered, new.offered),
-            achieved: rate(old.done(), new.done()),
+            achieved: rate(old.done(viewers), new.done(viewers)),
             acknowledged: rate(old.acknowledged, new.acknowledged),
             delivered: rate(old.delivered, new.delivered),
             reconnects: rate(old.reconnects, new.reconnects),

@@ -25,6 +25,7 @@ struct Parts<'a> {
     logins: &'a Logins,
     window: &'a Window,
     findings: Findings,
+    awaited: u64,
 }
 
 impl<M: MakeRing> Watch<'_, M> {
@@ -37,10 +38,11 @@ impl<M: MakeRing> Watch<'_, M> {
         window: &Window,
     ) -> Result<Outcome, RunError> {
         let findings = self.ground.oracle.findings();
+        let awaited = self.ground.oracle.awaited();
         let threads = shares_of_time(&window.first.threads, &window.last.threads, window.seconds());
         let actions = std::mem::take(&mut self.actions).end();
         let evidence = self.evidence(command, run, window, threads);
-        let parts = Parts { counters, logins, window, findings };
+        let parts = Parts { counters, logins, window, findings, awaited };
         let base = self.report(&parts);
         self.crew.end(&mut self.record)?;
         let rows: Vec<Closed> = self.record.rows().collect();
@@ -63,7 +65,7 @@ impl<M: MakeRing> Watch<'_, M> {
 
     /// All but the stages, the series and what is judged.
     fn report(&self, parts: &Parts<'_>) -> Report {
-        let Parts { counters, findings, logins, window } = parts;
+        let Parts { counters, findings, logins, window, awaited } = parts;
         let (first, last) = (&window.first.counters, &window.last.counters);
         let seconds = window.seconds().max(1e-3);
         let rate = |first: u64, last: u64| last.saturating_sub(first) as f64 / seconds;
@@ -93,7 +95,7 @@ impl<M: MakeRing> Watch<'_, M> {
             kind: self.scenario.kind.name().to_owned(),
             protocol: self.scenario.protocol.name().to_owned(),
             headline: headline(self.scenario),
-            achieved: last.done(),
+            achieved: last.done(self.viewers),
             reasons: Vec::new(),
             notes: Vec::new(),
             thresholds: Vec::new(),
@@ -102,12 +104,12 @@ impl<M: MakeRing> Watch<'_, M> {
             actions: Vec::new(),
             errors: errors.map(|(kind, count)| (kind.name().to_owned(), count)).collect(),
             oracle: *findings,
-            expected: counters.expected,
+            expected: findings.delivered + awaited,
             connections_asked: u64::from(self.scenario.connections()),
             connections_min: self.connections_min.min(counters.online),
             connect_rate: logins.logged_in as f64 / logins.connect_s.max(1e-3),
             offered_rate: rate(first.offered, last.offered),
-            achieved_rate: rate(first.done(), last.done()),
+            achieved_rate: rate(first.done(self.viewers), last.done(self.viewers)),
             delivered_rate: rate(first.delivered, last.delivered),
             repeats: counters.repeats,
             refused: counters.refused,

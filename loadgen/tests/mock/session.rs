@@ -167,7 +167,7 @@ impl Session<'_> {
         }
         acknowledge(&mut user.mailbox(), request.client_seq, sequence);
         self.deliver(ordinal, &to, &message);
-        if let Some(late) = conversation.release_before(sequence) {
+        if let Some(late) = conversation.release_behind(&message) {
             store.user(&late.to).mailbox().append(&late, false);
         }
         if self.shared.settings.has(Fault::Swap(ordinal)) {
