@@ -238,7 +238,7 @@ impl Counters {
         self.errors[kind as usize]
     }
 
-    /// Messages done: acknowledged, or delivered where nothing is acknowledged.
+    /// Messages done: acknowledged, or where nothing is acknowledged the share delivered.
     pub fn done(&self) -> u64 {
         if self.acknowledged > 0 || self.expected == 0 {
             return self.acknowledged;

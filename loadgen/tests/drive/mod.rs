@@ -11,7 +11,7 @@ use clap::Parser;
 use hawser_loadgen::{
     arguments::{Arguments, Command},
     report::Report,
-    run::{self, MakeRing, RunError},
+    run::{self, MakeRing, RunError, Silent},
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingSettings, UringRing};
@@ -50,5 +50,5 @@ pub fn run_line(target: SocketAddr, line: &str, number: u64) -> Result<Report, R
     options.target = target;
     // Others share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(5);
-    run::run(&scenario, &options, line, number, Urings)
+    run::run(&scenario, &options, line, number, Urings, &mut Silent)
 }
