@@ -244,7 +244,8 @@ fn addresses_named_for_the_run_are_used() {
     let mut options = Options::to(door.address);
     options.source = "127.9.0.0/29".parse().unwrap();
     options.schedule_lag_max = Duration::from_secs(5);
-    let report = run::run(&leaving(Kind::Resume), &options, "test", 1, Urings, &mut Silent).unwrap();
+    let report =
+        run::run(&leaving(Kind::Resume), &options, "test", 1, Urings, &mut Silent).unwrap();
     assert_eq!(report.verdict, Verdict::Clean, "{:?}", report.reasons);
     let given = |life: &Life| life.from.ip().to_string().starts_with("127.9.0.");
     assert!(door.lives().iter().all(given), "{:?}", door.lives());
