@@ -170,8 +170,10 @@ fn figures_section(html: &mut String, courses: &[Course<'_>]) {
     if figures.is_empty() {
         return;
     }
-    html.push_str("<h2>Figures</h2>\n<p class=\"quiet small\">Shaded parts are outside the measured \
-                   window: connecting, warm-up, drain.");
+    html.push_str(
+        "<h2>Figures</h2>\n<p class=\"quiet small\">Shaded parts are outside the measured \
+                   window: connecting, warm-up, drain.",
+    );
     if courses.iter().any(|course| !course.report.actions.is_empty()) {
         html.push_str(" Upright lines are the scenario's commands.");
     }
@@ -221,8 +223,5 @@ fn data(html: &mut String, courses: &[Course<'_>]) {
     // No text of a report may end the element or begin a comment in it. In JSON the sign stands
     // inside texts only, where its escape means the same.
     let json = json.replace('<', "\\u003c");
-    put(
-        html,
-        format_args!("<script type=\"application/json\" id=\"report\">{json}</script>\n"),
-    );
+    put(html, format_args!("<script type=\"application/json\" id=\"report\">{json}</script>\n"));
 }

@@ -270,12 +270,10 @@ const GENERATOR: OverTime = OverTime {
 fn one_curve(course: &Course<'_>) -> Option<Figure> {
     let headline = course.report.headline;
     let names = [Some(headline), from_sent(headline), Some(Stage::Lag)];
-    let present = names.into_iter().flatten().filter_map(|stage| {
-        Some((words(stage), course.stage(stage)?))
-    });
-    let curves = present.enumerate().map(|(index, (name, latency))| {
-        (Ink::Series(index), name, latency)
-    });
+    let present =
+        names.into_iter().flatten().filter_map(|stage| Some((words(stage), course.stage(stage)?)));
+    let curves =
+        present.enumerate().map(|(index, (name, latency))| (Ink::Series(index), name, latency));
     let caption = "The main figure: how long the slowest share waited. The further right, the \
                    rarer; a curve ends at its single slowest. Where the curve from the intended \
                    time leaves the one from the sending, a tool that waits for the server would \
@@ -324,7 +322,10 @@ fn curve_figure(
         id: id.to_owned(),
         title: title.to_owned(),
         caption: caption.to_owned(),
-        x: Axis::nines("percentile (share of messages, rarer to the right)", curve::nines_of(count)),
+        x: Axis::nines(
+            "percentile (share of messages, rarer to the right)",
+            curve::nines_of(count),
+        ),
         y: Axis::log("latency (µs, ms, s)", Unit::Microseconds, low, high),
         marks,
         heats: Vec::new(),
@@ -335,11 +336,8 @@ fn curve_figure(
 /// Median, p99 and p99.9 of one run over time.
 fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
     let [course] = courses else { return None };
-    let values: [(&str, fn(&Row) -> Option<u64>); 3] = [
-        ("p50", |row| row.p50_us),
-        ("p99", |row| row.p99_us),
-        ("p99.9", |row| row.p999_us),
-    ];
+    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
+        [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
     let lines = values.iter().enumerate().map(|(index, (name, value))| {
@@ -417,7 +415,10 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
 fn faults(course: &Course<'_>) -> Option<Figure> {
     let mut figure = over_time(std::slice::from_ref(course), &RECONNECTS)?;
     let errors = over_time(std::slice::from_ref(course), &ERRORS)?;
-    let named = [(figure.marks.lines.pop(), "reconnects", 0), (errors.marks.lines.into_iter().next(), "errors", 1)];
+    let named = [
+        (figure.marks.lines.pop(), "reconnects", 0),
+        (errors.marks.lines.into_iter().next(), "errors", 1),
+    ];
     let lines = named.into_iter().filter_map(|(line, name, colour)| {
         Some(Line { ink: Ink::Series(colour), name: name.to_owned(), ..line? })
     });
@@ -438,14 +439,12 @@ fn throughput(courses: &[Course<'_>]) -> Option<Figure> {
     let line = |ink, name: &str, course: &Course<'_>, value: fn(&Row) -> u64| {
         let rows = course.rows().iter().filter(|row| row.t_s >= 0.0);
         let rows: Vec<Row> = rows.cloned().collect();
-        let points = points(&rows, Gather::Mean, second, |row| {
-            Some(value(row) as f64 / row.seconds)
-        });
+        let points =
+            points(&rows, Gather::Mean, second, |row| Some(value(row) as f64 / row.seconds));
         Line::new(ink, name, points)
     };
-    let offered = courses.iter().map(|course| {
-        line(Ink::Reference, "offered", course, |row| row.offered)
-    });
+    let offered =
+        courses.iter().map(|course| line(Ink::Reference, "offered", course, |row| row.offered));
     let mut lines: Vec<_> = offered.collect();
     for course in courses {
         if courses.len() > 1 {
@@ -556,9 +555,11 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
 /// Percentile curves of the stages: all on one figure for one run, else a figure for each.
 fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
     if let [course] = courses {
-        let curves = course.stages.iter().enumerate().map(|(index, (stage, latency))| {
-            (Ink::Series(index), words(*stage), latency)
-        });
+        let curves = course
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
         let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
                        delivered is what the recipient sees; the gap between them is the way out.";
         let curves = curves.take(SERIES).collect();
@@ -570,9 +571,9 @@ fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
         courses.iter().any(|course| course.report.headline != **stage)
     });
     let figures = others.filter_map(|stage| {
-        let curves = courses.iter().filter_map(|course| {
-            Some((course.ink, course.label, course.stage(*stage)?))
-        });
+        let curves = courses
+            .iter()
+            .filter_map(|course| Some((course.ink, course.label, course.stage(*stage)?)));
         let title = format!("Stage: {}", words(*stage));
         let caption = "The same stage of every run: where the difference of the main figure comes \
                        from.";
