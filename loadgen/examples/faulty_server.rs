@@ -45,7 +45,7 @@ struct Arguments {
     /// Deliver it twice.
     #[arg(long, value_name = "N")]
     double: Option<u64>,
-    /// Deliver it behind the next one of its conversation.
+    /// Deliver it behind the next one of the same sender to the same user.
     #[arg(long, value_name = "N")]
     swap: Option<u64>,
     /// Change a byte of it.

@@ -120,21 +120,16 @@ impl World {
         measured
     }
 
-    /// A message to this target (a user's index, or a group's with [`GROUP`]) is not sent because
-    /// a bound of the generator is reached: nobody waits for it.
-    fn shed(&mut self, target: u32) {
-        let viewers = self.ground.oracle.audience().viewers(target);
+    /// A message is not sent because a bound of the generator is reached.
+    fn shed(&mut self) {
         self.tally.counters.shed += 1;
-        self.tally.counters.expected -= u64::from(viewers);
     }
 
     /// The server refused a message of this connection for good: nobody waits for it any more.
     fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
         self.ground.oracle.refuse(index, target, counter);
-        let viewers = self.ground.oracle.audience().viewers(target);
         let counters = &mut self.tally.counters;
         counters.refused += 1;
-        counters.expected -= u64::from(viewers);
         counters.last_code = u64::from(code);
     }
 
@@ -225,16 +220,13 @@ pub struct Fault {
 
 /// A line for people about a [`Fault`]'s code.
 pub fn fault_text(code: u16) -> String {
-    fault::text(code).unwrap_or_else(|| {
-        let words = mqtt::fault_text(code);
-        let words = words.unwrap_or_else(|| format!("{code}, {}", code::text(code)));
-        format!("the server answered {words}")
-    })
+    let native = || format!("the server answered {code}, {}", code::text(code));
+    fault::text(code).unwrap_or_else(native)
 }
 
 /// Who got this [`Fault`]'s code at the first login will get it again.
 pub fn is_denied(code: u16) -> bool {
-    fault::is_denied(code) || mqtt::is_denied(code) || (200..300).contains(&code)
+    fault::is_denied(code) || (200..300).contains(&code)
 }
 
 impl Fault {
@@ -379,8 +371,6 @@ impl Connection {
     /// The schedule intends a message of this connection.
     pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
-        let viewers = world.ground.oracle.audience().viewers(offer.to.target());
-        world.tally.counters.expected += u64::from(viewers);
         self.tell(world, |client, world, outbound| {
             with_client!(in client, client => client.offer(world, index, offer, now, outbound));
         });

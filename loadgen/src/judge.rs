@@ -2,29 +2,42 @@
 //! the thresholds hold?
 //!
 //! Order of weight: an oracle that ran over, a defect, a generator that was the limit itself, a
-//! threshold. Every reason is named, also those that weigh less.
+//! threshold. Every reason is named, also those that weigh less. What a protocol does not promise
+//! is a note and no reason.
+
+mod doubt;
+mod threshold;
 
 use crate::{
+    record::Closed,
     report::{Report, Verdict},
-    tally::Stage,
+    scenario::Threshold,
 };
+pub use doubt::{LAG_MAX_USUAL_US, lag_allowed_us};
 
 /// What the verdict depends on beside the report itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Thresholds {
-    /// Bound of the generator's own lateness, microseconds.
+pub struct Grounds<'a> {
+    /// Bound of the generator's own lateness, microseconds: see [`lag_allowed_us`].
     pub schedule_lag_us: u64,
-    /// Bound of the latency's 99th percentile, microseconds.
-    pub p99_us: Option<u64>,
     /// All connections asked for were logged in before the start.
     pub all_logged_in: bool,
+    /// Connections that the scenario itself ends and that need not be there at the end.
+    pub may_be_gone: u64,
+    /// What the scenario fails by.
+    pub thresholds: &'a [Threshold],
+    /// The run, row by row.
+    pub rows: &'a [Closed],
 }
 
-/// Fills in verdict and reasons.
-pub fn judge(report: &mut Report, thresholds: &Thresholds) {
-    let invalid = invalid_reasons(report, thresholds);
+/// Fills in verdict, reasons, notes and how each threshold came out.
+pub fn judge(report: &mut Report, grounds: &Grounds<'_>) {
+    let thresholds = grounds.thresholds.iter();
+    report.thresholds =
+        thresholds.map(|one| threshold::evaluate(one, report, grounds.rows)).collect();
+    let invalid = doubt::reasons(report, grounds);
     let wrong = wrong_reasons(report);
-    let missed = missed_reasons(report, thresholds);
+    let missed = missed_reasons(report, grounds);
     // An overflowed oracle may have taken a late message for a double one: it proves nothing.
     let order = if report.oracle.overflowed {
         [(Verdict::Invalid, invalid), (Verdict::CorrectnessFailed, wrong)]
@@ -39,6 +52,7 @@ pub fn judge(report: &mut Report, thresholds: &Thresholds) {
         }
         report.reasons.extend(reasons);
     }
+    report.notes.extend(unpromised(report));
 }
 
 fn wrong_reasons(report: &Report) -> Vec<String> {
@@ -58,31 +72,18 @@ fn wrong_reasons(report: &Report) -> Vec<String> {
     named.map(|(count, what)| format!("{count} messages {what}")).collect()
 }
 
-fn invalid_reasons(report: &Report, thresholds: &Thresholds) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if report.oracle.overflowed {
-        reasons.push("the oracle reached a bound: a defect could have passed unseen".into());
-    }
-    if !thresholds.all_logged_in {
-        reasons.push(format!(
-            "not all of {} connections were logged in at the start",
-            report.connections_asked
-        ));
-    }
-    let lag_us = report.quantiles(Stage::Lag).p99;
-    if lag_us > thresholds.schedule_lag_us {
-        let allowed = thresholds.schedule_lag_us;
-        reasons.push(format!(
-            "the generator was the limit: {lag_us} us late at p99, allowed {allowed}"
-        ));
-    }
-    if report.shed > 0 {
-        reasons.push(format!("{} messages were more than the generator could hold", report.shed));
-    }
-    reasons
+fn unpromised(report: &Report) -> Vec<String> {
+    let found = &report.oracle;
+    let named = [
+        (found.missed_unpromised, "not delivered, which this protocol does not promise"),
+        (found.missed_away, "not delivered to users who were away without a kept session"),
+        (found.doubled_unpromised, "delivered again after a reconnect, which this protocol allows"),
+    ];
+    let named = named.into_iter().filter(|(count, _)| *count > 0);
+    named.map(|(count, what)| format!("{count} messages {what}")).collect()
 }
 
-fn missed_reasons(report: &Report, thresholds: &Thresholds) -> Vec<String> {
+fn missed_reasons(report: &Report, grounds: &Grounds<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
     if report.oracle.unanswered > 0 {
         let count = report.oracle.unanswered;
@@ -97,71 +98,17 @@ fn missed_reasons(report: &Report, thresholds: &Thresholds) -> Vec<String> {
             report.heartbeats_expected - report.heartbeats_answered
         ));
     }
-    if report.connections_held < report.connections_asked {
+    if report.connections_held + grounds.may_be_gone < report.connections_asked {
         reasons.push(format!(
             "{} of {} connections were not there at the end",
             report.connections_asked - report.connections_held,
             report.connections_asked
         ));
     }
-    if let Some(bound) = thresholds.p99_us.filter(|bound| report.latency_us.p99 > *bound) {
-        reasons.push(format!("p99 is {} us, allowed {bound}", report.latency_us.p99));
-    }
+    let missed = grounds.thresholds.iter().zip(&report.thresholds).filter(|(_, one)| !one.held);
+    reasons.extend(missed.map(|(threshold, one)| threshold::missed(threshold, one, report)));
     reasons
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::{StageFigures, tests::clean};
-
-    fn judged(change: impl FnOnce(&mut Report)) -> Report {
-        let mut report = clean();
-        change(&mut report);
-        let thresholds =
-            Thresholds { schedule_lag_us: 1000, p99_us: Some(1000), all_logged_in: true };
-        judge(&mut report, &thresholds);
-        report
-    }
-
-    fn lag(report: &mut Report, p99: u64) {
-        let mut figures = StageFigures::default();
-        figures.quantiles.p99 = p99;
-        report.stages.insert(Stage::Lag, figures);
-    }
-
-    #[test]
-    fn each_fault_has_its_verdict_and_a_reason() {
-        type Change = fn(&mut Report);
-        let rows: [(Change, Verdict); 9] = [
-            (|_| (), Verdict::Clean),
-            (|report| report.oracle.duplicated = 1, Verdict::CorrectnessFailed),
-            (|report| report.oracle.sequence_gaps = 1, Verdict::CorrectnessFailed),
-            (|report| report.oracle.overflowed = true, Verdict::Invalid),
-            (|report| lag(report, 1001), Verdict::Invalid),
-            (|report| report.shed = 1, Verdict::Invalid),
-            (|report| report.oracle.unanswered = 1, Verdict::ThresholdFailed),
-            (|report| report.heartbeats_answered = 3, Verdict::ThresholdFailed),
-            (|report| report.latency_us.p99 = 1001, Verdict::ThresholdFailed),
-        ];
-        for (change, verdict) in rows {
-            let report = judged(change);
-            assert_eq!(report.verdict, verdict, "{:?}", report.reasons);
-            assert_eq!(report.reasons.is_empty(), verdict == Verdict::Clean);
-        }
-    }
-
-    #[test]
-    fn loss_outweighs_lag_and_an_overflow_outweighs_loss() {
-        let lagging = judged(|report| {
-            report.oracle.lost = 1;
-            lag(report, 5000);
-        });
-        assert_eq!(lagging.verdict, Verdict::CorrectnessFailed);
-        let overflowed = judged(|report| {
-            report.oracle.duplicated = 1;
-            report.oracle.overflowed = true;
-        });
-        assert_eq!(overflowed.verdict, Verdict::Invalid);
-    }
-}
+mod tests;

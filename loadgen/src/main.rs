@@ -1,13 +1,15 @@
 //! The load generator's command line; see `hawser-loadgen --help`.
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
-    arguments::{Arguments, Command, RunArguments},
+    arguments::{Arguments, Command, Options, RunArguments},
+    capacity::{self, command::CapacityArguments},
     compare, page,
     plan::{Machine, plan},
-    run::{self, MakeRing, RunError},
+    record::{csv, hlog},
+    run::{self, MakeRing, Outcome, PlainLines, RunError},
     scenario::builtin,
     worker::RECEIVE_BYTES,
 };
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err((code, reason)) => fail(code, &reason),
         },
+        Command::Capacity(arguments) => search_capacity(&arguments),
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));
@@ -91,18 +94,39 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Ok(resolved) => resolved,
         Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
     };
-    let report = match run::run(&scenario, &options, &command.join(" "), number, Urings) {
-        Ok(report) => report,
+    let command = command.join(" ");
+    let mut observer = PlainLines::new(std::io::stderr());
+    let outcome = run::outcome(&scenario, &options, &command, number, Urings, &mut observer);
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
         Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
     };
-    eprintln!();
-    print!("{}", report.table());
-    if let Some(path) = &options.json
-        && let Err(error) = fs::write(path, report.to_json())
-    {
-        return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
+    print!("{}", outcome.report.table());
+    match write_results(&options, &outcome) {
+        Ok(()) => ExitCode::from(outcome.report.exit_code()),
+        Err(reason) => fail(EXIT_ENVIRONMENT, &reason),
     }
-    ExitCode::from(report.exit_code())
+}
+
+fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
+    let command: Vec<String> = std::env::args().collect();
+    let number = || getrandom::u64().map_err(|error| format!("no random numbers: {error}"));
+    match capacity::command::run(arguments, &command.join(" "), || Urings, number) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, reason)) => fail(code, &reason),
+    }
+}
+
+/// Writes the files asked for.
+fn write_results(options: &Options, outcome: &Outcome) -> Result<(), String> {
+    let write = |flag: &str, path: &Option<PathBuf>, text: &dyn Fn() -> Result<String, String>| {
+        let Some(path) = path else { return Ok(()) };
+        fs::write(path, text()?).map_err(|error| format!("{flag} {}: {error}", path.display()))
+    };
+    let report = &outcome.report;
+    write("--json", &options.json, &|| Ok(report.to_json()))?;
+    write("--csv", &options.csv, &|| Ok(csv::text(&report.series)))?;
+    write("--hlog", &options.hlog, &|| hlog::text(&outcome.rows, outcome.began))
 }
 
 /// Lists the built-in scenarios, or prints one as it is.

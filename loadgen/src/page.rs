@@ -75,7 +75,7 @@ fn title(courses: &[Course<'_>]) -> String {
         _ => {
             let first = courses.iter().filter(|course| !course.repeats);
             let names: Vec<&str> = first.map(|course| course.label).collect();
-            format!("Comparison: {}", names.join(", "))
+            format!("Comparison: {}", names.join(" · "))
         }
     }
 }

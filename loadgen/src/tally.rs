@@ -195,9 +195,6 @@ counters! {
     acknowledged,
     /// Messages delivered, each once to each of its recipients.
     delivered,
-    /// Deliveries that the messages offered so far are to lead to: their audience, less that of
-    /// messages refused or shed.
-    expected,
     /// Messages delivered whose intended time is in the measured window.
     delivered_measured,
     /// Messages intended and neither acknowledged nor refused.
@@ -238,13 +235,10 @@ impl Counters {
         self.errors[kind as usize]
     }
 
-    /// Messages done: acknowledged, or delivered where nothing is acknowledged.
-    pub fn done(&self) -> u64 {
-        if self.acknowledged > 0 || self.expected == 0 {
-            return self.acknowledged;
-        }
-        let share = self.delivered as f64 / self.expected as f64;
-        (share * self.offered as f64) as u64
+    /// Messages done: acknowledged, or where nothing is acknowledged delivered to all of so many
+    /// viewers.
+    pub fn done(&self, viewers: u64) -> u64 {
+        if self.acknowledged > 0 { self.acknowledged } else { self.delivered / viewers.max(1) }
     }
 }
 
@@ -304,11 +298,10 @@ mod tests {
     #[test]
     fn done_is_acknowledged_or_else_the_share_that_was_delivered() {
         let acknowledged = Counters { offered: 10, acknowledged: 7, ..Counters::default() };
-        assert_eq!(acknowledged.done(), 7);
-        let fan_out =
-            Counters { offered: 10, delivered: 450, expected: 1000, ..Counters::default() };
-        assert_eq!(fan_out.done(), 4);
-        assert_eq!(Counters::default().done(), 0);
+        assert_eq!(acknowledged.done(1), 7);
+        let fan_out = Counters { offered: 10, delivered: 450, ..Counters::default() };
+        assert_eq!(fan_out.done(100), 4);
+        assert_eq!(Counters::default().done(0), 0);
     }
 
     #[test]

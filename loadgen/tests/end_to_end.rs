@@ -9,7 +9,7 @@ use clap::Parser;
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
     report::{Report, Verdict},
-    run::{self, MakeRing, RunError},
+    run::{self, MakeRing, RunError, Silent},
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingSettings, UringRing};
@@ -51,7 +51,7 @@ fn run_at(fault: Fault, line: &str) -> Result<Report, RunError> {
     options.target = target;
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = std::time::Duration::from_secs(5);
-    run::run(&scenario, &options, line, u64::from(target.port()), Urings)
+    run::run(&scenario, &options, line, u64::from(target.port()), Urings, &mut Silent)
 }
 
 const CHAT: &str =
@@ -136,7 +136,7 @@ fn denied_login_is_told_with_the_servers_code() {
 fn target_without_a_server_is_named() {
     let (scenario, mut options) = arguments(CHAT).resolve().unwrap();
     options.target = "127.0.0.1:1".parse().unwrap();
-    let nobody = run::run(&scenario, &options, "", 1, Urings);
+    let nobody = run::run(&scenario, &options, "", 1, Urings, &mut Silent);
     let Err(RunError::Environment(reason)) = nobody else { panic!("nobody listens on port 1") };
     assert!(reason.contains("127.0.0.1:1 cannot be reached"), "{reason}");
 }

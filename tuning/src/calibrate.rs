@@ -149,8 +149,7 @@ pub fn calibrate(
     let pages: Option<Vec<f64>> =
         looks.iter().map(|look| look.sample.tcp_pages.clone().ok()).collect();
     let queued_pages = pages.map_or(Estimate::default(), |pages| rounded(design.solve(&pages)[4]));
-    let [idle_client, idle_server, armed_watch, armed_receive, queued_message] =
-        bytes.map(rounded);
+    let [idle_client, idle_server, armed_watch, armed_receive, queued_message] = bytes.map(rounded);
     Ok(Calibration {
         version: VERSION,
         kernel: kernel.to_owned(),

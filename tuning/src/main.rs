@@ -13,7 +13,6 @@ use hawser_tune::{
     },
     journal::{Journal, Trouble},
     load::Load,
-    memory::KernelCost,
     plan::{self, Ground, Plan},
     system::{Machine, Root, Sources},
 };
@@ -317,7 +316,9 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
         Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),
-        Command::Expire { number, seconds, place } => commands::apply::expire(number, seconds, &place),
+        Command::Expire { number, seconds, place } => {
+            commands::apply::expire(number, seconds, &place)
+        }
         Command::Calibrate(options) => commands::calibrate::run(&options),
         Command::Heartbeat { clients, days, seed, missed, joules, json, picture, path } => {
             if commands::measure::run(&path, json)? {
@@ -359,19 +360,10 @@ fn planned(
     ram: Option<u64>,
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
-    let unseen = |unseen: &hawser_tune::system::Unseen| {
-        Failure::Environment(format!("memory of this machine: {}; give --ram", unseen.text()))
-    };
-    let memory = match (ram, &machine.memory) {
-        (Some(ram), _) => ram,
-        (None, memory) => memory.clone().map_err(|reason| unseen(&reason))?,
-    };
-    let slabs = machine.slabs.as_deref().ok();
-    let cost = slabs
-        .and_then(|text| KernelCost::from_slabinfo(text, machine.page))
-        .unwrap_or_else(|| KernelCost::kept(machine.page));
-    let cost = calibration.map_or(cost, |calibration| calibration.cost(cost));
-    let ground = Ground { memory, cores: machine.cores, tracks: machine.tracks, cost };
+    let ground = Ground::of(machine, ram, calibration).map_err(|unseen| {
+        let reason = unseen.text();
+        Failure::Environment(format!("memory of this machine: {reason}; give --ram"))
+    })?;
     plan::plan(load, &ground)
         .map_err(|impossible| Failure::Judged(format!("impossible: {impossible}")))
 }
@@ -388,4 +380,3 @@ fn print(text: &str) {
     // A reader that has closed its end (`| head`) is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
-

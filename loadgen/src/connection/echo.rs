@@ -119,7 +119,7 @@ impl Speak for Echo {
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, index)).flatten();
         let Some(counter) = counter else {
-            world.shed(index);
+            world.shed();
             return;
         };
         let intended_us = offer.intended_us;

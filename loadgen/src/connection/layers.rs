@@ -255,3 +255,6 @@ impl Connection {
         done
     }
 }
+
+#[cfg(test)]
+mod tests;

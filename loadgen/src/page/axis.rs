@@ -95,7 +95,7 @@ const FINE_DECADES: f64 = 2.4;
 impl Axis {
     /// An even axis from 0 to at least `high`.
     pub fn linear(label: &str, unit: Unit, high: f64) -> Self {
-        let high = if high.is_finite() && high > 0.0 { high } else { 1.0 };
+        let high = if high.is_finite() && high > 0.0 { high } else { 1.0 / HEADROOM };
         let whole = matches!(unit, Unit::Count);
         let step = match unit {
             Unit::Bytes => binary_step(high / TICKS),
@@ -103,7 +103,7 @@ impl Axis {
         };
         let step = if whole { step.max(1.0) } else { step };
         // A line at the very top of a figure looks like its frame.
-        let count = (high * HEADROOM / step).ceil().max(1.0) as u32;
+        let count = (high * HEADROOM / step - 1e-9).ceil().max(1.0) as u32;
         let ticks: Vec<f64> = (0..=count).map(|index| f64::from(index) * step).collect();
         let high = f64::from(count) * step;
         Self::new(label, Scale::Linear, unit, (0.0, high), ticks, Vec::new())

@@ -141,29 +141,45 @@ struct OverTime {
 
 /// All figures of the page, in order.
 pub fn figures(courses: &[Course<'_>]) -> Vec<Figure> {
-    let mut figures = Vec::new();
-    if let [course] = courses {
-        figures.extend(one_curve(course));
-        figures.extend(quantiles_over_time(courses));
-    } else {
-        figures.extend(headline_curves(courses));
-        figures.extend(over_time(courses, &P99));
-        figures.extend(over_time(courses, &P50));
-        figures.extend(run_by_run(courses));
+    match courses {
+        [course] => of_one(courses, course),
+        _ => of_several(courses),
     }
+}
+
+fn of_one(courses: &[Course<'_>], course: &Course<'_>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(one_curve(course));
+    figures.extend(quantiles_over_time(course));
     figures.extend(heat_maps(courses));
     figures.extend(throughput(courses));
     figures.extend(over_time(courses, &ONLINE));
-    if let [course] = courses {
-        figures.extend(faults(course));
-    } else {
-        figures.extend(over_time(courses, &RECONNECTS));
-        figures.extend(over_time(courses, &ERRORS));
-    }
-    for plan in [&CPU, &MEMORY, &LAG, &GENERATOR] {
+    figures.extend(faults(course));
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
         figures.extend(over_time(courses, plan));
     }
-    figures.extend(stages(courses));
+    figures.extend(every_stage(course));
+    figures
+}
+
+fn of_several(courses: &[Course<'_>]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(headline_curves(courses));
+    figures.extend(over_time(courses, &P99));
+    figures.extend(over_time(courses, &P50));
+    figures.extend(run_by_run(courses));
+    figures.extend(throughput(courses));
+    figures.extend(over_time(courses, &ONLINE));
+    figures.extend(over_time(courses, &RECONNECTS));
+    // Errors without a reconnect are rare, and nothing is not worth a figure.
+    if courses.iter().any(|course| !course.report.errors.is_empty()) {
+        figures.extend(over_time(courses, &ERRORS));
+    }
+    for plan in [&WAITING, &CPU, &MEMORY, &LAG, &GENERATOR] {
+        figures.extend(over_time(courses, plan));
+    }
+    figures.extend(each_stage(courses));
+    figures.extend(heat_maps(courses));
     figures
 }
 
@@ -220,6 +236,17 @@ const ERRORS: OverTime = OverTime {
     value: |row| Some(row.errors as f64 / row.seconds),
     caption: "Connections lost, refused or given up. Compare their time with the \
               latency: errors often come first.",
+};
+
+const WAITING: OverTime = OverTime {
+    id: "waiting",
+    title: "Messages waiting for an answer",
+    label: "messages waiting (count)",
+    unit: Unit::Count,
+    gather: Gather::Worst,
+    value: |row| Some(row.waiting as f64),
+    caption: "Sent or due and not yet done, at the end of each second. A level line is a server \
+              that keeps up; a slope upwards is load above its capacity, whatever the latency says.",
 };
 
 const CPU: OverTime = OverTime {
@@ -334,8 +361,8 @@ fn curve_figure(
 }
 
 /// Median, p99 and p99.9 of one run over time.
-fn quantiles_over_time(courses: &[Course<'_>]) -> Option<Figure> {
-    let [course] = courses else { return None };
+fn quantiles_over_time(course: &Course<'_>) -> Option<Figure> {
+    let courses = std::slice::from_ref(course);
     let values: [(&str, fn(&Row) -> Option<u64>); 3] =
         [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
@@ -413,16 +440,16 @@ fn over_time(courses: &[Course<'_>], plan: &OverTime) -> Option<Figure> {
 
 /// Reconnects and errors of one run on one figure.
 fn faults(course: &Course<'_>) -> Option<Figure> {
-    let mut figure = over_time(std::slice::from_ref(course), &RECONNECTS)?;
-    let errors = over_time(std::slice::from_ref(course), &ERRORS)?;
-    let named = [
-        (figure.marks.lines.pop(), "reconnects", 0),
-        (errors.marks.lines.into_iter().next(), "errors", 1),
-    ];
-    let lines = named.into_iter().filter_map(|(line, name, colour)| {
-        Some(Line { ink: Ink::Series(colour), name: name.to_owned(), ..line? })
-    });
-    figure.marks.lines = lines.collect();
+    let course = std::slice::from_ref(course);
+    let mut figure = over_time(course, &RECONNECTS)?;
+    let errors = over_time(course, &ERRORS)?;
+    figure.marks.lines.extend(errors.marks.lines);
+    for (index, (line, name)) in
+        figure.marks.lines.iter_mut().zip(["reconnects", "errors"]).enumerate()
+    {
+        line.ink = Ink::Series(index);
+        line.name = name.to_owned();
+    }
     let (_, high) = extent(&figure.marks.lines)?;
     figure.title = "Reconnects and errors".to_owned();
     figure.y = Axis::linear("events per second", Unit::Count, high);
@@ -552,20 +579,22 @@ fn run_by_run(courses: &[Course<'_>]) -> Option<Figure> {
     })
 }
 
-/// Percentile curves of the stages: all on one figure for one run, else a figure for each.
-fn stages(courses: &[Course<'_>]) -> Vec<Figure> {
-    if let [course] = courses {
-        let curves = course
-            .stages
-            .iter()
-            .enumerate()
-            .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
-        let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
-                       delivered is what the recipient sees; the gap between them is the way out.";
-        let curves = curves.take(SERIES).collect();
-        let figure = curve_figure("stages", "Percentiles of every stage", caption, curves);
-        return figure.into_iter().collect();
-    }
+/// Percentile curves of all stages of one run.
+fn every_stage(course: &Course<'_>) -> Option<Figure> {
+    let curves = course
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, (stage, latency))| (Ink::Series(index), words(*stage), latency));
+    let caption = "Which part of the way costs what. Acknowledged is the server's promise, \
+                   delivered is what the recipient sees; the gap between them is the way out.";
+    let curves = curves.take(SERIES).collect();
+    let figure = curve_figure("stages", "Percentiles of every stage", caption, curves)?;
+    Some(Figure { wide: true, ..figure })
+}
+
+/// A figure for each stage of several runs.
+fn each_stage(courses: &[Course<'_>]) -> Vec<Figure> {
     let others = Stage::ALL.iter().filter(|stage| {
         // The headline of all is the main figure already.
         courses.iter().any(|course| course.report.headline != **stage)

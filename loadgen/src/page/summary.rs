@@ -274,7 +274,7 @@ fn worst(result: &ThresholdResult) -> String {
 /// Several runs, one row each.
 pub fn table(html: &mut String, courses: &[Course<'_>]) {
     html.push_str(
-        "<div class=\"scroll\"><table class=\"tones\"><thead><tr><th>run</th>\
+        "<div class=\"scroll\"><table class=\"tones runs\"><thead><tr><th>run</th>\
          <th class=\"text\">verdict</th><th>offered</th><th>achieved</th><th>delivered</th>\
          <th>defects</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th>\
          <th>from sent<br>p99</th><th>schedule lag<br>p99</th><th>server CPU<br>per message</th>\

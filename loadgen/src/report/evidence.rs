@@ -71,6 +71,7 @@ pub struct ThreadShare {
     pub name: String,
     /// Share of the window on a processor, 0 to 1.
     pub cpu: f64,
-    /// Share of the window spent ready to run and waiting for a processor, 0 to 1.
-    pub wait: f64,
+    /// Share of the window spent ready to run and waiting for a processor, 0 to 1; absent where
+    /// the kernel does not tell.
+    pub wait: Option<f64>,
 }

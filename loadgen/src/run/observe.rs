@@ -42,6 +42,23 @@ pub struct Rates {
     pub errors: f64,
 }
 
+impl Rates {
+    /// From one look at the counters to another, `seconds` later; a message is for so many
+    /// viewers.
+    pub fn between(old: &Counters, new: &Counters, seconds: f64, viewers: u64) -> Self {
+        let rate = |old: u64, new: u64| new.saturating_sub(old) as f64 / seconds;
+        Self {
+            logins: rate(old.logged_in, new.logged_in),
+            offered: rate(old.offered, new.offered),
+            achieved: rate(old.done(viewers), new.done(viewers)),
+            acknowledged: rate(old.acknowledged, new.acknowledged),
+            delivered: rate(old.delivered, new.delivered),
+            reconnects: rate(old.reconnects, new.reconnects),
+            errors: rate(old.failures, new.failures),
+        }
+    }
+}
+
 /// A stage at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StageView {
@@ -79,7 +96,7 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Since the first connect, seconds.
     pub elapsed_s: f64,
-    /// Since the start of the schedule, seconds; negative while connecting.
+    /// Since the start of the schedule, seconds; 0 or negative before it.
     pub t_s: f64,
     /// Length of the schedule, seconds, warm-up included.
     pub duration_s: f64,
@@ -109,6 +126,16 @@ impl Snapshot {
     /// A stage's figures, if it was measured.
     pub fn stage(&self, stage: Stage) -> Option<&StageView> {
         self.stages.iter().find(|view| view.stage == stage)
+    }
+}
+
+/// Shows nothing: for runs that others watch over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn show(&mut self, _: &Snapshot) -> Wish {
+        Wish::GoOn
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Fault {
     Lose(u64),
     /// Delivered under two numbers.
     Double(u64),
-    /// Delivered behind the next one of its sender in its conversation.
+    /// Delivered behind the next one of the same sender to the same user.
     Swap(u64),
     /// A byte is changed.
     Damage(u64),

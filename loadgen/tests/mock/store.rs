@@ -157,14 +157,14 @@ impl Course {
         self.sequence
     }
 
-    /// Keeps a message for after the next one.
+    /// Keeps a message for after the next one of the same way.
     pub fn hold_back(&mut self, message: Arc<Message>) {
         self.held_back = Some(message);
     }
 
-    /// The message held back, if there is one that its sender wrote before `next`.
+    /// The message held back, if it has the same way as this later one.
     pub fn release_behind(&mut self, next: &Message) -> Option<Arc<Message>> {
-        self.held_back.take_if(|late| late.from == next.from && late.sequence < next.sequence)
+        self.held_back.take_if(|late| late.to == next.to)
     }
 }
 

@@ -152,7 +152,7 @@ fn evidence(sample: &Sample) -> Evidence {
             gone_at_s: None,
         }),
         generator: Generator {
-            threads: vec![ThreadShare { name: "load-0".to_owned(), cpu: 0.22, wait: 0.011 }],
+            threads: vec![ThreadShare { name: "load-0".to_owned(), cpu: 0.22, wait: Some(0.011) }],
             cpu: 0.22,
             memory_bytes: 14 << 20,
         },

@@ -38,8 +38,8 @@ fn looks(noise: impl Fn(usize) -> f64) -> Vec<Look> {
                 ("skbuff".to_owned(), cache(1.5 * messages, 400.0)),
                 ("vm_area_struct".to_owned(), cache(5e5 + 40.0 * noise(number), 200.0)),
             ]);
-            let slab = 1e8
-                + caches.values().map(|cache| cache.objects * cache.object_bytes).sum::<f64>();
+            let slab =
+                1e8 + caches.values().map(|cache| cache.objects * cache.object_bytes).sum::<f64>();
             let sample = Sample {
                 caches: Ok(caches),
                 slab_bytes: Ok(slab),
@@ -121,10 +121,7 @@ fn a_file_is_read_back_and_one_that_cannot_be_is_refused_with_the_reason() {
     assert_eq!((cost.source, cost.conntrack_entry), (CostSource::Calibrated, 256.0));
     let newer = text.replacen("\"version\":1", "\"version\":2", 1);
     assert!(Calibration::from_json(&newer).unwrap_err().contains("newer"));
-    let negative = Calibration {
-        idle_server: Estimate { value: -1.0, error: 0.0 },
-        ..found
-    };
+    let negative = Calibration { idle_server: Estimate { value: -1.0, error: 0.0 }, ..found };
     let text = serde_json::to_string(&negative).unwrap();
     assert!(Calibration::from_json(&text).unwrap_err().starts_with("idle_server is -1"));
     assert!(Calibration::from_json("{}").is_err());

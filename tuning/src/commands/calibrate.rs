@@ -166,7 +166,10 @@ fn validated(
         watches: opened.watches,
         predicted_bytes,
         observed_bytes,
-        available_bytes: before.available.zip(after.available).map(|(before, after)| before - after),
+        available_bytes: before
+            .available
+            .zip(after.available)
+            .map(|(before, after)| before - after),
         group_bytes: before.group.zip(after.group).map(|(before, after)| after - before),
         difference: predicted_bytes / observed_bytes - 1.0,
     })

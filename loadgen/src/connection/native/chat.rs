@@ -82,7 +82,7 @@ impl Chat {
         };
         let sent = recipient.and_then(|to| Some((to, world.ground.oracle.send(index, to)?)));
         let Some((recipient, counter)) = sent else {
-            world.shed(to.target());
+            world.shed();
             return;
         };
         self.last_seq += 1;
