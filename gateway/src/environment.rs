@@ -9,6 +9,9 @@
 
 use std::{fmt, fs, path::Path};
 
+pub use hawser_tune::risks::Risk;
+use hawser_tune::{load::Load, system::Root};
+
 use crate::{
     config::{Config, Machine},
     limits::{self, MemoryBudget},
@@ -173,6 +176,26 @@ pub fn judge(config: &Config, facts: &Environment) -> Findings {
     judge_kernel(facts, &mut findings);
     judge_network(config, facts, &mut findings);
     findings
+}
+
+/// What `hawser-tune check` would call a limit or a risk for this configuration, without what
+/// `findings` name already. Never fails: what cannot be read is passed over.
+#[must_use]
+pub fn risks(config: &Config, root: &Path, findings: &Findings) -> Vec<Risk> {
+    let heartbeat = &config.heartbeat;
+    let shortest = [heartbeat.mobile_s, heartbeat.web_s, heartbeat.desktop_s, heartbeat.bot_s]
+        .into_iter()
+        .min();
+    let over_tls = config.listeners.iter().filter(|listener| listener.tls).count();
+    let load = Load {
+        tls_share: over_tls as f64 / config.listeners.len().max(1) as f64,
+        heartbeat_s: shortest.map_or(30.0, f64::from),
+        ..Load::of(config.limits.max_connections.into())
+    };
+    let page = rustix::param::page_size() as u64;
+    let named = |risk: &Risk| findings.warnings.iter().any(|line| line.contains(&risk.id));
+    let risks = hawser_tune::risks::risks(&Root::new(root), page, &load);
+    risks.into_iter().filter(|risk| !named(risk)).collect()
 }
 
 fn judge_descriptors(config: &Config, facts: &Environment, findings: &mut Findings) {

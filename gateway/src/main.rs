@@ -3,7 +3,7 @@
 use hawser_gateway::{
     admin::{Ask, Asks, Outcome, Reloaded},
     config::{self, Command, Config, Invocation, LogFormat, Machine, Stop},
-    environment::{Environment, judge},
+    environment::{self, Environment, Risk, judge},
     limits::MemoryBudget,
     log,
     start::{Running, StartError, check, start, wall_ms},
@@ -77,6 +77,7 @@ fn run(config: &Config, environment: &Environment, machine: Machine) -> ExitCode
         findings.errors.iter().for_each(|error| eprintln!("hawser-gateway: {error}"));
         return ExitCode::from(ENVIRONMENT);
     }
+    say_risks(&environment::risks(config, Path::new("/"), &findings));
     raise_descriptor_limit();
     if !config.limits.core_dumps {
         keep_out_of_core_dumps();
@@ -90,6 +91,20 @@ fn run(config: &Config, environment: &Environment, machine: Machine) -> ExitCode
                 StartError::Environment(_) => ENVIRONMENT,
             })
         }
+    }
+}
+
+/// What hurts under load is no warning for the many who never have it.
+fn say_risks(risks: &[Risk]) {
+    for risk in risks {
+        if risk.is_limit {
+            tracing::warn!("{}", risk.text);
+        } else {
+            tracing::info!("{}", risk.text);
+        }
+    }
+    if !risks.is_empty() {
+        tracing::info!("`hawser-tune check` says more of these, `hawser-tune apply` mends them");
     }
 }
 

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    capacity::command::CapacityArguments,
     compare::command::CompareArguments,
     page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
@@ -78,6 +79,9 @@ pub enum Command {
     /// Say whether two or more sets of runs differ: 8 is the exit code of a regression, 5 of runs
     /// that allow no verdict.
     Compare(CompareArguments),
+    /// Search for the highest rate that holds the thresholds, and say what broke first above it:
+    /// 3 is the exit code of a server that holds none, 5 of a generator that was the limit.
+    Capacity(Box<CapacityArguments>),
 }
 
 /// Of `run`.

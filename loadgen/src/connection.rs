@@ -220,16 +220,13 @@ pub struct Fault {
 
 /// A line for people about a [`Fault`]'s code.
 pub fn fault_text(code: u16) -> String {
-    fault::text(code).unwrap_or_else(|| {
-        let words = mqtt::fault_text(code);
-        let words = words.unwrap_or_else(|| format!("{code}, {}", code::text(code)));
-        format!("the server answered {words}")
-    })
+    let native = || format!("the server answered {code}, {}", code::text(code));
+    fault::text(code).unwrap_or_else(native)
 }
 
 /// Who got this [`Fault`]'s code at the first login will get it again.
 pub fn is_denied(code: u16) -> bool {
-    fault::is_denied(code) || mqtt::is_denied(code) || (200..300).contains(&code)
+    fault::is_denied(code) || (200..300).contains(&code)
 }
 
 impl Fault {

@@ -2,7 +2,8 @@
 //!
 //! [`load`] is what is asked for, [`memory`] the model of what connections cost the kernel, [`plan`]
 //! turns the two into needs with their derivation, [`system`] reads what the machine says of itself
-//! below a root directory, and [`check`] lays the one beside the other.
+//! below a root directory, [`check`] lays the one beside the other, and [`risks`] says in one line each
+//! what a server should know of it at its start.
 //!
 //! [`apply`] says what to change and which files make it last, [`heartbeat`] how often clients should
 //! be heard from, [`calibrate`] what a connection costs this very kernel. All of these are pure: they
@@ -17,5 +18,6 @@ pub mod journal;
 pub mod load;
 pub mod memory;
 pub mod plan;
+pub mod risks;
 pub mod setting;
 pub mod system;

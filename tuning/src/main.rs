@@ -13,7 +13,6 @@ use hawser_tune::{
     },
     journal::{Journal, Trouble},
     load::Load,
-    memory::KernelCost,
     plan::{self, Ground, Plan},
     system::{Machine, Root, Sources},
 };
@@ -361,19 +360,10 @@ fn planned(
     ram: Option<u64>,
     calibration: Option<&Calibration>,
 ) -> Result<Plan, Failure> {
-    let unseen = |unseen: &hawser_tune::system::Unseen| {
-        Failure::Environment(format!("memory of this machine: {}; give --ram", unseen.text()))
-    };
-    let memory = match (ram, &machine.memory) {
-        (Some(ram), _) => ram,
-        (None, memory) => memory.clone().map_err(|reason| unseen(&reason))?,
-    };
-    let slabs = machine.slabs.as_deref().ok();
-    let cost = slabs
-        .and_then(|text| KernelCost::from_slabinfo(text, machine.page))
-        .unwrap_or_else(|| KernelCost::kept(machine.page));
-    let cost = calibration.map_or(cost, |calibration| calibration.cost(cost));
-    let ground = Ground { memory, cores: machine.cores, tracks: machine.tracks, cost };
+    let ground = Ground::of(machine, ram, calibration).map_err(|unseen| {
+        let reason = unseen.text();
+        Failure::Environment(format!("memory of this machine: {reason}; give --ram"))
+    })?;
     plan::plan(load, &ground)
         .map_err(|impossible| Failure::Judged(format!("impossible: {impossible}")))
 }

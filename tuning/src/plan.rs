@@ -8,8 +8,10 @@
 //! tcp_mem  = 1.5 (sockets x fan-out pages + slow (send + receive) / page), thirds 1/2, 3/4, 1
 //! ```
 
+use crate::calibrate::Calibration;
 use crate::load::Load;
 use crate::memory::KernelCost;
+use crate::system::{Machine, Unseen};
 use std::fmt;
 
 /// Largest receive buffer the kernel may grow to by itself, bytes: messages are short, and the
@@ -142,6 +144,26 @@ pub struct Ground {
     pub cost: KernelCost,
 }
 
+impl Ground {
+    /// What was read of the machine; `memory` and `calibration` instead of what it says.
+    ///
+    /// # Errors
+    /// Its memory could not be seen and was not given.
+    pub fn of(
+        machine: &Machine,
+        memory: Option<u64>,
+        calibration: Option<&Calibration>,
+    ) -> Result<Self, Unseen> {
+        let memory = memory.map_or_else(|| machine.memory.clone(), Ok)?;
+        let slabs = machine.slabs.as_deref().ok();
+        let cost = slabs
+            .and_then(|text| KernelCost::from_slabinfo(text, machine.page))
+            .unwrap_or_else(|| KernelCost::kept(machine.page));
+        let cost = calibration.map_or(cost, |calibration| calibration.cost(cost));
+        Ok(Self { memory, cores: machine.cores, tracks: machine.tracks, cost })
+    }
+}
+
 /// Makes the plan.
 ///
 /// # Errors
@@ -175,7 +197,9 @@ pub fn plan(load: &Load, ground: &Ground) -> Result<Plan, Impossible> {
     })
 }
 
-fn figures(load: &Load, ground: &Ground) -> Plan {
+/// The figures alone, whether or not the machine can carry them.
+#[must_use]
+pub fn figures(load: &Load, ground: &Ground) -> Plan {
     let cost = &ground.cost;
     let sockets = load.sockets();
     let (n, page) = (sockets as f64, cost.page as f64);
@@ -247,6 +271,22 @@ fn figures(load: &Load, ground: &Ground) -> Plan {
     );
     add("net.core.somaxconn", vec![backlog], Unit::Count, backlog_text.clone());
     add("net.ipv4.tcp_max_syn_backlog", vec![backlog], Unit::Count, backlog_text);
+
+    add(
+        "net.core.netdev_max_backlog",
+        vec![(load.connections / 64).next_power_of_two().clamp(1000, 16_384)],
+        Unit::Count,
+        format!(
+            "{} connections / 64, as a power of two, 1000 to 16384: a burst of them at one instant",
+            load.connections
+        ),
+    );
+    add(
+        "vm.min_free_kbytes",
+        vec![(ground.memory / 100).min(2 << 30) >> 10],
+        Unit::Count,
+        format!("1 % of {}, at most 2 GiB, in KiB", size(ground.memory)),
+    );
 
     // Hash of established connections.
     let buckets = sockets.div_ceil(HASH_CHAIN_MAX).next_power_of_two();

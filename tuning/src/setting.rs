@@ -252,7 +252,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "net.core.netdev_max_backlog",
-        Rule::AtLeast(16_384),
+        Rule::Planned,
         Urgency::Load,
         &["softnet.dropped"],
         false,
@@ -265,6 +265,69 @@ pub const SETTINGS: &[Setting] = &[
         &["softnet.time_squeeze"],
         false,
         "packets taken in one round of the network interrupt",
+    ),
+    setting(
+        "net.core.busy_poll",
+        Rule::AtMost(0),
+        Urgency::Advice,
+        &[],
+        false,
+        "spinning for packets pays on cores that are dedicated to few busy connections, not for a \
+         fleet that is quiet most of the time",
+    ),
+    setting(
+        "net.ipv4.tcp_notsent_lowat",
+        Rule::AtMost(131_072),
+        Urgency::Advice,
+        &["sockstat.TCP.mem"],
+        true,
+        "what a slow reader has not been sent waits in the server, where it is bounded and seen, \
+         instead of in the kernel; hawser-gateway sets it on its own sockets",
+    ),
+    setting(
+        "net.ipv4.tcp_no_metrics_save",
+        Rule::OneOf(&["1"]),
+        Urgency::Advice,
+        &[],
+        true,
+        "keeps the last connection of each peer in memory; a phone's last network says nothing of its \
+         next one",
+    ),
+    setting(
+        "net.ipv4.tcp_thin_linear_timeouts",
+        Rule::OneOf(&["1"]),
+        Urgency::Advice,
+        &["TcpExt.TCPTimeouts"],
+        true,
+        "a connection with one or two packets under way repeats them at a steady pace instead of ever \
+         later: that is what chat is",
+    ),
+    setting(
+        "net.ipv4.tcp_rto_max_ms",
+        Rule::AtMost(30_000),
+        Urgency::Advice,
+        &["TcpExt.TCPTimeouts"],
+        true,
+        "a phone that comes out of a tunnel gets what waits after half a minute at the latest, not \
+         after two (Linux 6.15 and later)",
+    ),
+    setting(
+        "net.ipv4.tcp_migrate_req",
+        Rule::OneOf(&["1"]),
+        Urgency::Advice,
+        &["TcpExt.ListenDrops"],
+        true,
+        "with a listener per worker, handshakes of one that closes go on at another instead of being \
+         dropped",
+    ),
+    setting(
+        "vm.min_free_kbytes",
+        Rule::Planned,
+        Urgency::Advice,
+        &["TcpExt.TCPAbortOnMemory"],
+        false,
+        "packets that arrive in a burst are stored from this reserve; without it they are dropped while \
+         the kernel looks for memory",
     ),
     setting(
         "vm.swappiness",

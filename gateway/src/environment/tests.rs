@@ -125,3 +125,63 @@ fn a_lower_hard_limit_makes_smaller_tables() {
     assert_eq!(facts.descriptors_soft, Some(Limit::At(1024)));
     assert_eq!(facts.machine(2), Machine { cores: 2, descriptors_max: 4096 });
 }
+
+#[test]
+fn what_the_tuning_tool_calls_a_risk_for_the_configured_number_is_told_once_each() {
+    let dir = root(GOOD);
+    for (path, text) in [
+        ("proc/sys/net/core/somaxconn", "128\n"),
+        ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
+        ("proc/sys/net/ipv4/tcp_syncookies", "0\n"),
+    ] {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let of = |arguments: &[&str]| {
+        let config = config(arguments);
+        let findings = judge(&config, &Environment::read(dir.path()));
+        assert!(findings.errors.is_empty(), "{findings:?}");
+        risks(&config, dir.path(), &findings)
+    };
+    let ids = |risks: &[Risk]| risks.iter().map(|risk| risk.id.clone()).collect::<Vec<_>>();
+    // The queue is named by the judgement itself.
+    assert_eq!(ids(&of(&["--max-connections", "40000"])), ["net.ipv4.tcp_syncookies"]);
+    let many = of(&["--max-connections", "200000"]);
+    assert_eq!(ids(&many), ["net.netfilter.nf_conntrack_max", "net.ipv4.tcp_syncookies"]);
+    assert!(many[0].is_limit && !many[1].is_limit);
+    assert!(many[0].text.contains("is 262144, needed: 400000"), "{}", many[0].text);
+}
+
+#[test]
+fn a_garbled_root_has_no_risks_and_does_not_fail() {
+    let dir = root(&[("proc/meminfo", "\u{1}garbage\n"), ("proc/self/limits", "-7\n")]);
+    assert_eq!(risks(&config(&[]), dir.path(), &Findings::default()), []);
+}
+
+#[test]
+fn heartbeats_that_the_tuning_tool_recommends_are_a_configuration_the_gateway_takes() {
+    use hawser_tune::heartbeat::{
+        recommend::{Wishes, configuration, report},
+        simulate::Settings,
+    };
+    let reports = report(Settings { clients: 5, days: 1.0, seed: 1 }, Wishes::default());
+    let text = configuration(&reports);
+    let read: config::ReadFile<'_> = &|_| Ok(text.clone());
+    let machine = Machine { cores: 2, descriptors_max: 20_000 };
+    let arguments = ["hawser-gateway", "--config", "heartbeat.toml"].map(Into::into);
+    let Ok(Invocation::Run(config)) = config::load(arguments, [], machine, read) else {
+        panic!("refused: {text}");
+    };
+    let heartbeat = &config.heartbeat;
+    let taken = [
+        ("mobile", heartbeat.mobile_s),
+        ("web", heartbeat.web_s),
+        ("desktop", heartbeat.desktop_s),
+        ("bot", heartbeat.bot_s),
+    ];
+    for report in &reports {
+        let (_, seconds) = taken.iter().find(|(class, _)| *class == report.class).unwrap();
+        assert_eq!(u64::from(*seconds), report.recommended_s, "{}", report.class);
+    }
+}

@@ -31,7 +31,6 @@ use crate::{
     scenario::{Protocol, Scenario},
     tally::Stage,
 };
-pub(super) use fault::{is_denied, text as fault_text};
 use receiving::Receiving;
 use sending::{Flow, Sending};
 
@@ -190,9 +189,8 @@ impl Speak for Mqtt {
         now: Now,
         outbound: &mut Vec<u8>,
     ) {
-        let target = offer.to.target();
         let sending = self.sending.get_or_insert_default();
-        sending.offer(world, index, target, &offer, now);
+        sending.offer(world, index, &offer, now);
         let before = outbound.len();
         self.pump(world, index, now, outbound);
         if outbound.len() > before {
@@ -385,13 +383,7 @@ impl Mqtt {
 
     fn come_online(&mut self, world: &mut World) {
         self.phase = Phase::Online;
-        let counters = &mut world.tally.counters;
-        counters.online += 1;
-        if self.was_online {
-            counters.reconnects += 1;
-        } else {
-            counters.logged_in += 1;
-        }
+        world.note_login(self.was_online);
         self.was_online = true;
         self.came_online = true;
     }

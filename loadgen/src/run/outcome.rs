@@ -196,7 +196,7 @@ fn cpu_us_per(from: Option<Sample>, to: Option<Sample>, count: u64) -> Option<f6
 }
 
 /// Connections that fall silent for good are the server's to close.
-fn may_be_gone(scenario: &Scenario) -> u64 {
+pub(super) fn may_be_gone(scenario: &Scenario) -> u64 {
     if scenario.kind != Kind::HalfOpen {
         return 0;
     }

@@ -1,20 +1,25 @@
-//! Why a layer ends a connection, as a number beside the protocol's error codes and as a line for
-//! people.
+//! Why a connection ended, as a number that stands for a layer's reason, MQTT's or Hawser's, and
+//! as a line for people.
 //!
 //! | code | meaning |
 //! |---|---|
-//! | up to 9,999 | of the protocol: Hawser's ([`hawser_codec::code`]) or MQTT's |
+//! | up to 9,999 | of Hawser's protocol ([`hawser_codec::code`]) |
 //! | 10,000 and above | of the layers, named here |
 //! | 11,000 and the HTTP status | the answer to an upgrade |
 //! | 12,500 and the alert | TLS alert of the server |
+//! | 13,000 and the reason | what an MQTT server says, in MQTT 5's reason codes |
+//! | 13,300 and the reason | what an MQTT server did wrong: what its client would say to it |
 //! | 20,000 and the code | WebSocket close code of the server |
 
-use hawser_codec::websocket::{Violation, handshake::client::AnswerFault};
+use hawser_codec::{
+    mqtt::reason,
+    websocket::{Violation, handshake::client::AnswerFault},
+};
 use rustls::{CertificateError, Error};
 
 use crate::tally::ErrorKind;
 
-/// Lowest code of a layer.
+/// Lowest code that is not Hawser's protocol's.
 pub const FIRST: u16 = 10_000;
 
 /// The connection ended before the upgrade was answered.
@@ -52,6 +57,11 @@ pub const CERTIFICATE: u16 = 12_005;
 pub const TLS_INCOMPATIBLE: u16 = 12_006;
 /// The server broke TLS, or a record was damaged.
 pub const TLS_BROKEN: u16 = 12_007;
+
+/// An MQTT server named the reason that is added.
+pub const MQTT_NAMED: u16 = 13_000;
+/// An MQTT server did wrong: its client would name the reason that is added.
+pub const MQTT_WRONG: u16 = 13_300;
 
 const STATUS_BASE: u16 = 11_000;
 const ALERT_BASE: u16 = 12_500;
@@ -107,7 +117,7 @@ pub(crate) fn of_tls(error: &Error) -> u16 {
     }
 }
 
-/// Kind of a layer's code.
+/// Kind of a code from [`FIRST`] on.
 pub(crate) const fn kind(code: u16) -> ErrorKind {
     match code {
         UPGRADE_UNANSWERED => ErrorKind::Closed,
@@ -115,6 +125,23 @@ pub(crate) const fn kind(code: u16) -> ErrorKind {
         // Status 429 and 503; going away, restarting, try again later.
         11_429 | 11_503 | 21_001 | 21_012 | 21_013 => ErrorKind::Busy,
         TLS_UNANSWERED..=12_755 => ErrorKind::Tls,
+        MQTT_NAMED..=13_255 => match (code - MQTT_NAMED) as u8 {
+            reason::UNSUPPORTED_PROTOCOL_VERSION
+            | reason::CLIENT_IDENTIFIER_NOT_VALID
+            | reason::BAD_USER_NAME_OR_PASSWORD
+            | reason::NOT_AUTHORIZED
+            | reason::BANNED
+            | reason::BAD_AUTHENTICATION_METHOD => ErrorKind::Denied,
+            reason::SERVER_UNAVAILABLE
+            | reason::SERVER_BUSY
+            | reason::SERVER_SHUTTING_DOWN
+            | reason::MESSAGE_RATE_TOO_HIGH
+            | reason::QUOTA_EXCEEDED
+            | reason::USE_ANOTHER_SERVER
+            | reason::SERVER_MOVED
+            | reason::CONNECTION_RATE_EXCEEDED => ErrorKind::Busy,
+            _ => ErrorKind::Protocol,
+        },
         _ => ErrorKind::Protocol,
     }
 }
@@ -124,12 +151,20 @@ pub(crate) fn is_denied(code: u16) -> bool {
     match code {
         // Whoever closes without a word, or is overloaded, may be about to restart.
         UPGRADE_UNANSWERED | TLS_UNANSWERED | 11_429 | 11_500..=11_999 => false,
+        MQTT_NAMED..=13_255 => {
+            let reason = (code - MQTT_NAMED) as u8;
+            let lacking =
+                matches!(reason, reason::TOPIC_FILTER_INVALID | reason::QOS_NOT_SUPPORTED);
+            lacking || matches!(kind(code), ErrorKind::Denied)
+        }
+        // What is no MQTT now will be none in a moment.
+        MQTT_WRONG..=13_555 => true,
         NOT_HTTP..=MESSAGE_TOO_LONG | STATUS_BASE..TLS_UNANSWERED | NOT_TLS..=12_755 => true,
         _ => false,
     }
 }
 
-/// A line for people about a code of a layer; `None`: it is none.
+/// A line for people about a code from [`FIRST`] on; `None`: it is none.
 pub fn text(code: u16) -> Option<String> {
     let text = match code {
         UPGRADE_UNANSWERED => {
@@ -171,6 +206,15 @@ pub fn text(code: u16) -> Option<String> {
             let alert = rustls::AlertDescription::from((code - ALERT_BASE) as u8);
             return Some(format!("the server ended the TLS handshake or session: {alert:?}"));
         }
+        MQTT_NAMED..=13_255 => {
+            let reason = (code - MQTT_NAMED) as u8;
+            let words = reason::text(reason);
+            return Some(format!("the server answered MQTT reason 0x{reason:02X}, {words}"));
+        }
+        MQTT_WRONG..=13_555 => {
+            let words = reason::text((code - MQTT_WRONG) as u8);
+            return Some(format!("the server sent what is wrong in MQTT: {words}"));
+        }
         CLOSE_BASE..=24_999 => {
             let close = code - CLOSE_BASE;
             return Some(format!("the server closed the WebSocket with code {close}"));
@@ -185,6 +229,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn reasons_of_mqtt_have_a_kind_and_only_some_are_for_good() {
+        let named = |reason: u8| MQTT_NAMED + u16::from(reason);
+        for (code, expected, for_good) in [
+            (named(reason::NOT_AUTHORIZED), ErrorKind::Denied, true),
+            (named(reason::SERVER_SHUTTING_DOWN), ErrorKind::Busy, false),
+            (named(reason::QOS_NOT_SUPPORTED), ErrorKind::Protocol, true),
+            (named(reason::PROTOCOL_ERROR), ErrorKind::Protocol, false),
+            (MQTT_WRONG + 0x89, ErrorKind::Protocol, true),
+        ] {
+            assert_eq!((kind(code), is_denied(code)), (expected, for_good), "{code}");
+        }
+    }
+
+    #[test]
     fn every_code_has_a_line_that_tells_it_from_the_others() {
         let codes = [
             UPGRADE_UNANSWERED,
@@ -195,6 +253,8 @@ mod tests {
             of_tls(&Error::InvalidCertificate(CertificateError::UnknownIssuer)),
             of_close(Some(1008)),
             of_close(None),
+            MQTT_NAMED + u16::from(reason::NOT_AUTHORIZED),
+            MQTT_WRONG + u16::from(reason::PROTOCOL_ERROR),
         ];
         let texts: std::collections::HashSet<_> =
             codes.iter().map(|code| text(*code).unwrap()).collect();

@@ -16,7 +16,7 @@ use super::{
     super::{Fault, Offer, World},
     SUBSCRIBE_ID, address, fault, qos, version,
 };
-use crate::{payload::Payload, tally};
+use crate::{payload::Payload, tally::Stage};
 
 /// Messages of one user that wait to be sent or answered; at the usual rates that is many minutes
 /// of a server that does not answer.
@@ -34,7 +34,7 @@ pub(super) struct Flow {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Standing {
     /// Never sent, or to a session that is gone.
     Unsent,
     /// Its PUBACK or PUBREC is awaited.
@@ -53,10 +53,10 @@ struct Pending {
     hop: u8,
     /// Its lag is that of the first attempt.
     was_sent: bool,
-    stage: Stage,
+    standing: Standing,
 }
 
-/// Invariant: of `pending`, the first `in_flight` and no others are not [`Stage::Unsent`].
+/// Invariant: of `pending`, the first `in_flight` and no others are not [`Standing::Unsent`].
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     pending: VecDeque<Pending>,
@@ -69,14 +69,8 @@ impl Sending {
         self.pending.is_empty()
     }
 
-    pub(super) fn offer(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        target: u32,
-        offer: &Offer,
-        now: Now,
-    ) {
+    pub(super) fn offer(&mut self, world: &mut World, index: u32, offer: &Offer, now: Now) {
+        let target = offer.to.target();
         let room = self.pending.len() < PENDING_MAX;
         let counter = room.then(|| world.ground.oracle.send(index, target)).flatten();
         let Some(counter) = counter else {
@@ -91,7 +85,7 @@ impl Sending {
             packet_id: 0,
             hop: offer.hop,
             was_sent: false,
-            stage: Stage::Unsent,
+            standing: Standing::Unsent,
         });
     }
 
@@ -107,27 +101,27 @@ impl Sending {
         let version = version(&world.ground.scenario);
         for at in 0..self.in_flight {
             let pending = &mut self.pending[at];
-            match pending.stage {
-                Stage::Published => {
+            match pending.standing {
+                Standing::Published => {
                     let Pending { target, counter, .. } = *pending;
                     world.ground.oracle.repeat(index, target, counter);
                     world.tally.counters.repeats += 1;
                     if kept {
                         self.write(world, index, at, true, u32::MAX, outbound);
                     } else {
-                        pending.stage = Stage::Unsent;
+                        pending.standing = Standing::Unsent;
                     }
                 }
-                Stage::Released if kept => {
+                Standing::Released if kept => {
                     let id = pending.packet_id;
                     encode::answer(outbound, version, Kind::Pubrel, id, reason::SUCCESS);
                 }
-                Stage::Released | Stage::Unsent => {}
+                Standing::Released | Standing::Unsent => {}
             }
         }
         if !kept {
             // The server had taken these; with the session the rest of the exchange is gone.
-            self.pending.retain(|pending| pending.stage != Stage::Released);
+            self.pending.retain(|pending| pending.standing != Standing::Released);
             self.in_flight = 0;
         }
     }
@@ -154,7 +148,7 @@ impl Sending {
             }
             let fits = self.write(world, index, at, false, flow.packet_bytes_max, outbound);
             if fits && qos != Qos::AtMostOnce {
-                self.pending[at].stage = Stage::Published;
+                self.pending[at].standing = Standing::Published;
                 self.in_flight += 1;
                 continue;
             }
@@ -270,8 +264,8 @@ impl Sending {
             return Ok(());
         }
         let pending = &mut self.pending[at];
-        if pending.stage == Stage::Published {
-            pending.stage = Stage::Released;
+        if pending.standing == Standing::Published {
+            pending.standing = Standing::Released;
             acknowledge(world, index, now, pending);
         }
         let id = answer.packet_id;
@@ -281,7 +275,7 @@ impl Sending {
 
     pub(super) fn on_pubcomp(&mut self, packet_id: u16) -> Result<(), Fault> {
         let found = self.find(packet_id);
-        let found = found.filter(|at| self.pending[*at].stage == Stage::Released);
+        let found = found.filter(|at| self.pending[*at].standing == Standing::Released);
         let at = found.ok_or(fault::unexpected())?;
         self.take(at);
         Ok(())
@@ -297,7 +291,10 @@ fn acknowledge(world: &mut World, index: u32, now: Now, pending: &Pending) {
         world.tally.counters.acknowledged += 1;
     }
     let us = now.monotonic_us.saturating_sub(pending.intended_us);
-    world.record(pending.intended_us, us, tally::Stage::Acknowledge);
+    if world.record(pending.intended_us, us, Stage::Acknowledge) {
+        let from_sent_us = us.saturating_sub(u64::from(pending.lag_us));
+        world.tally.record(Stage::AcknowledgeSent, from_sent_us);
+    }
 }
 
 fn refuse(world: &mut World, index: u32, pending: &Pending, reason: u8) {
