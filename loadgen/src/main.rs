@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, Options, RunArguments},
+    capacity::{self, command::CapacityArguments},
     compare,
     live::Live,
     page,
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
             Ok(code) => ExitCode::from(code),
             Err((code, reason)) => fail(code, &reason),
         },
+        Command::Capacity(arguments) => search_capacity(&arguments),
         Command::Plan(arguments) => {
             let load = arguments.load();
             let plan = plan(&load, &Machine::here(&load.given));
@@ -114,6 +116,15 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
     match write_results(&options, &outcome, baseline.as_ref()) {
         Ok(()) => ExitCode::from(outcome.report.exit_code()),
         Err(reason) => fail(EXIT_ENVIRONMENT, &reason),
+    }
+}
+
+fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
+    let command: Vec<String> = std::env::args().collect();
+    let number = || getrandom::u64().map_err(|error| format!("no random numbers: {error}"));
+    match capacity::command::run(arguments, &command.join(" "), || Urings, number) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, reason)) => fail(code, &reason),
     }
 }
 

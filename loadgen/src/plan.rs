@@ -49,8 +49,9 @@ const DESCRIPTORS_BESIDE: u64 = 1024;
 const SLOTS_BESIDE: u32 = 64;
 
 /// Old sockets that one worker keeps open after it has come back from elsewhere: a server that
-/// does not close the older of two has to be shown some, not all.
-const KEPT_MAX: u32 = 4096;
+/// does not close the older of two has to be shown some, not all. At least and at most, and four
+/// for each connection in between.
+const KEPT: (u32, u32) = (64, 4096);
 
 /// Entries of a hash bucket up to which looking up a connection stays short.
 const HASH_CHAIN_MAX: u64 = 8;
@@ -121,7 +122,7 @@ pub struct Tables {
 /// Tables of a worker with so many connections of a scenario.
 pub fn tables(scenario: &Scenario, connections: u32) -> Tables {
     let keeps = scenario.kind == Kind::NetworkChange;
-    let kept = if keeps { connections.min(KEPT_MAX) } else { 0 };
+    let kept = if keeps { (connections * 4).clamp(KEPT.0, KEPT.1) } else { 0 };
     let count = (connections + kept).div_ceil(CONNECTIONS_PER_ADDRESS).max(1);
     Tables { count, slots: table_slots((connections + kept).div_ceil(count)), kept }
 }

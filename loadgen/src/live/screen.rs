@@ -157,7 +157,8 @@ fn counters(snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
         String::new()
     };
     let count = |count: u64| plain(&number::exact(count));
-    let connections = format!("{} of {}", count(counters.online), count(snapshot.connections_asked));
+    let connections =
+        format!("{} of {}", count(counters.online), count(snapshot.connections_asked));
     let mut holding = pair("connections", connections, Style::new());
     let logins = pair("logins", rate(rates.logins), Style::new());
     let reconnects = pair("reconnects", count(counters.reconnects), fault(counters.reconnects));
@@ -250,8 +251,7 @@ fn curve(
     if area.height == 0 {
         return;
     }
-    let [label, bars] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    let [label, bars] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
     frame.render_widget(Line::styled(name.to_owned(), QUIET), label);
     let newest = values.len().saturating_sub(usize::from(bars.width));
     let shown: Vec<Option<u64>> = values.iter().skip(newest).copied().collect();

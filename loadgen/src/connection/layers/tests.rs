@@ -370,7 +370,7 @@ fn echo_without_messages_beats_and_a_missing_answer_ends_it() {
 
 #[test]
 fn mqtt_is_a_stream_whose_packets_cross_messages() {
-    let wire = plain(Protocol::Mqtt5).mqtt_over_websocket(([127, 0, 0, 1], 7901).into());
+    let wire = plain(Protocol::Mqtt5).at_path("/mqtt", ([127, 0, 0, 1], 7901).into());
     let mut pair = Pair::open(wire, Server::at("/mqtt", "mqtt"));
     let Heard::Binary(connect) = pair.server.heard() else { panic!("a CONNECT is binary") };
     assert_eq!(connect[0], 0x10);

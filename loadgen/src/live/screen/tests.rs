@@ -123,7 +123,9 @@ fn a_frame_shows_everything_in_its_place() {
 #[test]
 fn what_matters_stays_on_a_small_terminal() {
     let frame = drawn(80, 14, &snapshot(), &history(30));
-    for text in ["measuring", "4 992 of 5 000", "1998/s (99.9 %)", "intended to delivered", "860 µs"] {
+    for text in
+        ["measuring", "4 992 of 5 000", "1998/s (99.9 %)", "intended to delivered", "860 µs"]
+    {
         assert!(frame.contains(text), "{text}\n{frame}");
     }
 }
