@@ -12,7 +12,7 @@ use std::{
 use hawser_loadgen::{
     arguments::Options,
     report::{Report, Verdict},
-    run::{self, MakeRing},
+    run::{self, MakeRing, Silent},
     scenario::{Close, Curve, Kind, Recipients, Scenario, Segment},
     source::{Given, Sources},
     tally::Stage,
@@ -67,7 +67,7 @@ fn run_at(scenario: &Scenario, target: SocketAddr) -> Report {
     let mut options = Options::to(target);
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(5);
-    run::run(scenario, &options, "test", u64::from(target.port()), Urings).unwrap()
+    run::run(scenario, &options, "test", u64::from(target.port()), Urings, &mut Silent).unwrap()
 }
 
 fn door(silence_max: Option<Duration>) -> Door {
@@ -244,7 +244,8 @@ fn addresses_named_for_the_run_are_used() {
     let mut options = Options::to(door.address);
     options.source = "127.9.0.0/29".parse().unwrap();
     options.schedule_lag_max = Duration::from_secs(5);
-    let report = run::run(&leaving(Kind::Resume), &options, "test", 1, Urings).unwrap();
+    let report =
+        run::run(&leaving(Kind::Resume), &options, "test", 1, Urings, &mut Silent).unwrap();
     assert_eq!(report.verdict, Verdict::Clean, "{:?}", report.reasons);
     let given = |life: &Life| life.from.ip().to_string().starts_with("127.9.0.");
     assert!(door.lives().iter().all(given), "{:?}", door.lives());
