@@ -136,7 +136,7 @@ fn wrong_values_are_named_with_what_is_allowed() {
         ("chat --connections 3 --recipients pair", "even"),
         ("chat --connections 1", "at least 2"),
         ("chat --rate 0", "from 0.001"),
-        ("chat --duration 10x", "10s\", up to 24h"),
+        ("chat --duration 10x", "10s\", up to 744h"),
         ("chat --duration 1s --warm-up 1s", "leaves nothing"),
         ("chat --payload 10", "36..=32768"),
         ("chat --in-flight 1", "needs pairs"),
