@@ -373,6 +373,8 @@ impl<M: MakeRing> Watch<'_, M> {
             whole_since = whole.then(|| since.unwrap_or_else(Instant::now));
             let settled = whole_since.is_some_and(|since| since.elapsed() >= AFTERMATH);
             if settled || began.elapsed() >= self.scenario.drain || self.crew.has_failed() {
+                // The last second is not over, and has its row nevertheless.
+                self.note(self.noted + 1);
                 self.show(&counters);
                 return counters;
             }
