@@ -7,6 +7,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    capacity::command::CapacityArguments,
     compare::command::CompareArguments,
     page::files::PageArguments,
     payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN},
@@ -78,6 +79,9 @@ pub enum Command {
     /// Say whether two or more sets of runs differ: 8 is the exit code of a regression, 5 of runs
     /// that allow no verdict.
     Compare(CompareArguments),
+    /// Search for the highest rate that holds the thresholds, and say what broke first above it:
+    /// 3 is the exit code of a server that holds none, 5 of a generator that was the limit.
+    Capacity(Box<CapacityArguments>),
 }
 
 /// Of `run`.
@@ -112,6 +116,11 @@ pub struct RunArguments {
     /// Process of the server, to measure its CPU and memory.
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+
+    /// Path of the WebSocket [default: /ws, of websocket-echo /echo]. With mqtt and mqtt3: speak
+    /// them in a WebSocket there, as /mqtt.
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
 
     /// Speak TLS.
     #[arg(long, help_heading = "TLS")]

@@ -13,6 +13,7 @@ pub mod compare;
 pub mod connection;
 pub mod identity;
 pub mod judge;
+pub mod live;
 pub mod measure;
 pub mod oracle;
 pub mod page;

@@ -357,10 +357,14 @@ impl<M: MakeRing> Watch<'_, M> {
     /// Waits until everything on its way has arrived, within the bound; gives the last counters.
     fn drain(&mut self) -> Counters {
         let began = Instant::now();
+        let gone = outcome::may_be_gone(self.scenario);
         let mut whole_since = None;
         loop {
             let counters = self.look(u64::MAX);
-            let whole = counters.unanswered == 0
+            // Who was to come back may not do so once the schedule is given up.
+            let present = self.stopped || counters.online + gone >= counters.logged_in;
+            let whole = present
+                && counters.unanswered == 0
                 && counters.heartbeats_answered >= counters.heartbeats_expected
                 && (self.stopped || counters.schedule_ended >= self.crew.len() as u64)
                 && self.actions.are_over()

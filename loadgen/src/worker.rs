@@ -301,6 +301,11 @@ impl<R: Ring> Worker<R> {
                 return u64::MAX;
             };
             let at_us = self.start_us + intent.at_us;
+            // A run that is ended early intends nothing more.
+            if at_us >= self.world.ground.measure_to_us.load(Relaxed) {
+                self.world.tally.counters.schedule_ended = 1;
+                return u64::MAX;
+            }
             if at_us > self.now.monotonic_us {
                 self.next_intent = Some(intent);
                 return at_us;

@@ -9,7 +9,7 @@ use std::{
 use hawser_loadgen::{
     arguments::Options,
     report::{Report, Verdict},
-    run::{self, MakeRing, RunError},
+    run::{self, MakeRing, RunError, Silent},
     scenario::Scenario,
     worker::RECEIVE_BYTES,
 };
@@ -48,7 +48,7 @@ pub fn load(scenario: &Scenario, target: SocketAddr) -> Result<Report, RunError>
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(30);
     let run = u64::from(std::process::id()) << 32 | RUNS.fetch_add(1, Relaxed);
-    run::run(scenario, &options, "a test", run, Urings)
+    run::run(scenario, &options, "a test", run, Urings, &mut Silent)
 }
 
 /// A run in which nothing is wrong.

@@ -120,7 +120,7 @@ fn name(number: usize) -> String {
 pub(super) fn shares(scenario: &Scenario, options: &Options) -> Vec<Range<u32>> {
     let users = scenario.users;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let default = users.div_ceil(CONNECTIONS_PER_ADDRESS).min(cores);
+    let default = scenario.connections().div_ceil(CONNECTIONS_PER_ADDRESS).min(cores);
     let threads = options.threads.unwrap_or(default);
     let share = users.div_ceil(threads).next_multiple_of(2);
     let starts = (0..users).step_by(share as usize);

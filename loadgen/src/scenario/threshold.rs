@@ -100,6 +100,10 @@ pub const COUNTS: [&str; 15] = [
     "address_conflicts",
 ];
 
+/// Those of them that are known for each second, and so for windows.
+pub const WINDOW_COUNTS: [&str; 5] =
+    ["offered", "acknowledged", "delivered", "reconnects", "errors"];
+
 /// Stages that a threshold can name.
 pub const STAGES: [&str; 10] = [
     "connect",
@@ -167,6 +171,14 @@ impl Threshold {
         }
         if window.is_some() && matches!(metric, Metric::Server(_)) {
             return Err(refuse("a field of the server is known for the whole run only".to_owned()));
+        }
+        if let (Some(_), Metric::Count(name)) = (window, &metric)
+            && !WINDOW_COUNTS.contains(&name.as_str())
+        {
+            return Err(refuse(format!(
+                "{name} is known for the whole run only; in windows: {}",
+                WINDOW_COUNTS.join(", ")
+            )));
         }
         Ok(Self { text: words.join(" "), metric, operator: *operator, value, window })
     }
@@ -301,6 +313,7 @@ mod tests {
             ("p99 < 20ms over 10x windows", "\"10x\" is no length of time"),
             ("p99 < 20ms over 500ms windows", "at least 1s"),
             ("server.cpu_us_per_message < 5 over 10s windows", "whole run only"),
+            ("lost == 0 over 10s windows", "lost is known for the whole run only; in windows: "),
         ] {
             let message = Threshold::parse(text).unwrap_err();
             assert!(message.starts_with(&format!("threshold \"{text}\": ")), "{message}");
