@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
+    time::Duration,
 };
 
 use hawser_codec::{
@@ -23,6 +24,12 @@ use hawser_codec::{
 use hawser_loadgen::{measure::kilobytes, worker::SLOT_BYTES};
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
+
+/// Looks at the run, a tenth of a second apart, until all must be connected.
+const LOOKS_MAX: u32 = 1200;
+
+/// Looks between the last login and the one that counts.
+const SETTLING_LOOKS: u32 = 15;
 
 /// Threads that accept: each waits for one hello at a time.
 const ACCEPTING: usize = 16;
@@ -101,7 +108,7 @@ impl Drop for Run {
 fn memory_of(connections: usize) -> u64 {
     let (address, welcomed) = welcome_all();
     let arguments = format!(
-        "run hold --plain --threads 1 --duration 60s --connect-rate 10000 --target {address} \
+        "run hold --plain --threads 1 --duration 5m --connect-rate 10000 --target {address} \
          --connections {connections}"
     );
     let program = Command::new(env!("CARGO_BIN_EXE_hawser-loadgen"))
@@ -113,20 +120,21 @@ fn memory_of(connections: usize) -> u64 {
         .spawn();
     let mut run = Run(program.expect("the program was built with this test"));
     let status = format!("/proc/{}/status", run.0.id());
-    let mut last = (0, 0);
-    // All are welcome, and then its memory stands still.
-    for _ in 0..1200 {
-        thread::park_timeout(std::time::Duration::from_millis(100));
+    for _ in 0..LOOKS_MAX {
+        pause();
         assert_eq!(run.0.try_wait().expect("it is our child"), None, "the run has ended early");
-        let anonymous = kilobytes(&fs::read_to_string(&status).unwrap_or_default(), "RssAnon:");
-        let whole = welcomed.load(Relaxed) == connections;
-        let still = whole && anonymous == last.0;
-        last = (anonymous, if still { last.1 + 1 } else { 0 });
-        if last.1 >= 5 {
-            return anonymous * 1024;
+        if welcomed.load(Relaxed) == connections {
+            // The last buffers go back.
+            (0..SETTLING_LOOKS).for_each(|_| pause());
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            return kilobytes(&status, "RssAnon:") * 1024;
         }
     }
-    panic!("{} of {connections} connected, {last:?}", welcomed.load(Relaxed));
+    panic!("{} of {connections} connected", welcomed.load(Relaxed));
+}
+
+fn pause() {
+    thread::park_timeout(Duration::from_millis(100));
 }
 
 #[test]
