@@ -117,6 +117,11 @@ pub struct RunArguments {
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
 
+    /// Path of the WebSocket [default: /ws, of websocket-echo /echo]. With mqtt and mqtt3: speak
+    /// them in a WebSocket there, as /mqtt.
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+
     /// Speak TLS.
     #[arg(long, help_heading = "TLS")]
     pub tls: bool,

@@ -6,10 +6,13 @@ use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
     arguments::{Arguments, Command, Options, RunArguments},
     capacity::{self, command::CapacityArguments},
-    compare, page,
+    compare,
+    live::Live,
+    page,
     plan::{Machine, plan},
     record::{csv, hlog},
-    run::{self, MakeRing, Outcome, PlainLines, RunError},
+    report::Report,
+    run::{self, MakeRing, Observer, Outcome, PlainLines, RunError},
     scenario::builtin,
     worker::RECEIVE_BYTES,
 };
@@ -95,14 +98,22 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
     };
     let command = command.join(" ");
-    let mut observer = PlainLines::new(std::io::stderr());
-    let outcome = run::outcome(&scenario, &options, &command, number, Urings, &mut observer);
+    // Read before the run: a wrong file shall not cost the run.
+    let baseline = match options.baseline.as_deref().map(page::files::read).transpose() {
+        Ok(baseline) => baseline,
+        Err(reason) => return fail(EXIT_ARGUMENTS, &format!("--baseline {reason}")),
+    };
+    let outcome = {
+        // Ends with this block: the table goes to a terminal that was given back.
+        let mut observer = observer(options.plain);
+        run::outcome(&scenario, &options, &command, number, Urings, &mut *observer)
+    };
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
     };
     print!("{}", outcome.report.table());
-    match write_results(&options, &outcome) {
+    match write_results(&options, &outcome, baseline.as_ref()) {
         Ok(()) => ExitCode::from(outcome.report.exit_code()),
         Err(reason) => fail(EXIT_ENVIRONMENT, &reason),
     }
@@ -117,14 +128,32 @@ fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
     }
 }
 
+/// The live view where a person can see it, else plain lines.
+fn observer(plain: bool) -> Box<dyn Observer> {
+    let live = (!plain && Live::is_possible()).then(Live::open);
+    match live {
+        Some(Ok(live)) => Box::new(live),
+        Some(Err(_)) | None => Box::new(PlainLines::new(std::io::stderr())),
+    }
+}
+
 /// Writes the files asked for.
-fn write_results(options: &Options, outcome: &Outcome) -> Result<(), String> {
+fn write_results(
+    options: &Options,
+    outcome: &Outcome,
+    baseline: Option<&Report>,
+) -> Result<(), String> {
     let write = |flag: &str, path: &Option<PathBuf>, text: &dyn Fn() -> Result<String, String>| {
         let Some(path) = path else { return Ok(()) };
         fs::write(path, text()?).map_err(|error| format!("{flag} {}: {error}", path.display()))
     };
     let report = &outcome.report;
     write("--json", &options.json, &|| Ok(report.to_json()))?;
+    write("--report", &options.report, &|| {
+        let mut runs = vec![("this run", report)];
+        runs.extend(baseline.map(|baseline| ("baseline", baseline)));
+        Ok(page::render(&runs))
+    })?;
     write("--csv", &options.csv, &|| Ok(csv::text(&report.series)))?;
     write("--hlog", &options.hlog, &|| hlog::text(&outcome.rows, outcome.began))
 }

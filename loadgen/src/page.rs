@@ -190,11 +190,12 @@ fn figures_section(html: &mut String, courses: &[Course<'_>]) {
 }
 
 fn evidence_section(html: &mut String, courses: &[Course<'_>]) {
-    html.push_str("<h2>Evidence</h2>\n");
     if let [course] = courses {
+        html.push_str("<h2>Evidence</h2>\n");
         evidence::evidence(html, course.report);
         return;
     }
+    html.push_str("<h2>Each run in full, with its evidence</h2>\n");
     for (index, course) in courses.iter().enumerate() {
         put(
             html,
@@ -205,6 +206,9 @@ fn evidence_section(html: &mut String, courses: &[Course<'_>]) {
                 escape(&course.report.evidence.command)
             ),
         );
+        summary::latencies(html, course.report);
+        summary::thresholds(html, &course.report.thresholds);
+        notes(html, course.report);
         evidence::evidence(html, course.report);
         html.push_str("</details>\n");
     }

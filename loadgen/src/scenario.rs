@@ -39,6 +39,10 @@ pub struct Scenario {
     pub protocol: Protocol,
     /// Over TLS.
     pub tls: bool,
+    /// Path of the WebSocket; empty: the protocol's usual one, and for mqtt and mqtt3 none: a
+    /// path puts them in a WebSocket.
+    #[serde(default)]
+    pub path: String,
     /// People.
     pub users: u32,
     /// Connections of each.
@@ -400,6 +404,15 @@ pub struct Action {
 }
 
 impl Scenario {
+    /// Port of Hawser's listener for it, and the usual one of MQTT.
+    pub fn port(&self) -> u16 {
+        if self.path.is_empty() {
+            self.protocol.port(self.tls)
+        } else {
+            Protocol::WebsocketNative.port(self.tls)
+        }
+    }
+
     /// Connections in all.
     pub fn connections(&self) -> u32 {
         self.users * self.devices
@@ -442,6 +455,7 @@ impl Scenario {
             kind,
             protocol: if kind.publishes() { Protocol::Mqtt5 } else { Protocol::Native },
             tls: false,
+            path: String::new(),
             users: 1000,
             devices: if kind == Kind::Devices { 3 } else { 1 },
             duration: if kind.sends() { seconds(10) } else { seconds(180) },

@@ -58,6 +58,7 @@ impl Wire {
     /// As [`Wire::with_tls`].
     pub fn of(scenario: &Scenario, options: &Options) -> Result<Self, String> {
         let wire = Self::new(scenario.protocol, options.target);
+        let wire = wire.at_path(&scenario.path, options.target);
         if !scenario.tls {
             return Ok(wire);
         }
@@ -82,22 +83,20 @@ impl Wire {
         Self { protocol, tls: None, websocket }
     }
 
-    /// MQTT as a stream in WebSocket messages. The other protocols stay as they are.
-    pub fn mqtt_over_websocket(mut self, target: SocketAddr) -> Self {
+    /// The same with another path of the WebSocket, beginning with `/`, unless it is empty. MQTT
+    /// becomes a stream in WebSocket messages by it.
+    pub fn at_path(mut self, path: &str, target: SocketAddr) -> Self {
+        if path.is_empty() {
+            return self;
+        }
         if self.protocol.is_mqtt() {
             self.websocket = Some(Door {
                 host: target.to_string(),
-                path: "/mqtt".to_owned(),
+                path: path.to_owned(),
                 sub_protocol: Some(PROTOCOL_MQTT),
                 framing: Framing::Stream,
             });
-        }
-        self
-    }
-
-    /// Another path for a WebSocket, beginning with `/`.
-    pub fn at_path(mut self, path: &str) -> Self {
-        if let Some(door) = &mut self.websocket {
+        } else if let Some(door) = &mut self.websocket {
             path.clone_into(&mut door.path);
         }
         self

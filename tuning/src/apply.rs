@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// A kernel setting to be written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
-    /// Name as sysctl has it.
+    /// Name as sysctl has it; of a file elsewhere its path below the root, `sys/…` or `proc/irq/…`.
     pub id: String,
     /// Value before, as the kernel says it.
     pub from: String,
@@ -109,17 +109,26 @@ pub fn lasting(changes: &[Change], plan: &Plan, ports: &[u16], tracks: bool) -> 
     files
 }
 
-/// nftables rules that leave the server's connections untracked, both directions.
+/// Stands in the table of rules, so that one that somebody else has made is known as such.
+pub const RULES_MARK: &str = "written by hawser-tune";
+
+/// nftables rules that leave the server's connections untracked, both directions, also those that
+/// begin on this machine.
 #[must_use]
 pub fn rules(ports: &[u16]) -> String {
     let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let chain = |name: &str, hook: &str| {
+        format!(
+            "    chain {name} {{\n        type filter hook {hook} priority raw; policy accept;\n        \
+             tcp dport {{ {ports} }} notrack\n        tcp sport {{ {ports} }} notrack\n    }}\n"
+        )
+    };
     format!(
         "# Written by hawser-tune: `nft -f` loads it, `nft delete table inet hawser` takes it away.\n\
          # Rules that look at the state of these connections, and NAT on these ports, end with it.\n\
-         table inet hawser {{\n    chain in {{\n        type filter hook prerouting priority raw; \
-         policy accept;\n        tcp dport {{ {ports} }} notrack\n    }}\n    chain out {{\n        \
-         type filter hook output priority raw; policy accept;\n        tcp sport {{ {ports} }} \
-         notrack\n    }}\n}}\n"
+         table inet hawser {{\n    comment \"{RULES_MARK}\"\n{}{}}}\n",
+        chain("in", "prerouting"),
+        chain("out", "output")
     )
 }
 

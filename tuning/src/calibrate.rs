@@ -290,6 +290,14 @@ impl Calibration {
         opened.columns().iter().zip(each).map(|(count, each)| count * each.value).sum()
     }
 
+    /// What the caches that the figures are made of hold in `sample`, bytes; `None` if it shows none.
+    #[must_use]
+    pub fn caches_bytes(&self, sample: &Sample) -> Option<f64> {
+        let table = sample.caches.as_ref().ok().filter(|_| self.sight == Sight::Caches)?;
+        let named = self.caches.iter().filter_map(|share| table.get(&share.name));
+        Some(named.map(|cache| cache.objects * cache.object_bytes).sum())
+    }
+
     /// What a plan reckons with; what was not measured stays as `kept`.
     #[must_use]
     pub fn cost(&self, kept: KernelCost) -> KernelCost {

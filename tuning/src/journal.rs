@@ -10,7 +10,9 @@
 //! second apply is refused until the first is confirmed or rolled back.
 
 use crate::apply::{Change, Lasting};
-use crate::system::{Root, sysctl_path};
+use crate::nft;
+use crate::spread;
+use crate::system::{Root, setting_path};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, File},
@@ -40,6 +42,17 @@ struct Before {
     written: String,
 }
 
+/// The table of nftables rules, before and since.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Rules {
+    /// As it was listed; `None`: there was none.
+    before: Option<String>,
+    /// What was loaded.
+    written: String,
+    /// As it was listed then; `None`: it was not seen, because the process was killed.
+    listed: Option<String>,
+}
+
 /// What stands on disk.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Record {
@@ -49,10 +62,13 @@ struct Record {
     state: State,
     changes: Vec<Change>,
     files: Vec<Before>,
+    /// From version 2 on.
+    #[serde(default)]
+    rules: Option<Rules>,
 }
 
 /// Version of what is written.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why nothing, or not everything, was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +114,8 @@ impl std::fmt::Display for Trouble {
 pub struct Journal {
     root: Root,
     directory: PathBuf,
-    /// Released when it is dropped, also by the kernel.
-    _lock: File,
+    /// Released when it is dropped, also by the kernel; held on by an `nft` that is still at it.
+    lock: File,
 }
 
 impl Journal {
@@ -112,7 +128,7 @@ impl Journal {
         let path = directory.join("lock");
         let lock = File::create(&path).map_err(|error| failed(&path, &error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Trouble::Busy)?;
-        Ok(Self { root: root.clone(), directory: directory.to_owned(), _lock: lock })
+        Ok(Self { root: root.clone(), directory: directory.to_owned(), lock })
     }
 
     fn path(&self) -> PathBuf {
@@ -144,10 +160,16 @@ impl Journal {
     }
 
     /// Old values of everything, on disk before anything is changed; gives the number of this set.
+    /// `rules`: a table of nftables rules to be loaded, too.
     ///
     /// # Errors
-    /// [`Trouble::Open`] while another set is open.
-    pub fn prepare(&self, changes: &[Change], files: &[Lasting]) -> Result<u64, Trouble> {
+    /// [`Trouble::Open`] while another set is open, or the old values cannot be had.
+    pub fn prepare(
+        &self,
+        changes: &[Change],
+        files: &[Lasting],
+        rules: Option<&str>,
+    ) -> Result<u64, Trouble> {
         let earlier = self.read()?;
         if let Some(record) = &earlier {
             return Err(Trouble::Open(record.state));
@@ -163,6 +185,7 @@ impl Journal {
             let (path, written) = (file.path.to_owned(), file.text.clone());
             before.push(Before { path, text, written });
         }
+        let rules = rules.map(rules_before).transpose()?;
         let number = self.last_number() + 1;
         write_whole(&self.directory.join("number"), &number.to_string())?;
         let record = Record {
@@ -171,6 +194,7 @@ impl Journal {
             state: State::Prepared,
             changes: changes.to_vec(),
             files: before,
+            rules,
         };
         self.write(&record)?;
         Ok(number)
@@ -187,20 +211,53 @@ impl Journal {
     /// The first that fails is named; what was done before it is taken back.
     pub fn make(&self) -> Result<(), Trouble> {
         let mut record = self.read()?.ok_or(Trouble::Nothing)?;
-        let done =
-            record.changes.iter().try_for_each(|change| self.set(&change.id, &change.to)).and_then(
-                |()| {
-                    record.files.iter().try_for_each(|file| {
-                        write_whole(&self.root.path(&file.path), &file.written)
-                    })
-                },
-            );
+        let done = self.make_each(&mut record);
         if let Err(trouble) = done {
             self.roll_back(true)?;
             return Err(trouble);
         }
         record.state = State::Applied;
         self.write(&record)
+    }
+
+    fn make_each(&self, record: &mut Record) -> Result<(), Trouble> {
+        for change in &record.changes {
+            self.set(&change.id, &change.to)?;
+        }
+        for file in &record.files {
+            write_whole(&self.root.path(&file.path), &file.written)?;
+        }
+        if let Some(rules) = &mut record.rules {
+            self.load_rules(Some(&rules.written))?;
+            rules.listed = nft::listed().map_err(Trouble::Failed)?;
+        }
+        Ok(())
+    }
+
+    /// In the place of what is there, as one transaction.
+    fn load_rules(&self, table: Option<&str>) -> Result<(), Trouble> {
+        let path = self.directory.join("rules.nft");
+        write_whole(&path, &nft::replacing(table))?;
+        nft::load(&path, &self.lock).map_err(Trouble::Failed)
+    }
+
+    /// True: somebody else has changed them, and they were left.
+    fn roll_back_rules(&self, rules: &Rules, force: bool) -> Result<bool, Trouble> {
+        let now = nft::listed().map_err(Trouble::Failed)?;
+        if now == rules.before {
+            return Ok(false);
+        }
+        let ours = match (&rules.listed, &now) {
+            (Some(_), now) => *now == rules.listed,
+            // Killed between loading and looking.
+            (None, Some(now)) => !nft::is_foreign(now),
+            (None, None) => false,
+        };
+        if !ours && !force {
+            return Ok(true);
+        }
+        self.load_rules(rules.before.as_deref())?;
+        Ok(false)
     }
 
     /// They stay.
@@ -230,13 +287,17 @@ impl Journal {
     pub fn roll_back(&self, force: bool) -> Result<(), Trouble> {
         let record = self.read()?.ok_or(Trouble::Nothing)?;
         let mut foreign = Vec::new();
+        if let Some(rules) = &record.rules
+            && self.roll_back_rules(rules, force)?
+        {
+            foreign.push(format!("nftables table {}", nft::TABLE.join(" ")));
+        }
         for change in record.changes.iter().rev() {
-            let now = self.root.text(&sysctl_path(&change.id)).unwrap_or_default();
-            let (now, from, to) = (spaced(&now), spaced(&change.from), spaced(&change.to));
-            if now == from {
+            let now = self.root.text(&setting_path(&change.id)).unwrap_or_default();
+            if same(&change.id, &now, &change.from) {
                 continue;
             }
-            if now != to && !force {
+            if !same(&change.id, &now, &change.to) && !force {
                 foreign.push(change.id.clone());
                 continue;
             }
@@ -262,7 +323,7 @@ impl Journal {
     }
 
     fn set(&self, id: &str, value: &str) -> Result<(), Trouble> {
-        let path = self.root.path(&sysctl_path(id));
+        let path = self.root.path(&setting_path(id));
         // Opened without creating: a setting that is not there must not become a file.
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -270,6 +331,26 @@ impl Journal {
             .open(&path)
             .map_err(|error| failed(&path, &error))?;
         file.write_all(value.as_bytes()).map_err(|error| failed(&path, &error))
+    }
+}
+
+fn rules_before(written: &str) -> Result<Rules, Trouble> {
+    let before = nft::listed().map_err(Trouble::Failed)?;
+    if before.as_deref().is_some_and(nft::is_foreign) {
+        let table = nft::TABLE.join(" ");
+        return Err(Trouble::Failed(format!(
+            "an nftables table {table} is there already, which hawser-tune has not made"
+        )));
+    }
+    Ok(Rules { before, written: written.to_owned(), listed: None })
+}
+
+/// Of a file of `/sys` or an interrupt, which hold masks, or of a setting.
+fn same(id: &str, one: &str, other: &str) -> bool {
+    if id.starts_with("sys/") || id.starts_with("proc/") {
+        spread::same(one, other)
+    } else {
+        spaced(one) == spaced(other)
     }
 }
 
@@ -297,129 +378,4 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Trouble> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Made(tempfile::TempDir);
-
-    impl Made {
-        fn new() -> Self {
-            let made = Self(tempfile::tempdir().unwrap());
-            made.put("net.core.somaxconn", "128");
-            made.put("net.ipv4.tcp_mem", "1\t2\t3");
-            made
-        }
-
-        fn put(&self, id: &str, value: &str) {
-            let path = self.0.path().join(sysctl_path(id));
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, value).unwrap();
-        }
-
-        fn get(&self, id: &str) -> String {
-            Root::new(self.0.path()).text(&sysctl_path(id)).unwrap()
-        }
-
-        fn journal(&self) -> Result<Journal, Trouble> {
-            Journal::open(&Root::new(self.0.path()), &self.0.path().join("state"))
-        }
-    }
-
-    fn changes() -> Vec<Change> {
-        [("net.core.somaxconn", "128", "5000"), ("net.ipv4.tcp_mem", "1 2 3", "4 5 6")]
-            .map(|(id, from, to)| Change { id: id.into(), from: from.into(), to: to.into() })
-            .to_vec()
-    }
-
-    fn files() -> Vec<Lasting> {
-        vec![Lasting { path: "etc/sysctl.d/90-hawser.conf", text: "new\n".into() }]
-    }
-
-    #[test]
-    fn what_was_applied_is_taken_back_to_the_letter() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        journal.prepare(&changes(), &files()).unwrap();
-        journal.make().unwrap();
-        assert_eq!(made.get("net.core.somaxconn"), "5000");
-        let file = made.0.path().join("etc/sysctl.d/90-hawser.conf");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new\n");
-        journal.roll_back(false).unwrap();
-        assert_eq!(made.get("net.core.somaxconn"), "128");
-        assert_eq!(made.get("net.ipv4.tcp_mem"), "1 2 3");
-        assert!(!file.exists());
-        assert_eq!(journal.roll_back(false), Err(Trouble::Nothing));
-    }
-
-    #[test]
-    fn an_apply_that_was_killed_between_two_changes_is_taken_back() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        journal.prepare(&changes(), &files()).unwrap();
-        // The first change was made, then the process was killed.
-        made.put("net.core.somaxconn", "5000");
-        drop(journal);
-        let journal = made.journal().unwrap();
-        let again = journal.prepare(&changes(), &files());
-        assert_eq!(again, Err(Trouble::Open(State::Prepared)));
-        journal.roll_back(false).unwrap();
-        assert_eq!(
-            (made.get("net.core.somaxconn"), made.get("net.ipv4.tcp_mem")),
-            ("128".into(), "1\t2\t3".into())
-        );
-    }
-
-    #[test]
-    fn two_at_once_are_refused_and_the_first_goes_on() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        assert_eq!(made.journal().map(|_| ()), Err(Trouble::Busy));
-        journal.prepare(&changes(), &[]).unwrap();
-        journal.make().unwrap();
-        drop(journal);
-        let second = made.journal().unwrap();
-        assert_eq!(second.prepare(&changes(), &[]), Err(Trouble::Open(State::Applied)));
-    }
-
-    #[test]
-    fn a_value_somebody_else_has_set_since_is_left_and_named() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        journal.prepare(&changes(), &[]).unwrap();
-        journal.make().unwrap();
-        made.put("net.core.somaxconn", "7777");
-        let foreign = Trouble::Foreign(vec!["net.core.somaxconn".into()]);
-        assert_eq!(journal.roll_back(false), Err(foreign));
-        assert_eq!(
-            (made.get("net.core.somaxconn"), made.get("net.ipv4.tcp_mem")),
-            ("7777".into(), "1 2 3".into())
-        );
-    }
-
-    #[test]
-    fn a_change_that_fails_takes_back_those_before_it() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        let mut changes = changes();
-        changes.push(Change { id: "net.not.there".into(), from: String::new(), to: "1".into() });
-        journal.prepare(&changes, &[]).unwrap();
-        let Err(Trouble::Failed(text)) = journal.make() else { panic!("it must fail") };
-        assert!(text.contains("net/not/there"), "{text}");
-        assert_eq!(made.get("net.core.somaxconn"), "128");
-        assert!(!made.0.path().join(sysctl_path("net.not.there")).exists());
-    }
-
-    #[test]
-    fn a_timer_of_an_earlier_set_does_not_take_back_a_later_one() {
-        let made = Made::new();
-        let journal = made.journal().unwrap();
-        let first = journal.prepare(&changes(), &[]).unwrap();
-        journal.make().unwrap();
-        assert!(journal.is_unconfirmed(first));
-        journal.confirm().unwrap();
-        assert!(!journal.is_unconfirmed(first));
-        journal.roll_back(false).unwrap();
-        let second = journal.prepare(&changes(), &[]).unwrap();
-        assert!(!journal.is_unconfirmed(first) && journal.is_unconfirmed(second));
-    }
-}
+mod tests;

@@ -8,7 +8,8 @@
 //! [`apply`] says what to change and which files make it last, [`heartbeat`] how often clients should
 //! be heard from, [`calibrate`] what a connection costs this very kernel. All of these are pure: they
 //! see what was read, never the machine. Those that touch it are [`journal`], which writes so that
-//! everything can be taken back, and [`calibrate::probe`], which opens sockets on loopback.
+//! everything can be taken back, with [`nft`] for rules; [`calibrate::probe`], which opens sockets on
+//! loopback; and [`heartbeat::measure`].
 
 pub mod apply;
 pub mod calibrate;
@@ -17,7 +18,9 @@ pub mod heartbeat;
 pub mod journal;
 pub mod load;
 pub mod memory;
+pub mod nft;
 pub mod plan;
 pub mod risks;
 pub mod setting;
+pub mod spread;
 pub mod system;

@@ -66,19 +66,8 @@ enum Command {
     Apply {
         #[command(flatten)]
         load: LoadArguments,
-        /// Make the changes.
-        #[arg(long)]
-        yes: bool,
-        /// Also what is a matter of taste (ADVICE of check).
-        #[arg(long)]
-        advice: bool,
-        /// Take everything back after so many seconds unless `hawser-tune confirm` is said; 0: never.
-        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
-        confirm_within: u64,
-        /// Ports the gateway listens on, for the rules that keep them untracked.
-        #[arg(long, value_delimiter = ',', value_name = "PORT,…",
-              default_values_t = [7900, 7901, 1883, 7943, 7944, 8883])]
-        ports: Vec<u16>,
+        #[command(flatten)]
+        options: commands::apply::Options,
         #[command(flatten)]
         place: Place,
     },
@@ -310,9 +299,9 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Apply { load, yes, advice, confirm_within, ports, place } => {
+        Command::Apply { load, options, place } => {
             let load = load.load().map_err(Failure::Arguments)?;
-            commands::apply::apply_all(&load, yes, advice, confirm_within, &ports, &place)
+            commands::apply::apply_all(&load, &options, &place)
         }
         Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
         Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),

@@ -95,6 +95,12 @@ pub fn sysctl_path(name: &str) -> String {
     format!("proc/sys/{}", name.replace('.', "/"))
 }
 
+/// Path of what a change is about: a kernel setting by its name, or a file by its path.
+#[must_use]
+pub fn setting_path(id: &str) -> String {
+    if id.starts_with("sys/") || id.starts_with("proc/") { id.to_owned() } else { sysctl_path(id) }
+}
+
 /// What was read once, for a plan and a check.
 #[derive(Clone, Debug)]
 pub struct Machine {

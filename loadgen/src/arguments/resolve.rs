@@ -71,6 +71,7 @@ impl RunArguments {
     fn lay_over(&self, scenario: &mut Scenario) -> Result<(), String> {
         set(&mut scenario.protocol, self.protocol);
         scenario.tls |= self.tls;
+        set(&mut scenario.path, self.path.clone());
         set(&mut scenario.duration, self.duration);
         set(&mut scenario.warm_up, self.warm_up);
         set(&mut scenario.drain, self.drain);
@@ -157,8 +158,8 @@ impl RunArguments {
     }
 
     fn options(&self, scenario: &Scenario) -> Options {
-        let port = scenario.protocol.port(scenario.tls);
-        let target = self.target.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
+        let usual = (Ipv4Addr::LOCALHOST, scenario.port());
+        let target = self.target.unwrap_or_else(|| usual.into());
         let usual = Options::to(target);
         Options {
             target,

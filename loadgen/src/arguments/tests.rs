@@ -41,6 +41,16 @@ fn usual_lines_are_understood() {
 }
 
 #[test]
+fn path_puts_mqtt_in_a_websocket_and_moves_the_others() {
+    let (mqtt, options) = parse("chat --protocol mqtt --path /mqtt").unwrap();
+    assert_eq!((mqtt.path.as_str(), options.target.port()), ("/mqtt", 7901));
+    let (_, options) = parse("chat --protocol mqtt3 --path /mqtt --tls").unwrap();
+    assert_eq!(options.target.port(), 7944);
+    let (echo, _) = parse("chat --protocol websocket-echo --path /").unwrap();
+    assert_eq!(echo.path, "/");
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let (chat, options) = parse(
         "chat --protocol mqtt5 --tls --qos 2 --session kept --addressing mailbox --payload 100 \
@@ -126,7 +136,7 @@ fn wrong_values_are_named_with_what_is_allowed() {
         ("chat --connections 3 --recipients pair", "even"),
         ("chat --connections 1", "at least 2"),
         ("chat --rate 0", "from 0.001"),
-        ("chat --duration 10x", "10s\", up to 24h"),
+        ("chat --duration 10x", "10s\", up to 744h"),
         ("chat --duration 1s --warm-up 1s", "leaves nothing"),
         ("chat --payload 10", "36..=32768"),
         ("chat --in-flight 1", "needs pairs"),
@@ -141,6 +151,8 @@ fn wrong_values_are_named_with_what_is_allowed() {
         ("fanout --protocol native", "publishing to topics works with --protocol mqtt"),
         ("broadcast --protocol websocket-json", "no groups and rooms yet"),
         ("resume --protocol websocket-echo", "only hold and chat work"),
+        ("chat --path /x", "native has no path"),
+        ("chat --protocol mqtt --path mqtt", "must begin with /"),
         ("offline --protocol mqtt --session clean", "--session kept"),
         ("offline --protocol mqtt --qos 0", "may drop"),
         ("offline --share 1", "up to 0.99"),

@@ -54,7 +54,7 @@ fn generator(report: &Report) -> Vec<(&'static str, String)> {
     };
     vec![
         ("generator threads", generator.threads.len().to_string()),
-        ("generator CPU", format!("{} cores", number::digits(generator.cpu))),
+        ("generator CPU", format!("{} cores", number::cores(generator.cpu))),
         ("busiest thread", highest(|thread| thread.cpu)),
         ("longest wait for a processor", highest(|thread| thread.wait.unwrap_or(0.0))),
         ("generator memory", number::bytes(generator.memory_bytes as f64)),

@@ -1,6 +1,9 @@
 //! The page of runs that are already on disk: `hawser-loadgen page`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -23,7 +26,7 @@ pub struct PageArguments {
 /// # Errors
 /// One line that names the file and what is wrong with it.
 pub fn write(arguments: &PageArguments) -> Result<(), String> {
-    let runs = arguments.reports.iter().map(|given| read(given));
+    let runs = arguments.reports.iter().map(|given| named(given));
     let runs = runs.collect::<Result<Vec<_>, _>>()?;
     let runs: Vec<_> = runs.iter().map(|(name, report)| (name.as_str(), report)).collect();
     let page = super::render(&runs);
@@ -31,14 +34,21 @@ pub fn write(arguments: &PageArguments) -> Result<(), String> {
     fs::write(path, page).map_err(|error| format!("--report {}: {error}", path.display()))
 }
 
-fn read(given: &str) -> Result<(String, Report), String> {
+fn named(given: &str) -> Result<(String, Report), String> {
     let (name, file) = match given.split_once('=') {
-        Some((name, file)) => (Some(name), PathBuf::from(file)),
-        None => (None, PathBuf::from(given)),
+        Some((name, file)) => (Some(name), Path::new(file)),
+        None => (None, Path::new(given)),
     };
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let report =
-        Report::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let stem = || file.file_stem().map_or_else(String::new, |stem| stem.display().to_string());
-    Ok((name.map_or_else(stem, str::to_owned), report))
+    Ok((name.map_or_else(stem, str::to_owned), read(file)?))
+}
+
+/// Reads what `run --json` wrote.
+///
+/// # Errors
+/// One line that names the file and what is wrong with it.
+pub fn read(file: &Path) -> Result<Report, String> {
+    let told = |reason: String| format!("{}: {reason}", file.display());
+    let text = fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
+    Report::from_json(&text).map_err(told)
 }

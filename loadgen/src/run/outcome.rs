@@ -48,7 +48,12 @@ impl<M: MakeRing> Watch<'_, M> {
         let rows: Vec<Closed> = self.record.rows().collect();
         let stages = self.record.stages();
         let latency_us = stages.get(&base.headline).map(|one| one.quantiles).unwrap_or_default();
-        let notes = notes(&actions, &evidence, self.stopped);
+        let mut notes = notes(&actions, &evidence, self.stopped);
+        if self.ground.wire.is_insecure() {
+            notes.push(
+                "nobody checked whose the server's certificate is (--tls-insecure)".to_owned(),
+            );
+        }
         let series = rows.iter().map(|closed| closed.row.clone()).collect();
         let mut report = Report { latency_us, stages, series, actions, notes, evidence, ..base };
         let bound = self.options.schedule_lag_max.as_micros();

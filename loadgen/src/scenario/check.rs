@@ -85,6 +85,7 @@ pub fn unused(kind: Kind, key: &str, shown: &str) -> Option<String> {
 /// The first complaint.
 pub fn check(scenario: &Scenario) -> Result<(), Complaint> {
     protocol(scenario)?;
+    path(scenario)?;
     mqtt(scenario)?;
     people(scenario)?;
     load(scenario)?;
@@ -141,6 +142,23 @@ fn protocol(scenario: &Scenario) -> Result<(), Complaint> {
                 "native, websocket, websocket-json, mqtt or mqtt3"
             }
         ));
+    }
+    Ok(())
+}
+
+fn path(scenario: &Scenario) -> Result<(), Complaint> {
+    let path = scenario.path.as_str();
+    if path.is_empty() {
+        return Ok(());
+    }
+    if scenario.protocol == Protocol::Native {
+        let reason = "native has no path; websocket, websocket-json, websocket-echo, mqtt and \
+                      mqtt3 may have one";
+        return Err(Complaint::new("path", reason));
+    }
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let reason = format!("{path:?}: must begin with / and hold no blanks, as \"/mqtt\"");
+        return Err(Complaint::new("path", reason));
     }
     Ok(())
 }

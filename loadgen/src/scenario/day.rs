@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Curve, Segment};
+use super::{Curve, Segment, time};
 use crate::arguments::RATE_MAX;
 
 /// Lines of a file at most: one a second for a day, and then some.
@@ -30,11 +30,11 @@ pub fn curve(name: &str, text: &str, played_in: Option<Duration>) -> Result<Curv
         if content.is_empty() {
             continue;
         }
-        let (time, rate) = content.split_once([',', ';', '\t']).unwrap_or((content, ""));
-        let (time, rate) = (time.trim(), rate.trim());
-        let Some((at_s, is_clock)) = read_time(time) else {
+        let (when, rate) = content.split_once([',', ';', '\t']).unwrap_or((content, ""));
+        let (when, rate) = (when.trim(), rate.trim());
+        let Some((at_s, is_clock)) = read_time(when) else {
             // The first line may be a heading.
-            if points.is_empty() && of_day.is_none() && time.starts_with(char::is_alphabetic) {
+            if points.is_empty() && of_day.is_none() && when.starts_with(char::is_alphabetic) {
                 continue;
             }
             let reason = "allowed: seconds or HH:MM, a comma, messages per second";
@@ -68,8 +68,9 @@ pub fn curve(name: &str, text: &str, played_in: Option<Duration>) -> Result<Curv
     if faster == 0.0 {
         return Err(format!("{name}: nothing is played in no time"));
     }
+    // Whole microseconds are what a scenario can be written with, and read again as the same.
     let segment = |pair: &[Point]| Segment {
-        lasts: Duration::from_secs_f64((pair[1].0 - pair[0].0) * faster),
+        lasts: Duration::from_micros(((pair[1].0 - pair[0].0) * faster * 1e6).round() as u64),
         from: pair[0].1,
         to: pair[1].1,
     };
@@ -80,9 +81,8 @@ pub fn curve(name: &str, text: &str, played_in: Option<Duration>) -> Result<Curv
 fn read_time(text: &str) -> Option<(f64, bool)> {
     if !text.contains(':') {
         let seconds = text.parse::<f64>().ok();
-        return seconds
-            .filter(|seconds| (0.0..=DAY_S * 366.0).contains(seconds))
-            .map(|s| (s, false));
+        let allowed = 0.0..=time::LONGEST.as_secs_f64();
+        return seconds.filter(|seconds| allowed.contains(seconds)).map(|seconds| (seconds, false));
     }
     let mut seconds = 0.0;
     let mut parts = 0;
@@ -138,6 +138,9 @@ mod tests {
         assert_eq!(rates(&short, &[300]), [700.0]);
         let night = curve("day.csv", "01:00,0\n23:00,200", None).unwrap();
         assert_eq!(rates(&night, &[0, 3600, 86_399]), [100.0, 0.0, 100.0]);
+        let odd = curve("day.csv", text, Some(Duration::from_secs(7))).unwrap();
+        let json = serde_json::to_string(&odd).unwrap();
+        assert_eq!(serde_json::from_str::<Curve>(&json).unwrap(), odd, "{json}");
         let full = curve("day.csv", "00:00,5\n24:00,9", None).unwrap();
         assert_eq!(rates(&full, &[0, 43_200]), [5.0, 7.0]);
     }

@@ -103,6 +103,7 @@ struct Draft {
     name: Option<String>,
     protocol: Option<Protocol>,
     tls: Option<bool>,
+    path: Option<String>,
     users: Option<Whole<1, CONNECTIONS_MAX>>,
     devices: Option<Whole<1, DEVICES_MAX>>,
     duration: Option<Time>,
@@ -256,6 +257,7 @@ impl Draft {
     fn lay_over(self, scenario: &mut Scenario, source: &Source<'_>) -> Result<(), Complaint> {
         set(&mut scenario.protocol, self.protocol);
         set(&mut scenario.tls, self.tls);
+        set(&mut scenario.path, self.path);
         set(&mut scenario.users, self.users.map(|users| users.0));
         set(&mut scenario.devices, self.devices.map(|devices| devices.0));
         let duration_given = self.duration.is_some();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// What a length of time may look like.
-pub const ALLOWED: &str = "a number and us, ms, s, m or h, as in \"500ms\" or \"10s\", up to 24h";
+pub const ALLOWED: &str = "a number and us, ms, s, m or h, as in \"500ms\" or \"10s\", up to 744h";
 
-/// Longest time, microseconds: a day.
-const LONGEST_US: f64 = 24.0 * 3.6e9;
+/// Longest time: a month, for those who soak.
+pub const LONGEST: Duration = Duration::from_secs(744 * 3600);
 
 /// A length of time from text; without a unit: seconds.
 ///
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(refuse());
     }
     let us = number.parse::<f64>().map_err(|_| refuse())? * unit_us;
-    if us > LONGEST_US {
+    if us > LONGEST.as_micros() as f64 {
         return Err(refuse());
     }
     Ok(Duration::from_micros(us.round() as u64))
@@ -77,6 +77,7 @@ mod tests {
             ("90s", 90_000_000, "90s"),
             ("2m", 120_000_000, "2m"),
             ("24h", 86_400_000_000, "24h"),
+            ("72h", 259_200_000_000, "72h"),
             ("0s", 0, "0s"),
             ("7us", 7, "7us"),
         ] {
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn other_text_is_refused_with_what_is_allowed() {
-        for wrong in ["", "s", "10x", "-1s", "1e9s", "25h", "1 s", "nan", "ten"] {
+        for wrong in ["", "s", "10x", "-1s", "1e9s", "745h", "1 s", "nan", "ten"] {
             let message = parse(wrong).unwrap_err();
             assert!(message.contains("\"500ms\" or \"10s\""), "{wrong}: {message}");
         }

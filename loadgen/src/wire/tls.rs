@@ -110,6 +110,11 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// One connection's TLS.
+///
+/// It costs about 10 KB while idle, the tickets that it brought included; 4 KB of them are a buffer
+/// that rustls keeps for the next record. Measured as the difference between 100 and 4,100 held
+/// connections of TLS 1.3 with rustls 0.23.46: 11.1 KB each, 1.4 KB without TLS. It is not part of
+/// what is promised for an idle connection.
 pub struct Tls {
     connection: ClientConnection,
 }

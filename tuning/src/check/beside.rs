@@ -42,7 +42,8 @@ fn descriptors(machine: &Machine) -> Finding {
                 u64::MAX => "unlimited".to_owned(),
                 limit => limit.to_string(),
             };
-            let verdict = if *soft < DESCRIPTORS_LEAST { Verdict::Risk } else { Verdict::Ok };
+            // Servers of this kind raise the soft limit to the hard one themselves.
+            let verdict = if *hard < DESCRIPTORS_LEAST { Verdict::Risk } else { Verdict::Ok };
             let current = format!("{} (hard {})", text(soft), text(hard));
             finding(current, "ulimit, systemd's LimitNOFILE= or limits.conf".to_owned(), verdict)
         }

@@ -56,6 +56,8 @@ struct Validation {
     predicted_bytes: f64,
     /// Growth of `Slab` in /proc/meminfo: not what the fit was made from.
     observed_bytes: f64,
+    /// Growth of the caches that the fit names.
+    caches_bytes: Option<f64>,
     /// Growth of `MemAvailable`, other way round; everything else on the machine shows in it.
     available_bytes: Option<f64>,
     /// Kernel memory charged to the control group.
@@ -152,11 +154,11 @@ fn validated(
     root: &Root,
 ) -> Result<Validation, Failure> {
     let mut prober = prober(sockets, backlog, backlog)?;
-    let before = mean(&mut prober, root, calibration.page)?;
+    let before = mean(&mut prober, root, calibration)?;
     let pairs = sockets.div_ceil(2);
     prober.open_pairs(pairs).map_err(Failure::Environment)?;
     prober.watch(pairs).map_err(Failure::Environment)?;
-    let after = mean(&mut prober, root, calibration.page)?;
+    let after = mean(&mut prober, root, calibration)?;
     let opened: Opened = prober.opened();
     prober.close().map_err(Failure::Environment)?;
     let predicted_bytes = calibration.predicted_bytes(opened);
@@ -166,6 +168,7 @@ fn validated(
         watches: opened.watches,
         predicted_bytes,
         observed_bytes,
+        caches_bytes: before.caches.zip(after.caches).map(|(before, after)| after - before),
         available_bytes: before
             .available
             .zip(after.available)
@@ -177,24 +180,30 @@ fn validated(
 
 struct Mean {
     slab: f64,
+    caches: Option<f64>,
     available: Option<f64>,
     group: Option<f64>,
 }
 
-fn mean(prober: &mut Prober<RingGroup>, root: &Root, page: u64) -> Result<Mean, Failure> {
+fn mean(
+    prober: &mut Prober<RingGroup>,
+    root: &Root,
+    calibration: &Calibration,
+) -> Result<Mean, Failure> {
     let mut samples = Vec::new();
     for _ in 0..MEAN_LOOKS {
         prober.settle().map_err(Failure::Environment)?;
-        samples.push(Sample::read(root, page));
+        samples.push(Sample::read(root, calibration.page));
     }
-    let of = |value: fn(&Sample) -> Option<f64>| {
+    let of = |value: &dyn Fn(&Sample) -> Option<f64>| {
         let values: Option<Vec<f64>> = samples.iter().map(value).collect();
         values.map(|values| values.iter().sum::<f64>() / f64::from(MEAN_LOOKS))
     };
-    let slab = of(|sample| sample.slab_bytes.clone().ok())
+    let slab = of(&|sample| sample.slab_bytes.clone().ok())
         .ok_or_else(|| Failure::Environment("/proc/meminfo cannot be read".to_owned()))?;
-    let available = of(|sample| sample.available_bytes.clone().ok());
-    Ok(Mean { slab, available, group: of(|sample| sample.group_bytes.clone().ok()) })
+    let available = of(&|sample| sample.available_bytes.clone().ok());
+    let caches = of(&|sample| calibration.caches_bytes(sample));
+    Ok(Mean { slab, caches, available, group: of(&|sample| sample.group_bytes.clone().ok()) })
 }
 
 fn text(calibration: &Calibration, validation: Option<&Validation>) -> String {
