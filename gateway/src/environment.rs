@@ -183,8 +183,9 @@ pub fn judge(config: &Config, facts: &Environment) -> Findings {
 #[must_use]
 pub fn risks(config: &Config, root: &Path, findings: &Findings) -> Vec<Risk> {
     let heartbeat = &config.heartbeat;
-    let shortest =
-        [heartbeat.mobile_s, heartbeat.web_s, heartbeat.desktop_s, heartbeat.bot_s].into_iter().min();
+    let shortest = [heartbeat.mobile_s, heartbeat.web_s, heartbeat.desktop_s, heartbeat.bot_s]
+        .into_iter()
+        .min();
     let over_tls = config.listeners.iter().filter(|listener| listener.tls).count();
     let load = Load {
         tls_share: over_tls as f64 / config.listeners.len().max(1) as f64,

@@ -305,7 +305,9 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Confirm { place } => place.journal()?.confirm().map_err(failure),
         Command::Rollback { force, place } => place.journal()?.roll_back(force).map_err(failure),
-        Command::Expire { number, seconds, place } => commands::apply::expire(number, seconds, &place),
+        Command::Expire { number, seconds, place } => {
+            commands::apply::expire(number, seconds, &place)
+        }
         Command::Calibrate(options) => commands::calibrate::run(&options),
         Command::Heartbeat { clients, days, seed, missed, joules, json, picture, path } => {
             if commands::measure::run(&path, json)? {
@@ -367,4 +369,3 @@ fn print(text: &str) {
     // A reader that has closed its end (`| head`) is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
-

@@ -26,7 +26,8 @@ pub fn risks(root: &Root, page: u64, load: &Load) -> Vec<Risk> {
     };
     let mut risks = Vec::new();
     let plan = plan::plan(load, &ground).unwrap_or_else(|impossible| {
-        let text = format!("memory may not suffice for {} connections: {impossible}", load.connections);
+        let text =
+            format!("memory may not suffice for {} connections: {impossible}", load.connections);
         risks.push(Risk { id: "memory".to_owned(), is_limit: true, text });
         plan::figures(load, &ground)
     });

@@ -82,7 +82,15 @@ fn two_thousand_sockets_predict_twenty_thousand_and_the_figures_reach_the_plan()
     let file = state.path().join("kernel.json");
     let file = file.to_str().unwrap();
     let report = tune(&[
-        "calibrate", "--sockets", "2000", "--rounds", "2", "--validate", "20000", "--json", "--out",
+        "calibrate",
+        "--sockets",
+        "2000",
+        "--rounds",
+        "2",
+        "--validate",
+        "20000",
+        "--json",
+        "--out",
         file,
     ]);
     let validation = &report["validation"];
@@ -91,16 +99,14 @@ fn two_thousand_sockets_predict_twenty_thousand_and_the_figures_reach_the_plan()
     let bytes = |name: &str| validation[name].as_f64().unwrap();
     let predicted = bytes("predicted_bytes");
     // Of the caches that sockets take from; where they may not be read, of all slab memory.
-    let observed =
-        validation["caches_bytes"].as_f64().unwrap_or_else(|| bytes("observed_bytes"));
+    let observed = validation["caches_bytes"].as_f64().unwrap_or_else(|| bytes("observed_bytes"));
     assert!((predicted / observed - 1.0).abs() < 0.05, "{validation}");
 
     let each = report["calibration"]["idle_server"]["value"].as_f64().unwrap();
     assert!((2000.0..8000.0).contains(&each), "{each} bytes");
     let poll = report["calibration"]["armed_watch"]["value"].as_f64().unwrap();
-    let plan = tune(&[
-        "plan", "--connections", "1000", "--ram", "16G", "--json", "--calibration", file,
-    ]);
+    let plan =
+        tune(&["plan", "--connections", "1000", "--ram", "16G", "--json", "--calibration", file]);
     let sockets = plan["plan"]["memory"]["sockets"].as_f64().unwrap();
     assert!((sockets - 1000.0 * (each + poll)).abs() <= 1.0, "{sockets} {each} {poll}");
 }

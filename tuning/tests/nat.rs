@@ -68,7 +68,8 @@ fn behind_nat(rest: &str) -> Option<std::path::PathBuf> {
 
 fn json(path: &std::path::Path) -> serde_json::Value {
     let text = std::fs::read_to_string(path).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display()))
+    serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display()))
 }
 
 fn tries(value: &serde_json::Value) -> Vec<Tried> {

@@ -44,8 +44,9 @@ impl Design {
             row.iter_mut().zip(&lengths).for_each(|(value, length)| *value /= length);
         }
         let product = |one: usize, other: usize| rows.iter().map(|row| row[one] * row[other]).sum();
-        let squares: Vec<Vec<f64>> =
-            (0..columns).map(|one| (0..columns).map(|other| product(one, other)).collect()).collect();
+        let squares: Vec<Vec<f64>> = (0..columns)
+            .map(|one| (0..columns).map(|other| product(one, other)).collect())
+            .collect();
         let inverse = inverted(squares)?;
         Some(Self { rows, lengths, inverse })
     }
@@ -84,8 +85,8 @@ fn inverted(mut matrix: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let mut inverse: Vec<Vec<f64>> =
         (0..size).map(|row| (0..size).map(|at| f64::from(row == at)).collect()).collect();
     for at in 0..size {
-        let pivot =
-            (at..size).max_by(|one, other| matrix[*one][at].abs().total_cmp(&matrix[*other][at].abs()))?;
+        let pivot = (at..size)
+            .max_by(|one, other| matrix[*one][at].abs().total_cmp(&matrix[*other][at].abs()))?;
         if matrix[pivot][at].abs() <= PIVOT_LEAST {
             return None;
         }

@@ -126,9 +126,10 @@ fn governor(root: &Root) -> Option<Finding> {
         source: "kernel default, tuned, or a unit".to_owned(),
         evidence: NO_COUNTER.to_owned(),
         verdict: if slow { Verdict::Advice } else { Verdict::Ok },
-        explanation: "processors that serve quiet connections are idle most of the time and wake slowly \
+        explanation:
+            "processors that serve quiet connections are idle most of the time and wake slowly \
                       under any other governor; it costs power"
-            .to_owned(),
+                .to_owned(),
         current,
     })
 }
@@ -149,7 +150,9 @@ fn steering(root: &Root, machine: &Machine) -> Vec<Finding> {
             .collect();
         let spread = |queue: &String| {
             let masks = root.text(&format!("{base}/queues/{queue}/rps_cpus"));
-            masks.is_ok_and(|mask| mask.chars().any(|letter| matches!(letter, '1'..='9' | 'a'..='f')))
+            masks.is_ok_and(|mask| {
+                mask.chars().any(|letter| matches!(letter, '1'..='9' | 'a'..='f'))
+            })
         };
         let bad = (queues.len() as u64) < machine.cores && !queues.iter().any(spread);
         findings.push(Finding {
@@ -178,15 +181,17 @@ fn slabs(machine: &Machine) -> Option<Finding> {
         source: unseen.text(),
         evidence: NO_COUNTER.to_owned(),
         verdict: Verdict::Unseen,
-        explanation: "what a socket costs this kernel; figures of Linux 6.18 on x86-64 were used instead"
-            .to_owned(),
+        explanation:
+            "what a socket costs this kernel; figures of Linux 6.18 on x86-64 were used instead"
+                .to_owned(),
     })
 }
 
 /// A container sees its own network name space only; whether the host tracks connections on their
 /// way to it cannot be told from inside.
 fn host(root: &Root, machine: &Machine) -> Option<Finding> {
-    let shut_in = machine.in_container || root.text("proc/sys/net/core/netdev_max_backlog").is_err();
+    let shut_in =
+        machine.in_container || root.text("proc/sys/net/core/netdev_max_backlog").is_err();
     if machine.tracks || !shut_in {
         return None;
     }
@@ -197,6 +202,7 @@ fn host(root: &Root, machine: &Machine) -> Option<Finding> {
         source: "not visible from a container or network name space".to_owned(),
         evidence: NO_COUNTER.to_owned(),
         verdict: Verdict::Unseen,
-        explanation: "bridges and NAT of containers track every connection in the host's table".to_owned(),
+        explanation: "bridges and NAT of containers track every connection in the host's table"
+            .to_owned(),
     })
 }

@@ -189,8 +189,7 @@ fn a_container_is_told_what_only_its_host_can_set() {
     let made = Made::well();
     made.put(".dockerenv", "");
     let findings = made.findings();
-    let explanation =
-        |id: &str| findings.iter().find(|f| f.id == id).unwrap().explanation.clone();
+    let explanation = |id: &str| findings.iter().find(|f| f.id == id).unwrap().explanation.clone();
     assert!(explanation("fs.file-max").contains("a container cannot set it"));
     assert!(!explanation("net.core.somaxconn").contains("a container"));
 }

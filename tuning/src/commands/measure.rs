@@ -122,10 +122,9 @@ fn answer(probe: &Probe, borne_seen: bool, cut_seen: bool) -> String {
             "the path bears all that was tried, {:.0} s; a heartbeat of {margin:.0} s is safe\n",
             probe.borne_s()
         ),
-        (false, true) => format!(
-            "the path cuts before {:.1} s: try a smaller --shortest\n",
-            probe.cut_s()
-        ),
+        (false, true) => {
+            format!("the path cuts before {:.1} s: try a smaller --shortest\n", probe.cut_s())
+        }
         (true, true) => format!(
             "the path bears {:.1} s and cuts at {:.1} s; a heartbeat of {margin:.0} s is safe ({MARGIN} of \
              what it bears)\n",
