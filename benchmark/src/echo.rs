@@ -10,6 +10,7 @@ const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 7899);
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,

@@ -29,6 +29,7 @@ const READY_US: u64 = 30_000_000;
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,

@@ -130,6 +130,7 @@ impl<T: Traffic> Relay<T> {
         let options = SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             not_sent_low_bytes: None,
             user_timeout_ms: 30_000,
             keepalive_s: 0,

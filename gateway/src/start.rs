@@ -386,6 +386,7 @@ fn worker_settings(config: &Config, index: usize, hosts: u16, random: [u8; 32]) 
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             not_sent_low_bytes: None,
             user_timeout_ms: configured.send_stall_timeout_ms,
             keepalive_s: limits::KEEPALIVE_S,

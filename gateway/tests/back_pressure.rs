@@ -46,6 +46,7 @@ const LISTEN: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 14, 0, 1), 11_300);
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,

@@ -1,61 +1,60 @@
-//! One simulated device as a state machine without IO: the same protocol as the client library's
-//! session, in at most 400 bytes while idle.
+//! One simulated device without IO: bytes of a transport in, bytes to be sent out, and the next
+//! time it wants to be called. At most 400 bytes with its slot while idle.
 //!
 //! ```text
-//!  Down --greet--> Greeting --welcome--> Online --fault, end--> Down
+//!  transport <-> [ TLS ] <-> [ WebSocket ] <-> client: native (frames or JSON), echo, …
 //! ```
 //!
-//! It does not resume by token but logs in by name, which it can compute; all else survives a
-//! lost connection: cursor, unanswered requests, counters. Invariant: a request keeps its
-//! `client_seq`, message id and body for all its attempts, and leaves only behind every earlier
-//! unanswered one to the same recipient.
+//! What is said is an affair of the protocol's [`client`]; this module opens the layers one after
+//! the other, carries bytes through them, and holds what all connections of a run share. Not here: sockets, source addresses, when to come
+//! back. Invariant: a client hears whole units of its protocol or is asked again with more, and
+//! what must survive a lost connection stays in it.
 
-mod chat;
-mod mailbox;
+mod client;
+mod echo;
+mod layers;
+mod mqtt;
+mod native;
+mod speaker;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use hawser_codec::{
-    code,
-    frame::{self, FLAG_PAGE, FrameLimits, PREFACE, Step},
-    message::{self, Beat, Class, Encoder, Hello, Message as Wire, Welcome},
-    time::Now,
-};
+use hawser_codec::{code, time::Now};
 
 use crate::{
-    identity::Names,
-    oracle::Oracle,
-    tally::{Latency, Tally},
+    identity::{Names, mix},
+    oracle::{Arrival, Oracle},
+    payload::{GROUP, Payload},
+    scenario::{Protocol, Scenario},
+    tally::{Stage, Tally},
+    wire::{
+        Wire, fault,
+        tls::Tls,
+        websocket::{Unfinished, Websocket},
+    },
 };
-use chat::Chat;
-use mailbox::Mailbox;
-
-/// Longest frame body taken, bytes.
-const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
-
-/// Silence after a ping before the connection is given up, microseconds.
-const PONG_WAIT_US: u64 = 10_000_000;
-
-/// From connect to welcome, microseconds: a million clients may be logging in at once.
-const WELCOME_WAIT_US: u64 = 30_000_000;
-
-/// Heartbeat if the server names none.
-const HEARTBEAT_DEFAULT_S: u16 = 30;
+use client::Speak;
+use echo::Echo;
+use mqtt::Mqtt;
+use native::Native;
+use speaker::Speaker;
 
 /// What all connections of a run share.
 #[derive(Debug)]
 pub struct Ground {
+    /// What is spoken.
+    pub wire: Wire,
     /// Who is who.
     pub names: Names,
     /// The judge.
     pub oracle: Oracle,
+    /// What is done.
+    pub scenario: Scenario,
     /// Bytes of a message's body.
     pub payload_bytes: usize,
-    /// Heartbeat asked for, seconds; 0: the server's.
-    pub heartbeat_s: u16,
     /// Token shown at login.
     pub token: String,
     /// Messages intended from then on are measured, microseconds; `u64::MAX`: not yet known.
@@ -79,44 +78,155 @@ pub struct World {
     pub ground: Arc<Ground>,
     /// Counters and histograms.
     pub tally: Tally,
-    /// Senders whose messages were delivered since this was last emptied (closed loop only).
-    pub credits: Vec<u32>,
+    /// Messages delivered since this was last emptied: closed loops and replies live on it.
+    pub arrived: Vec<Arrived>,
     /// The run is over but for what is on its way: no heartbeat is begun.
     pub draining: bool,
-    encoder: Encoder,
+    speaker: Speaker,
     body: Vec<u8>,
+    /// Plaintext of TLS records.
+    plain: Vec<u8>,
+    /// What clients said, before it is put into WebSocket messages.
+    said: Vec<u8>,
+    /// What is to be sealed in TLS records.
+    unsealed: Vec<u8>,
+    spare: Option<Box<Unfinished>>,
 }
 
 impl World {
     /// A fresh world on this ground.
     pub fn new(ground: Arc<Ground>) -> Self {
+        let speaker = Speaker::new(ground.wire.protocol, mix(ground.names.run()));
         Self {
             ground,
             tally: Tally::default(),
-            credits: Vec::new(),
+            arrived: Vec::new(),
             draining: false,
-            encoder: Encoder::new(),
+            speaker,
             body: Vec::new(),
+            plain: Vec::new(),
+            said: Vec::new(),
+            unsealed: Vec::new(),
+            spare: None,
         }
     }
 
     /// Records a latency if what began at `intended_us` is measured; tells whether it is.
-    fn record(&mut self, intended_us: u64, us: u64, of: fn(&mut Tally) -> &mut Latency) -> bool {
+    pub fn record(&mut self, intended_us: u64, us: u64, stage: Stage) -> bool {
         let measured = self.ground.is_measured(intended_us);
         if measured {
-            of(&mut self.tally).record(us);
+            self.tally.record(stage, us);
         }
         measured
     }
+
+    /// A message is not sent because a bound of the generator is reached.
+    fn shed(&mut self) {
+        self.tally.counters.shed += 1;
+    }
+
+    /// The server refused a message of this connection for good: nobody waits for it any more.
+    fn refuse(&mut self, index: u32, target: u32, counter: u32, code: u16) {
+        self.ground.oracle.refuse(index, target, counter);
+        let counters = &mut self.tally.counters;
+        counters.refused += 1;
+        counters.last_code = u64::from(code);
+    }
+
+    /// A connection is logged in; `again`: it was before.
+    fn note_login(&mut self, again: bool) {
+        let counters = &mut self.tally.counters;
+        counters.online += 1;
+        if again {
+            counters.reconnects += 1;
+        } else {
+            counters.logged_in += 1;
+        }
+    }
+
+    /// A message was shown to a user: judges it, measures it if it is a good one, and gives its
+    /// fields then.
+    fn deliver(&mut self, now: Now, arrival: &Arrival<'_>) -> Option<Payload> {
+        let payload = self.ground.oracle.deliver(arrival)?;
+        self.tally.counters.delivered += 1;
+        self.arrived.push(Arrived {
+            sender: payload.sender,
+            recipient: arrival.viewer,
+            intended_us: payload.intended_us,
+            hop: payload.hop,
+        });
+        let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
+        if self.record(payload.intended_us, late_us, Stage::Deliver) {
+            self.tally.counters.delivered_measured += 1;
+            let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
+            self.tally.record(Stage::DeliverSent, from_sent_us);
+        }
+        Some(payload)
+    }
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A user, by its index.
+    User(u32),
+    /// A group or topic, by its index.
+    Group(u32),
+}
+
+impl To {
+    /// As the oracle and a message's body name it: a user's index, or a group's with [`GROUP`].
+    pub fn target(self) -> u32 {
+        match self {
+            Self::User(user) => user,
+            Self::Group(group) => group | GROUP,
+        }
+    }
+}
+
+/// A message that the schedule intends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Whom it is for.
+    pub to: To,
+    /// When it was to be sent, microseconds of the machine's monotonic clock.
+    pub intended_us: u64,
+    /// How many messages it answers in a row: 0 for one that answers none.
+    pub hop: u8,
+}
+
+/// A message that was delivered for the first time to this recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Index of the connection that sent it.
+    pub sender: u32,
+    /// Index of the connection that has it now.
+    pub recipient: u32,
+    /// When it was to be sent, microseconds of the machine's monotonic clock.
+    pub intended_us: u64,
+    /// As in its [`Offer`].
+    pub hop: u8,
 }
 
 /// Why a connection has to be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Protocol error code, as the server named it or as fits best.
+    /// Protocol error code, as the server named it or as fits best, or one of
+    /// [`wire::fault`](crate::wire::fault).
     pub code: u16,
     /// Come back no earlier than after this, milliseconds.
     pub retry_after_ms: u32,
+}
+
+/// A line for people about a [`Fault`]'s code.
+pub fn fault_text(code: u16) -> String {
+    let native = || format!("the server answered {code}, {}", code::text(code));
+    fault::text(code).unwrap_or_else(native)
+}
+
+/// Who got this [`Fault`]'s code at the first login will get it again.
+pub fn is_denied(code: u16) -> bool {
+    fault::is_denied(code) || (200..300).contains(&code)
 }
 
 impl Fault {
@@ -125,11 +235,15 @@ impl Fault {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Down,
-    Greeting,
-    Online,
+/// From connect to open layers, microseconds: as long as for a welcome behind them.
+const OPEN_WAIT_US: u64 = 30_000_000;
+
+/// The client of a connection's protocol.
+#[derive(Debug)]
+enum Client {
+    Native(Native),
+    Echo(Echo),
+    Mqtt(Mqtt),
 }
 
 /// See the module.
@@ -137,109 +251,101 @@ enum Phase {
 pub struct Connection {
     /// Bytes to be sent.
     pub outbound: Vec<u8>,
-    /// An unfinished frame.
+    /// An unfinished unit of the client's protocol.
     inbound: Vec<u8>,
-    chat: Option<Box<Chat>>,
-    mailbox: Mailbox,
-    sent_us: u64,
-    received_us: u64,
-    /// When the ping that is not answered yet was sent, 0 for none.
-    pinged_us: u64,
-    /// Server's wall clock less ours.
-    clock_offset_ms: i64,
-    heartbeat_ms: u32,
-    requests_max: u16,
-    phase: Phase,
-    was_online: bool,
-    /// Logged in since [`Connection::take_came_online`].
-    came_online: bool,
+    tls: Option<Box<Tls>>,
+    websocket: Option<Box<Websocket>>,
+    client: Client,
+    /// The layers began to open then; 0: they are open, or there are none.
+    opening_us: u64,
+    /// The connection is to be left when what was said has gone.
+    leaving: Option<Fault>,
+    /// The layers have been open once.
+    was_open: bool,
 }
 
-/// What 2,000,000 idle connections may cost this process is 800 MB.
+/// What 2,000,000 idle connections may cost this process is 800 MB. TLS comes on top: see [`Tls`].
 const _: () = assert!(size_of::<Connection>() <= 320);
 
-impl Default for Connection {
-    fn default() -> Self {
+/// Calls the client whichever it is.
+macro_rules! with_client {
+    ($connection:expr, $client:ident => $call:expr) => {
+        match &$connection.client {
+            Client::Native($client) => $call,
+            Client::Echo($client) => $call,
+            Client::Mqtt($client) => $call,
+        }
+    };
+    (mut $connection:expr, $client:ident => $call:expr) => {
+        with_client!(in &mut $connection.client, $client => $call)
+    };
+    (in $place:expr, $client:ident => $call:expr) => {
+        match $place {
+            Client::Native($client) => $call,
+            Client::Echo($client) => $call,
+            Client::Mqtt($client) => $call,
+        }
+    };
+}
+use with_client;
+
+impl Connection {
+    /// A connection that was never up.
+    pub fn new(scenario: &Scenario) -> Self {
+        let client = match scenario.protocol {
+            Protocol::Native | Protocol::WebsocketNative | Protocol::WebsocketJson => {
+                Client::Native(Native::default())
+            }
+            Protocol::Echo => Client::Echo(Echo::default()),
+            Protocol::Mqtt3 | Protocol::Mqtt5 => Client::Mqtt(Mqtt::default()),
+        };
         Self {
             outbound: Vec::new(),
             inbound: Vec::new(),
-            chat: None,
-            mailbox: Mailbox::default(),
-            sent_us: 0,
-            received_us: 0,
-            pinged_us: 0,
-            clock_offset_ms: 0,
-            heartbeat_ms: 0,
-            requests_max: 0,
-            phase: Phase::Down,
-            was_online: false,
-            came_online: false,
+            tls: None,
+            websocket: None,
+            client,
+            opening_us: 0,
+            leaving: None,
+            was_open: false,
         }
     }
-}
 
-impl Connection {
     /// Logged in.
     pub fn is_online(&self) -> bool {
-        self.phase == Phase::Online
+        with_client!(self, client => client.is_online())
     }
 
     /// Logged in, nothing sent that waits for an answer, nothing unread.
     pub fn is_quiet(&self) -> bool {
-        let waits = self.chat.as_ref().is_some_and(|chat| !chat.is_empty());
-        self.is_online() && !waits && self.pinged_us == 0 && self.mailbox.is_level()
+        let whole = self.websocket.as_ref().is_none_or(|websocket| websocket.is_idle());
+        whole && with_client!(self, client => client.is_quiet())
+    }
+
+    /// Logged in, and everything the server has for it has come.
+    pub fn is_level(&self) -> bool {
+        with_client!(self, client => client.is_level())
     }
 
     /// It was logged in since this was last asked.
     pub fn take_came_online(&mut self) -> bool {
-        std::mem::take(&mut self.came_online)
+        with_client!(mut self, client => client.take_came_online())
     }
 
-    /// The transport is connected: says hello.
+    /// The transport is connected: opens the layers, or says hello if there are none.
     pub fn greet(&mut self, world: &mut World, index: u32, now: Now) {
-        self.phase = Phase::Greeting;
-        self.received_us = now.monotonic_us;
         self.inbound = Vec::new();
         self.outbound.clear();
-        self.outbound.extend_from_slice(&PREFACE);
-        let names = world.ground.names;
-        let user = names.name(index);
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            realm: 0,
-            user: user.as_str(),
-            device: "load",
-            token: &world.ground.token,
-            resume_token: &[],
-            incarnation: names.incarnation(index),
-            class: Class::Mobile,
-            heartbeat_s: world.ground.heartbeat_s,
-            cursor: Some(self.mailbox.cursor()),
-            rewind: false,
-            compression: 0,
-            agent: concat!("hawser-loadgen/", env!("CARGO_PKG_VERSION")),
-        };
-        world.encoder.hello(&mut self.outbound, 0, 0, &hello);
+        self.opening_us = now.monotonic_us;
+        self.open(world, index, now);
     }
 
     /// The transport is gone; all that must survive, does.
     pub fn on_disconnected(&mut self, world: &mut World) {
-        if self.is_online() {
-            world.tally.counters.online -= 1;
-        }
-        if self.pinged_us != 0 {
-            // The break is counted as such, so the beat it swallowed is not asked for again.
-            world.tally.counters.heartbeats_expected -= 1;
-        }
-        self.pinged_us = 0;
-        self.phase = Phase::Down;
         self.inbound = Vec::new();
         self.outbound = Vec::new();
-        self.mailbox.on_disconnected();
-        if let Some(chat) = &mut self.chat {
-            chat.on_disconnected();
-        }
+        self.close(world);
+        with_client!(mut self, client => client.on_disconnected(world));
     }
 
     /// Bytes came from the server, cut anywhere.
@@ -253,211 +359,49 @@ impl Connection {
         now: Now,
         bytes: &[u8],
     ) -> Result<(), Fault> {
-        self.received_us = now.monotonic_us;
-        if self.inbound.is_empty() {
-            let used = self.take_frames(world, index, now, bytes)?;
-            self.inbound.extend_from_slice(&bytes[used..]);
-        } else {
-            let mut inbound = std::mem::take(&mut self.inbound);
-            inbound.extend_from_slice(bytes);
-            let used = self.take_frames(world, index, now, &inbound)?;
-            if used < inbound.len() {
-                inbound.drain(..used);
-                self.inbound = inbound;
-            }
+        if self.tls.is_some() {
+            return self.unseal(world, index, now, bytes);
         }
-        self.settle(world, index, now);
-        Ok(())
+        let mut outbound = std::mem::take(&mut self.outbound);
+        let received = self.receive(world, index, now, bytes, &mut outbound);
+        self.outbound = outbound;
+        received
     }
 
-    fn take_frames(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        now: Now,
-        bytes: &[u8],
-    ) -> Result<usize, Fault> {
-        let mut used = 0;
-        loop {
-            match frame::step(&LIMITS, &bytes[used..]) {
-                Ok(Step::NeedMore { .. }) => return Ok(used),
-                Ok(Step::Frame { frame, consumed }) => {
-                    used += consumed;
-                    match message::decode(frame) {
-                        Ok(message) => {
-                            let page = frame.flags & FLAG_PAGE != 0;
-                            self.on_message(world, index, now, page, &message)?;
-                        }
-                        Err(malformed) if !malformed.is_fatal() => {}
-                        Err(malformed) => return Err(Fault::new(malformed.code())),
-                    }
-                }
-                Err(malformed) => return Err(Fault::new(malformed.code())),
-            }
-        }
-    }
-
-    fn on_message(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        now: Now,
-        page: bool,
-        message: &Wire<'_>,
-    ) -> Result<(), Fault> {
-        match message {
-            Wire::Welcome(welcome) if self.phase == Phase::Greeting => {
-                self.on_welcome(world, index, now, welcome);
-            }
-            Wire::Error(error) if error.fatal || !self.is_online() => {
-                return Err(Fault { code: error.code, retry_after_ms: error.retry_after_ms });
-            }
-            Wire::GoAway(leave) => {
-                return Err(Fault { code: leave.code, retry_after_ms: leave.retry_after_ms });
-            }
-            Wire::Notify(notify) if self.is_online() => {
-                self.mailbox.on_notify(world, index, now, page, notify);
-            }
-            Wire::Acknowledge(answer) if self.is_online() => {
-                if let Some(chat) = &mut self.chat {
-                    chat.on_acknowledge(world, index, now, answer);
-                }
-            }
-            Wire::Error(error) if error.client_seq != 0 => {
-                if let Some(chat) = &mut self.chat {
-                    chat.on_refused(world, index, now, error);
-                }
-            }
-            Wire::Error(error) => self.mailbox.on_page_refused(now, error.retry_after_ms),
-            Wire::Head(head) if self.is_online() => self.mailbox.on_head(now, head.head),
-            Wire::Page(page) if self.is_online() => self.mailbox.on_page(world, index, now, page),
-            Wire::Pong(_) if self.is_online() => self.on_pong(world, now),
-            Wire::Ping(_) if self.is_online() => {
-                let beat = Beat { next_ms: self.heartbeat_ms };
-                world.encoder.pong(&mut self.outbound, 0, 0, &beat);
-                self.sent_us = now.monotonic_us;
-            }
-            Wire::Receipt(_) if self.is_online() => {}
-            _ => return Err(Fault::new(code::UNEXPECTED_FRAME)),
-        }
-        Ok(())
-    }
-
-    fn on_welcome(&mut self, world: &mut World, index: u32, now: Now, welcome: &Welcome<'_>) {
-        self.phase = Phase::Online;
-        self.sent_us = now.monotonic_us;
-        let seconds =
-            if welcome.heartbeat_s == 0 { HEARTBEAT_DEFAULT_S } else { welcome.heartbeat_s };
-        self.heartbeat_ms = u32::from(seconds) * 1000;
-        self.requests_max = welcome.requests_max.max(1);
-        let counters = &mut world.tally.counters;
-        counters.online += 1;
-        if self.was_online {
-            counters.reconnects += 1;
-        } else {
-            counters.logged_in += 1;
-        }
-        self.was_online = true;
-        self.came_online = true;
-        self.mailbox.on_welcome(world, index, welcome);
-        self.clock_offset_ms = welcome.server_time_ms as i64 - now.wall_ms as i64;
-    }
-
-    fn on_pong(&mut self, world: &mut World, now: Now) {
-        if self.pinged_us != 0 {
-            world.tally.counters.heartbeats_answered += 1;
-            let (from_us, us) = (self.pinged_us, now.monotonic_us - self.pinged_us);
-            world.record(from_us, us, |tally| &mut tally.heartbeat);
-            self.pinged_us = 0;
-        }
-    }
-
-    /// The schedule intends a message of this user.
-    pub fn offer(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        recipient: u32,
-        intended_us: u64,
-        now: Now,
-    ) {
+    /// The schedule intends a message of this connection.
+    pub fn offer(&mut self, world: &mut World, index: u32, offer: Offer, now: Now) {
         world.tally.counters.offered += 1;
-        let lag_us = now.monotonic_us.saturating_sub(intended_us);
-        world.record(intended_us, lag_us, |tally| &mut tally.schedule_lag);
-        let chat = self.chat.get_or_insert_default();
-        chat.offer(world, index, recipient, intended_us, now);
-        self.settle(world, index, now);
+        self.tell(world, |client, world, outbound| {
+            with_client!(in client, client => client.offer(world, index, offer, now, outbound));
+        });
     }
 
     /// Whatever is due; harmless earlier than [`Connection::deadline`].
     ///
     /// # Errors
-    /// [`Fault`]: the server has been silent for too long.
+    /// [`Fault`]: the server has been silent for too long, or what it said before is the end.
     pub fn on_time(&mut self, world: &mut World, index: u32, now: Now) -> Result<(), Fault> {
-        match self.phase {
-            Phase::Down => return Ok(()),
-            Phase::Greeting if now.monotonic_us >= self.received_us + WELCOME_WAIT_US => {
-                return Err(Fault::new(code::TIMEOUT));
-            }
-            Phase::Greeting => return Ok(()),
-            Phase::Online => {}
+        if let Some(fault) = self.leaving {
+            return Err(fault);
         }
-        if let Some(chat) = &mut self.chat {
-            chat.on_time(world, index, now, &mut self.outbound)?;
+        if self.opening_us != 0 {
+            let late = now.monotonic_us >= self.opening_us + OPEN_WAIT_US;
+            return if late { Err(Fault::new(code::TIMEOUT)) } else { Ok(()) };
         }
-        self.mailbox.on_time(now)?;
-        if self.pinged_us != 0 && now.monotonic_us >= self.pinged_us + PONG_WAIT_US {
-            // Expected and not answered: stays counted so.
-            self.pinged_us = 0;
-            return Err(Fault::new(code::TIMEOUT));
-        }
-        if self.pinged_us == 0 && !world.draining && now.monotonic_us >= self.ping_at_us() {
-            let beat = Beat { next_ms: self.heartbeat_ms };
-            world.encoder.ping(&mut self.outbound, 0, 0, &beat);
-            world.tally.counters.heartbeats_expected += 1;
-            self.pinged_us = now.monotonic_us;
-            self.sent_us = now.monotonic_us;
-        }
-        self.settle(world, index, now);
-        Ok(())
-    }
-
-    /// A beat is due when either direction has been quiet for the agreed time.
-    fn ping_at_us(&self) -> u64 {
-        self.sent_us.min(self.received_us) + u64::from(self.heartbeat_ms) * 1000
+        self.tell(world, |client, world, outbound| {
+            with_client!(in client, client => client.on_time(world, index, now, outbound))
+        })
     }
 
     /// When [`Connection::on_time`] is next needed, microseconds; `u64::MAX`: not by itself.
     pub fn deadline(&self) -> u64 {
-        match self.phase {
-            Phase::Down => u64::MAX,
-            Phase::Greeting => self.received_us + WELCOME_WAIT_US,
-            Phase::Online => {
-                let heart = if self.pinged_us == 0 {
-                    self.ping_at_us()
-                } else {
-                    self.pinged_us + PONG_WAIT_US
-                };
-                let chat = self.chat.as_ref().map_or(u64::MAX, |chat| chat.deadline());
-                heart.min(chat).min(self.mailbox.deadline())
-            }
+        if self.leaving.is_some() {
+            return 0;
         }
-    }
-
-    /// Sends what may be sent and what is owed.
-    fn settle(&mut self, world: &mut World, index: u32, now: Now) {
-        if !self.is_online() {
-            return;
+        if self.opening_us != 0 {
+            return self.opening_us + OPEN_WAIT_US;
         }
-        let before = self.outbound.len();
-        if let Some(chat) = &mut self.chat {
-            chat.set_clock(self.clock_offset_ms);
-            chat.pump(world, index, now, self.requests_max, &mut self.outbound);
-        }
-        self.mailbox.settle(world, now, &mut self.outbound);
-        if self.outbound.len() > before {
-            self.sent_us = now.monotonic_us;
-        }
+        with_client!(self, client => client.deadline())
     }
 }
 

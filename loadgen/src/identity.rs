@@ -1,20 +1,13 @@
-//! Who a simulated user is: names, incarnations, message ids and addresses, all computed from the
+//! Who a simulated user is: names, incarnations and message ids, all computed from the
 //! run and the user's index, so that none of them is stored a million times.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+pub use crate::source::CONNECTIONS_PER_ADDRESS;
 
 /// Length of every user name, bytes: as long as a UUID in text.
 pub const NAME_BYTES: usize = 36;
 
 /// `load-`, the run in hexadecimal, `-`.
 const PREFIX_BYTES: usize = 22;
-
-/// First port on a source address; below it servers listen.
-const PORT_FIRST: u16 = 20_000;
-
-/// Connections from one source address, and so per ring: a ring's table has as many slots as the
-/// usual limit of open files, 20,000, less some for the process itself.
-pub const CONNECTIONS_PER_ADDRESS: u32 = 19_900;
 
 /// A new run's users must find empty mailboxes, so its number is part of every name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,26 +81,6 @@ impl Names {
         uuid[8..].copy_from_slice(&mix(client_seq ^ u64::from(index) << 32).to_le_bytes());
         uuid
     }
-
-    /// Source address, by its number in the run, and port, by its number there. Lives alternate between two halves of
-    /// the ports: the last life's port may not be free yet. A target beyond loopback gets a source
-    /// chosen by the kernel.
-    pub fn source(&self, target: IpAddr, address: u32, port: u32, life: u32) -> SocketAddr {
-        let half = (life % 2) * (CONNECTIONS_PER_ADDRESS + 100);
-        let port = PORT_FIRST + (half + port) as u16;
-        match target {
-            IpAddr::V4(ip) if ip.is_loopback() => {
-                // 127.16.0.0 and above, a different place for each run, so that two runs at a time
-                // do not meet; further lives move on, should they meet nevertheless.
-                let place = (mix(self.run) % 51_200) as u32 + (life / 2) % 4096;
-                let number = 0x7f10_0000 + (place << 8) + address + 1;
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::from(number)), port)
-            }
-            IpAddr::V6(ip) if ip.is_loopback() => SocketAddr::new(target, port),
-            IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-            IpAddr::V6(_) => SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0),
-        }
-    }
 }
 
 /// SplitMix64's finaliser: spreads every bit of the input over the output.
@@ -133,21 +106,5 @@ mod tests {
         }
         assert_eq!(names.index("load-000000000000abcd-0000000000000x"), None);
         assert_eq!(names.index("load-000000000000abcd-"), None);
-    }
-
-    #[test]
-    fn sources_are_loopback_and_differ_between_addresses_ports_and_lives() {
-        let names = Names::new(9);
-        let target = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut seen = std::collections::HashSet::new();
-        for address in [0, 1, 101] {
-            for port in [0, CONNECTIONS_PER_ADDRESS - 1] {
-                for life in 0..4 {
-                    let source = names.source(target, address, port, life);
-                    assert!(source.ip().is_loopback() && source.port() >= PORT_FIRST);
-                    assert!(seen.insert(source), "{source} twice");
-                }
-            }
-        }
     }
 }

@@ -8,15 +8,24 @@
 //! moves the bytes and [`run`] starts and ends it all.
 
 pub mod arguments;
+pub mod capacity;
+pub mod compare;
 pub mod connection;
 pub mod identity;
+pub mod judge;
+pub mod live;
 pub mod measure;
 pub mod oracle;
+pub mod page;
 pub mod payload;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod schedule;
+pub mod source;
 pub mod tally;
 pub mod wheel;
+pub mod wire;
 pub mod worker;

@@ -1,12 +1,19 @@
 //! The load generator's command line; see `hawser-loadgen --help`.
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, error::ErrorKind};
 use hawser_loadgen::{
-    arguments::{Arguments, Command, RunArguments},
+    arguments::{Arguments, Command, Options, RunArguments},
+    capacity::{self, command::CapacityArguments},
+    compare,
+    live::Live,
+    page,
     plan::{Machine, plan},
-    run::{self, MakeRing, RunError},
+    record::{csv, hlog},
+    report::Report,
+    run::{self, MakeRing, Observer, Outcome, PlainLines, RunError},
+    scenario::builtin,
     worker::RECEIVE_BYTES,
 };
 use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
@@ -61,8 +68,19 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run_scenario(&arguments),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
+        Command::Page(arguments) => match page::files::write(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(EXIT_ARGUMENTS, &reason),
+        },
+        Command::Compare(arguments) => match compare::command::run(&arguments) {
+            Ok(code) => ExitCode::from(code),
+            Err((code, reason)) => fail(code, &reason),
+        },
+        Command::Capacity(arguments) => search_capacity(&arguments),
         Command::Plan(arguments) => {
-            let plan = plan(arguments.connections, &Machine::here());
+            let load = arguments.load();
+            let plan = plan(&load, &Machine::here(&load.given));
             print!("{}", plan.text);
             ExitCode::from(if plan.missing.is_empty() { 0 } else { EXIT_ENVIRONMENT })
         }
@@ -75,20 +93,85 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Ok(number) => number,
         Err(error) => return fail(EXIT_ENVIRONMENT, &format!("no random numbers: {error}")),
     };
-    let report = match run::run(arguments, &command.join(" "), number, Urings) {
-        Ok(report) => report,
-        Err(RunError::Arguments(reason)) => return fail(EXIT_ARGUMENTS, &reason),
+    let (scenario, options) = match arguments.resolve() {
+        Ok(resolved) => resolved,
+        Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
+    };
+    let command = command.join(" ");
+    // Read before the run: a wrong file shall not cost the run.
+    let baseline = match options.baseline.as_deref().map(page::files::read).transpose() {
+        Ok(baseline) => baseline,
+        Err(reason) => return fail(EXIT_ARGUMENTS, &format!("--baseline {reason}")),
+    };
+    let outcome = {
+        // Ends with this block: the table goes to a terminal that was given back.
+        let mut observer = observer(options.plain);
+        run::outcome(&scenario, &options, &command, number, Urings, &mut *observer)
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
         Err(RunError::Environment(reason)) => return fail(EXIT_ENVIRONMENT, &reason),
     };
-    eprintln!();
-    print!("{}", report.table());
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report).expect("a report has text keys only");
-        if let Err(error) = fs::write(path, json + "\n") {
-            return fail(EXIT_ENVIRONMENT, &format!("--json {}: {error}", path.display()));
-        }
+    print!("{}", outcome.report.table());
+    match write_results(&options, &outcome, baseline.as_ref()) {
+        Ok(()) => ExitCode::from(outcome.report.exit_code()),
+        Err(reason) => fail(EXIT_ENVIRONMENT, &reason),
     }
-    ExitCode::from(report.verdict.exit_code())
+}
+
+fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
+    let command: Vec<String> = std::env::args().collect();
+    let number = || getrandom::u64().map_err(|error| format!("no random numbers: {error}"));
+    match capacity::command::run(arguments, &command.join(" "), || Urings, number) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, reason)) => fail(code, &reason),
+    }
+}
+
+/// The live view where a person can see it, else plain lines.
+fn observer(plain: bool) -> Box<dyn Observer> {
+    let live = (!plain && Live::is_possible()).then(Live::open);
+    match live {
+        Some(Ok(live)) => Box::new(live),
+        Some(Err(_)) | None => Box::new(PlainLines::new(std::io::stderr())),
+    }
+}
+
+/// Writes the files asked for.
+fn write_results(
+    options: &Options,
+    outcome: &Outcome,
+    baseline: Option<&Report>,
+) -> Result<(), String> {
+    let write = |flag: &str, path: &Option<PathBuf>, text: &dyn Fn() -> Result<String, String>| {
+        let Some(path) = path else { return Ok(()) };
+        fs::write(path, text()?).map_err(|error| format!("{flag} {}: {error}", path.display()))
+    };
+    let report = &outcome.report;
+    write("--json", &options.json, &|| Ok(report.to_json()))?;
+    write("--report", &options.report, &|| {
+        let mut runs = vec![("this run", report)];
+        runs.extend(baseline.map(|baseline| ("baseline", baseline)));
+        Ok(page::render(&runs))
+    })?;
+    write("--csv", &options.csv, &|| Ok(csv::text(&report.series)))?;
+    write("--hlog", &options.hlog, &|| hlog::text(&outcome.rows, outcome.began))
+}
+
+/// Lists the built-in scenarios, or prints one as it is.
+fn scenarios(name: Option<&str>) -> ExitCode {
+    let text = match name.map(|name| (name, builtin::text(name))) {
+        Some((_, Some(text))) => text.to_owned(),
+        Some((name, None)) => {
+            let reason = format!(
+                "no scenario is called {name}; hawser-loadgen scenarios lists what there is"
+            );
+            return fail(EXIT_ARGUMENTS, &reason);
+        }
+        None => builtin::list().map(|(name, about)| format!("{name:<16}{about}\n")).collect(),
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

@@ -1,39 +1,14 @@
-//! What the kernel says about the server's process and about this machine.
+//! What the kernel says about processes, threads and this machine. Reads `/proc` and `/sys` only;
+//! judges nothing.
 
-use std::{fs, io};
+pub mod machine;
+mod process;
+mod threads;
 
-/// `utime` and `stime` of `/proc/PID/stat` are in hundredths of a second on every Linux
-/// architecture (`USER_HZ`), whatever the kernel's own tick is.
-const TICK_US: u64 = 10_000;
+use std::fs;
 
-/// CPU time and memory of a process at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// User and system time so far, microseconds; resolution 10 ms.
-    pub cpu_us: u64,
-    /// Memory of its own: anonymous pages resident and swapped, bytes.
-    pub memory_bytes: u64,
-}
-
-/// Looks at process `pid`.
-///
-/// # Errors
-/// It is gone, or not ours to look at.
-pub fn sample(pid: u32) -> io::Result<Sample> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let cpu_us = cpu_us(&stat).ok_or_else(|| io::Error::other("unknown form of /proc/PID/stat"))?;
-    let memory = kilobytes(&status, "RssAnon:") + kilobytes(&status, "VmSwap:");
-    Ok(Sample { cpu_us, memory_bytes: memory * 1024 })
-}
-
-/// The command's name, in parentheses, may hold spaces and parentheses itself.
-fn cpu_us(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    // After the name: state is field 3 of proc(5), utime and stime are 14 and 15.
-    let mut times = fields.split(' ').skip(11).map(str::parse::<u64>);
-    Some((times.next()?.ok()? + times.next()?.ok()?) * TICK_US)
-}
+pub use process::{Sample, command_line, sample};
+pub use threads::{ThreadTime, own_thread, thread_time};
 
 /// Value of a line `name   123 kB`, 0 if there is none.
 pub fn kilobytes(text: &str, name: &str) -> u64 {
@@ -41,28 +16,15 @@ pub fn kilobytes(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Kernel's release.
-pub fn kernel() -> String {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release.trim().to_owned()
+/// First line of a file, without the spaces around it; `None` if it cannot be read.
+fn first_line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_process_can_be_sampled() {
-        let sample = sample(std::process::id()).unwrap();
-        assert!(sample.memory_bytes > 0);
-    }
-
-    #[test]
-    fn times_are_found_behind_an_odd_name() {
-        let stat = "7 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 200 30 0 0 20";
-        assert_eq!(cpu_us(stat), Some(2_300_000));
-        assert_eq!(cpu_us("7 (x) S 1"), None);
-    }
 
     #[test]
     fn value_of_a_status_line_is_read() {

@@ -1,33 +1,44 @@
-//! The judge: was every message delivered once, in order, unchanged, to the right user?
+//! The judge: did everybody who was to see a message see it once, in order, unchanged?
 //!
-//! Kept per direction (sender, recipient): how many messages were sent, and for acknowledgements
-//! and deliveries a low mark with a window of 64 above it. What falls out of a window unseen is
-//! remembered one by one. Bounds: [`Bounds`]; when one is reached the run is invalid, not clean,
-//! because then a defect could pass unseen. What is not seen at all: a message changed in a way
-//! that keeps its CRC-32C (1 in 4 thousand million), and a duplicate that arrives after the run.
+//! A *stream* is what one connection sends to one target, a user or a group; its messages are
+//! numbered. Who is to see them follows from the run ([`Audience`]). Kept per stream: how many were
+//! sent, and for acknowledgements, and for each who is to see it, a low mark with a window of 64
+//! above it; the first of those stands in the stream itself, so that a direct chat of single
+//! devices takes one entry per direction. What falls out of a window unseen is remembered one by
+//! one. Bounds: [`Bounds`]; when one is reached the run is invalid, not clean, because then a
+//! defect could pass unseen. What a protocol does not promise ([`Promise`]) is counted apart from
+//! defects. What is not seen at all: a message changed in a way that keeps its CRC-32C (1 in 4
+//! thousand million), and a duplicate that arrives after the run.
 //!
 //! Invariant: a message counts as sent before its first byte leaves, so no delivery precedes it.
 
+mod audience;
+mod findings;
+mod seen;
+
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{identity::mix, payload::Payload};
+use crate::{
+    identity::mix,
+    payload::{GROUP, Payload},
+};
+pub use audience::{Audience, Promise};
+pub use findings::Findings;
+use seen::{Build, Holes, Left, Mark, Seen};
 
 /// Parts with a lock each: several times the worker threads, so that they seldom meet.
 const PARTS: usize = 64;
 
-/// Messages a window looks ahead.
-const WINDOW: u32 = 64;
-
 /// What the oracle may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Directions, about 120 bytes each.
+    /// Streams, and viewers of a stream beyond its first; about 120 bytes each.
     pub directions: usize,
-    /// Messages that are late or missing, about 32 bytes each.
+    /// Messages that are late, missing or repeated, and viewers that came again, about 32 bytes
+    /// each.
     pub exceptions: usize,
 }
 
@@ -36,218 +47,70 @@ impl Bounds {
     pub const USUAL: Self = Self { directions: 8 << 20, exceptions: 1 << 20 };
 }
 
-/// Hashes keys that are mixed already.
+/// A stream as one connection sees it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mixed(u64);
-
-impl Hasher for Mixed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = mix(self.0 ^ u64::from(*byte));
-        }
-    }
-    fn write_u32(&mut self, value: u32) {
-        self.0 = mix(self.0 ^ u64::from(value));
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = mix(self.0 ^ value);
-    }
-}
-
-type Build = BuildHasherDefault<Mixed>;
-
-/// How a number fits into what came before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    Next,
-    /// New, but later ones came before it.
-    Late,
-    Again,
-}
-
-/// Numbers seen: all below `low` (but for exceptions), and those in the window above.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    low: u32,
-    window: u64,
-}
-
-impl Seen {
-    /// Marks a number; those that fall out of the window unseen go to `holes`.
-    fn mark(&mut self, key: u64, number: u32, holes: &mut Holes) -> Mark {
-        if number < self.low {
-            return if holes.close(key, number) { Mark::Late } else { Mark::Again };
-        }
-        while number - self.low >= WINDOW {
-            if self.window & 1 == 0 {
-                holes.open(key, self.low);
-            }
-            self.window >>= 1;
-            self.low += 1;
-        }
-        let at = number - self.low;
-        if self.window >> at & 1 == 1 {
-            return Mark::Again;
-        }
-        let late = self.window >> at != 0;
-        self.window |= 1 << at;
-        let whole = self.window.trailing_ones();
-        self.window = self.window.checked_shr(whole).unwrap_or(0);
-        self.low += whole;
-        if late { Mark::Late } else { Mark::Next }
-    }
-
-    fn has(&self, key: u64, number: u32, holes: &Holes) -> bool {
-        if number < self.low {
-            return !holes.set.contains(&(key, number));
-        }
-        number - self.low < WINDOW && self.window >> (number - self.low) & 1 == 1
-    }
-
-    /// One above the highest number seen.
-    fn end(&self) -> u32 {
-        self.low + WINDOW - self.window.leading_zeros()
-    }
-}
-
-/// Numbers below a low mark that were not seen.
-#[derive(Debug)]
-struct Holes {
-    set: HashSet<(u64, u32), Build>,
-    max: usize,
-    overflow: bool,
-}
-
-impl Holes {
-    fn new(max: usize) -> Self {
-        Self { set: HashSet::default(), max, overflow: false }
-    }
-
-    fn open(&mut self, key: u64, number: u32) {
-        if self.set.len() < self.max {
-            self.set.insert((key, number));
-        } else {
-            self.overflow = true;
-        }
-    }
-
-    fn close(&mut self, key: u64, number: u32) -> bool {
-        self.set.remove(&(key, number))
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Direction {
-    sent: u32,
-    acknowledged: Seen,
+struct View {
     delivered: Seen,
-    /// Last conversation sequence the recipient saw, 0 for none.
+    /// Last conversation sequence the viewer saw, 0 for none.
     sequence: u64,
 }
 
-/// What the oracle found. All 0 but the first four is a clean run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Findings {
-    /// Messages sent, repeats not counted.
-    pub sent: u64,
-    /// Acknowledged.
-    pub acknowledged: u64,
-    /// Refused for good, with a reason.
-    pub refused: u64,
-    /// Delivered, each once.
-    pub delivered: u64,
-    /// Never delivered though acknowledged, or though a later one of the same direction was.
-    pub lost: u64,
-    /// Of the lost ones, those that had been acknowledged.
-    pub acknowledged_then_lost: u64,
-    /// Delivered more than once.
-    pub duplicated: u64,
-    /// Delivered after a later one of the same direction.
-    pub reordered: u64,
-    /// Damaged, or never sent.
-    pub corrupted: u64,
-    /// Delivered to the wrong user, in the wrong conversation or under the wrong sender.
-    pub misdelivered: u64,
-    /// Holes in a conversation's sequence as a member saw it.
-    pub sequence_gaps: u64,
-    /// A conversation's sequence went back or stood still.
-    pub sequence_repeats: u64,
-    /// Holes in a mailbox's numbers that no page filled.
-    pub mailbox_gaps: u64,
-    /// Sent, neither acknowledged nor delivered by the end; the sender would go on trying.
-    pub unanswered: u64,
-    /// A bound was reached: a defect could have passed unseen.
-    pub overflowed: bool,
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    sent: u32,
+    acknowledged: Seen,
+    /// View of rank 0.
+    first: View,
 }
 
-impl Findings {
-    /// Nothing is wrong with any message.
-    pub fn is_correct(&self) -> bool {
-        let defects = [
-            self.lost,
-            self.duplicated,
-            self.reordered,
-            self.corrupted,
-            self.misdelivered,
-            self.sequence_gaps,
-            self.sequence_repeats,
-            self.mailbox_gaps,
-        ];
-        defects.iter().all(|count| *count == 0)
-    }
+/// Eight million of them are held.
+const _: () = assert!(size_of::<(u64, Stream)>() <= 56);
 
-    fn add(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.acknowledged += other.acknowledged;
-        self.refused += other.refused;
-        self.delivered += other.delivered;
-        self.lost += other.lost;
-        self.acknowledged_then_lost += other.acknowledged_then_lost;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.corrupted += other.corrupted;
-        self.misdelivered += other.misdelivered;
-        self.sequence_gaps += other.sequence_gaps;
-        self.sequence_repeats += other.sequence_repeats;
-        self.mailbox_gaps += other.mailbox_gaps;
-        self.unanswered += other.unanswered;
-        self.overflowed |= other.overflowed;
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Part {
-    directions: HashMap<u64, Direction, Build>,
-    directions_max: usize,
+    streams: HashMap<u64, Stream, Build>,
+    /// Views of ranks above 0.
+    views: HashMap<seen::Place, View, Build>,
     undelivered: Holes,
     unacknowledged: Holes,
+    /// Messages sent again that may be shown again.
+    repeated: HashSet<seen::Place, Build>,
+    /// Latest life of viewers that came again without what had come meanwhile.
+    lives: HashMap<u32, u32, Build>,
+    /// Deliveries that all messages sent and not refused are to have.
+    expected: u64,
     found: Findings,
 }
 
-impl Part {
-    fn direction(&mut self, key: u64) -> Option<&mut Direction> {
-        if self.directions.len() >= self.directions_max && !self.directions.contains_key(&key) {
-            self.found.overflowed = true;
-            return None;
-        }
-        Some(self.directions.entry(key).or_default())
-    }
+/// Where a message was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// In a conversation. `None`: no user of this run.
+    Conversation {
+        /// User named as the sender.
+        sender: Option<u32>,
+        /// The other user of the conversation, as the viewer sees it.
+        peer: Option<u32>,
+        /// Sequence in the conversation.
+        sequence: u64,
+    },
+    /// Under the name of this target; `None`: of none of this run.
+    Topic(Option<u32>),
+    /// In a mailbox that says no more.
+    Mailbox,
 }
 
-/// A notify as a receiver saw it.
+/// A message as a receiver saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
-    /// Index of the user whose mailbox it was in.
+    /// Index of the connection that saw it.
     pub viewer: u32,
-    /// Index of the user named as the sender; `None`: no user of this run.
-    pub sender: Option<u32>,
-    /// Index of the user named as the conversation.
-    pub conversation: Option<u32>,
-    /// Sequence in the conversation.
-    pub sequence: u64,
+    /// Where.
+    pub shown: Shown,
+    /// The server calls it a repeat, and had a reason to: the viewer was reconnected.
+    pub repeat: bool,
+    /// How often the viewer came again without what had come meanwhile ([`Oracle::rejoin`]).
+    pub life: u32,
     /// The body.
     pub body: &'a [u8],
 }
@@ -256,22 +119,41 @@ pub struct Arrival<'a> {
 #[derive(Debug)]
 pub struct Oracle {
     run: u64,
+    audience: Audience,
+    promise: Promise,
+    directions_left: Left,
+    exceptions_left: Left,
     parts: Box<[Mutex<Part>]>,
 }
 
 impl Oracle {
-    /// An oracle for run `run`.
+    /// An oracle for run `run` of any number of users, who have one device each, are in no groups
+    /// and are promised everything.
     pub fn new(run: u64, bounds: Bounds) -> Self {
-        let part = || {
-            Mutex::new(Part {
-                directions: HashMap::default(),
-                directions_max: bounds.directions.div_ceil(PARTS),
-                undelivered: Holes::new(bounds.exceptions.div_ceil(PARTS)),
-                unacknowledged: Holes::new(bounds.exceptions.div_ceil(PARTS)),
-                found: Findings::default(),
-            })
-        };
-        Self { run, parts: (0..PARTS).map(|_| part()).collect() }
+        Self {
+            run,
+            audience: Audience::single(GROUP),
+            promise: Promise::ALL,
+            directions_left: Left::new(bounds.directions),
+            exceptions_left: Left::new(bounds.exceptions),
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// The same for other users, and with other promises.
+    #[must_use]
+    pub fn judging(self, audience: Audience, promise: Promise) -> Self {
+        Self { audience, promise, ..self }
+    }
+
+    /// Who is to see what.
+    pub fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// What is promised.
+    pub fn promise(&self) -> &Promise {
+        &self.promise
     }
 
     fn part(&self, key: u64) -> MutexGuard<'_, Part> {
@@ -280,73 +162,133 @@ impl Oracle {
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message is about to be sent: gives its number in its direction; `None` if the bound on
-    /// directions is reached, and it must not be sent.
-    pub fn send(&self, sender: u32, recipient: u32) -> Option<u32> {
-        let key = key(sender, recipient);
+    /// A message is about to be sent by this connection to this target, a user's index or, with
+    /// [`GROUP`] set, a group's: gives its number in its stream; `None` if the bound on directions
+    /// is reached, and it must not be sent.
+    pub fn send(&self, sender: u32, target: u32) -> Option<u32> {
+        let key = key(sender, target);
         let mut part = self.part(key);
-        let direction = part.direction(key)?;
-        let counter = direction.sent;
-        direction.sent += 1;
+        let stream = part.stream(key, &self.directions_left)?;
+        let number = stream.sent;
+        stream.sent += 1;
         part.found.sent += 1;
-        Some(counter)
+        part.expected += u64::from(self.audience.viewers(target));
+        Some(number)
     }
 
     /// The server acknowledged a message; false if it had done so before.
-    pub fn acknowledge(&self, sender: u32, recipient: u32, counter: u32) -> bool {
-        let key = key(sender, recipient);
+    pub fn acknowledge(&self, sender: u32, target: u32, number: u32) -> bool {
+        let key = key(sender, target);
         let mut guard = self.part(key);
         let part = &mut *guard;
-        let Some(direction) = part.directions.get_mut(&key) else { return false };
-        let new =
-            direction.acknowledged.mark(key, counter, &mut part.unacknowledged) != Mark::Again;
+        let Some(stream) = part.streams.get_mut(&key) else { return false };
+        let (holes, left) = (&mut part.unacknowledged, &self.exceptions_left);
+        let new = stream.acknowledged.mark((key, 0), number, holes, left) != Mark::Again;
         part.found.acknowledged += u64::from(new);
         new
     }
 
     /// The server refused a message for good: nobody waits for it any more.
-    pub fn refuse(&self, sender: u32, recipient: u32, counter: u32) {
-        let key = key(sender, recipient);
+    pub fn refuse(&self, sender: u32, target: u32, number: u32) {
+        let key = key(sender, target);
         let mut guard = self.part(key);
         let part = &mut *guard;
-        let Some(direction) = part.directions.get_mut(&key) else { return };
+        let Some(stream) = part.streams.get_mut(&key) else { return };
+        let left = &self.exceptions_left;
         part.found.refused += 1;
         // Its place is taken, so that it counts neither as lost nor its successors as late.
-        direction.acknowledged.mark(key, counter, &mut part.unacknowledged);
-        direction.delivered.mark(key, counter, &mut part.undelivered);
+        stream.acknowledged.mark((key, 0), number, &mut part.unacknowledged, left);
+        for rank in 0..self.audience.ranks(target) {
+            if self.audience.viewer(sender, target, rank).is_none() {
+                continue;
+            }
+            let Some(view) = view(
+                &mut part.streams,
+                &mut part.views,
+                (key, rank),
+                &self.directions_left,
+                &mut part.found,
+            ) else {
+                return;
+            };
+            let mark = view.delivered.mark((key, rank), number, &mut part.undelivered, left);
+            part.expected -= u64::from(mark != Mark::Again);
+        }
     }
 
-    /// A message arrived. Gives its fields if it is a good one, seen for the first time.
+    /// A message is about to be sent again, and the server may not know that it has it already.
+    pub fn repeat(&self, sender: u32, target: u32, number: u32) {
+        if self.promise.once {
+            return;
+        }
+        let key = key(sender, target);
+        let mut part = self.part(key);
+        if part.repeated.contains(&(key, number)) {
+            return;
+        }
+        if self.exceptions_left.take() {
+            part.repeated.insert((key, number));
+        } else {
+            part.found.overflowed = true;
+        }
+    }
+
+    /// A viewer is there again for the `life`th time, without what came while it was away. Without
+    /// effect if that was promised to be kept.
+    pub fn rejoin(&self, viewer: u32, life: u32) {
+        if self.promise.kept {
+            return;
+        }
+        let mut part = self.part(u64::from(viewer));
+        if part.lives.contains_key(&viewer) || self.exceptions_left.take() {
+            part.lives.insert(viewer, life);
+        } else {
+            part.found.overflowed = true;
+        }
+    }
+
+    /// A message arrived. Gives its fields if it is a good one, seen by this viewer for the first
+    /// time.
     pub fn deliver(&self, arrival: &Arrival<'_>) -> Option<Payload> {
-        if let Some(peer) = arrival.conversation {
-            self.sequence(arrival.viewer, peer, arrival.sequence);
+        if let Shown::Conversation { peer: Some(peer), sequence, .. } = arrival.shown {
+            self.sequence(arrival.viewer, peer, sequence);
         }
         let Some(payload) = Payload::read(arrival.body) else {
             self.part(u64::from(arrival.viewer)).found.corrupted += 1;
             return None;
         };
-        let key = key(payload.sender, payload.recipient);
+        let (sender, target) = (payload.sender, payload.recipient);
+        let key = key(sender, target);
         let mut guard = self.part(key);
         let part = &mut *guard;
-        let sender = Some(payload.sender);
-        if payload.run != self.run
-            || payload.recipient != arrival.viewer
-            || arrival.sender != sender
-            || arrival.conversation != sender
-        {
+        let rank = self.audience.rank(sender, target, arrival.viewer);
+        let fits = payload.run == self.run && self.is_right_place(arrival, &payload);
+        let Some(rank) = rank.filter(|_| fits) else {
             part.found.misdelivered += 1;
             return None;
-        }
-        let known = part.directions.get_mut(&key);
-        let Some(direction) = known.filter(|direction| payload.counter < direction.sent) else {
+        };
+        if part.streams.get(&key).is_none_or(|stream| payload.counter >= stream.sent) {
             part.found.corrupted += 1;
             return None;
-        };
-        match direction.delivered.mark(key, payload.counter, &mut part.undelivered) {
+        }
+        let place = (key, rank);
+        let (directions_left, found) = (&self.directions_left, &mut part.found);
+        let view = view(&mut part.streams, &mut part.views, place, directions_left, found)?;
+        if view.delivered.life != arrival.life && !self.promise.kept {
+            part.found.missed_away += u64::from(view.delivered.skip_to(payload.counter));
+            view.delivered.life = arrival.life;
+        }
+        let (holes, left) = (&mut part.undelivered, &self.exceptions_left);
+        match view.delivered.mark(place, payload.counter, holes, left) {
             Mark::Next => {}
             Mark::Late => part.found.reordered += 1,
             Mark::Again => {
-                part.found.duplicated += 1;
+                let repeat = arrival.repeat || part.repeated.contains(&(key, payload.counter));
+                if repeat && !self.promise.once {
+                    part.found.doubled_unpromised += 1;
+                } else {
+                    part.found.duplicated += 1;
+                }
                 return None;
             }
         }
@@ -354,20 +296,45 @@ impl Oracle {
         Some(payload)
     }
 
-    /// A member of a conversation saw this sequence, in a message or as its own.
+    /// It was shown where a message of this sender to this target belongs.
+    fn is_right_place(&self, arrival: &Arrival<'_>, payload: &Payload) -> bool {
+        let is_direct = payload.recipient & GROUP == 0;
+        match arrival.shown {
+            Shown::Topic(target) => target == Some(payload.recipient),
+            Shown::Mailbox => is_direct,
+            Shown::Conversation { sender, peer, .. } => {
+                let user = self.audience.user(payload.sender);
+                let is_copy = self.audience.user(arrival.viewer) == user;
+                let other = if is_copy { payload.recipient } else { user };
+                is_direct && sender == Some(user) && peer == Some(other)
+            }
+        }
+    }
+
+    /// A connection saw this sequence in its user's conversation with user `peer`, in a message or
+    /// as its own.
     pub fn sequence(&self, viewer: u32, peer: u32, sequence: u64) {
-        let key = key(peer, viewer);
+        let Self { audience, .. } = self;
+        // A conversation has no stream of its own; that from the peer's first device stands for it.
+        let key = key(peer.wrapping_mul(audience.devices), audience.user(viewer));
         let mut guard = self.part(key);
-        let Some(direction) = guard.direction(key) else { return };
-        let last = direction.sequence;
-        direction.sequence = last.max(sequence);
+        let part = &mut *guard;
+        let rank = viewer % audience.devices;
+        if part.stream(key, &self.directions_left).is_none() {
+            return;
+        }
+        let (directions_left, found) = (&self.directions_left, &mut part.found);
+        let view = view(&mut part.streams, &mut part.views, (key, rank), directions_left, found);
+        let Some(view) = view else { return };
+        let last = view.sequence;
+        view.sequence = last.max(sequence);
         if last == 0 || sequence == last + 1 {
             return;
         }
         if sequence <= last {
-            guard.found.sequence_repeats += 1;
+            part.found.sequence_repeats += 1;
         } else {
-            guard.found.sequence_gaps += sequence - last - 1;
+            part.found.sequence_gaps += sequence - last - 1;
         }
     }
 
@@ -376,36 +343,83 @@ impl Oracle {
         self.part(u64::from(viewer)).found.mailbox_gaps += missing;
     }
 
+    /// Deliveries still to come of what was sent and not refused, so far as is known: what is lost
+    /// is among them for ever.
+    pub fn awaited(&self) -> u64 {
+        let parts = self.parts.iter().map(|part| {
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            part.expected.saturating_sub(part.found.delivered)
+        });
+        parts.sum()
+    }
+
     /// The judgement, after the last delivery.
     pub fn findings(&self) -> Findings {
+        let mut lives = HashMap::<u32, u32, Build>::default();
+        for part in &self.parts {
+            lives.extend(&part.lock().unwrap_or_else(PoisonError::into_inner).lives);
+        }
         let mut findings = Findings::default();
         for part in &self.parts {
             let part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut found = part.found;
-            found.overflowed |= part.undelivered.overflow | part.unacknowledged.overflow;
-            for &(key, counter) in &part.undelivered.set {
-                part.judge_missing(key, counter, &mut found);
-            }
-            for (&key, direction) in &part.directions {
-                for counter in direction.delivered.low..direction.sent {
-                    if !direction.delivered.has(key, counter, &part.undelivered) {
-                        part.judge_missing(key, counter, &mut found);
-                    }
-                }
-            }
-            findings.add(&found);
+            findings.add(&self.judge(&part, &lives));
         }
         findings
     }
-}
 
-impl Part {
-    fn judge_missing(&self, key: u64, counter: u32, found: &mut Findings) {
-        let Some(direction) = self.directions.get(&key) else { return };
-        if direction.acknowledged.has(key, counter, &self.unacknowledged) {
+    fn judge(&self, part: &Part, lives: &HashMap<u32, u32, Build>) -> Findings {
+        let mut found = part.found;
+        found.overflowed |= part.unacknowledged.forgotten > 0;
+        if self.promise.arrival {
+            found.overflowed |= part.undelivered.forgotten > 0;
+        } else {
+            found.missed_unpromised += part.undelivered.forgotten;
+        }
+        for &(key, rank, number) in &part.undelivered.set {
+            let Some(stream) = part.streams.get(&key) else { continue };
+            let view = part.view((key, rank), stream);
+            self.judge_missing(part, stream, &view, key, number, false, &mut found);
+        }
+        for (&key, stream) in &part.streams {
+            let (sender, target) = ((key >> 32) as u32, key as u32);
+            for rank in 0..self.audience.ranks(target) {
+                let view = part.view((key, rank), stream);
+                if view.delivered.low >= stream.sent {
+                    continue;
+                }
+                let Some(viewer) = self.audience.viewer(sender, target, rank) else { continue };
+                let life = lives.get(&viewer).copied().unwrap_or(0);
+                let away = !self.promise.kept && view.delivered.life != life;
+                for number in view.delivered.low..stream.sent {
+                    if !view.delivered.has(number) {
+                        self.judge_missing(part, stream, &view, key, number, away, &mut found);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn judge_missing(
+        &self,
+        part: &Part,
+        stream: &Stream,
+        view: &View,
+        key: u64,
+        number: u32,
+        away: bool,
+        found: &mut Findings,
+    ) {
+        let acknowledged =
+            stream.acknowledged.has(number) && !part.unacknowledged.has((key, 0), number);
+        if !self.promise.arrival {
+            found.missed_unpromised += 1;
+        } else if away {
+            found.missed_away += 1;
+        } else if acknowledged {
             found.lost += 1;
             found.acknowledged_then_lost += 1;
-        } else if counter < direction.delivered.end() {
+        } else if number < view.delivered.end() {
             found.lost += 1;
         } else {
             found.unanswered += 1;
@@ -413,8 +427,44 @@ impl Part {
     }
 }
 
-fn key(sender: u32, recipient: u32) -> u64 {
-    u64::from(sender) << 32 | u64::from(recipient)
+impl Part {
+    fn stream(&mut self, key: u64, left: &Left) -> Option<&mut Stream> {
+        if !self.streams.contains_key(&key) && !left.take() {
+            self.found.overflowed = true;
+            return None;
+        }
+        Some(self.streams.entry(key).or_default())
+    }
+
+    fn view(&self, place: seen::Place, stream: &Stream) -> View {
+        if place.1 == 0 {
+            stream.first
+        } else {
+            self.views.get(&place).copied().unwrap_or_default()
+        }
+    }
+}
+
+/// The view of a stream that exists; `None` if the bound is reached.
+fn view<'a>(
+    streams: &'a mut HashMap<u64, Stream, Build>,
+    views: &'a mut HashMap<seen::Place, View, Build>,
+    place: seen::Place,
+    left: &Left,
+    found: &mut Findings,
+) -> Option<&'a mut View> {
+    if place.1 == 0 {
+        return streams.get_mut(&place.0).map(|stream| &mut stream.first);
+    }
+    if !views.contains_key(&place) && !left.take() {
+        found.overflowed = true;
+        return None;
+    }
+    Some(views.entry(place).or_default())
+}
+
+fn key(sender: u32, target: u32) -> u64 {
+    u64::from(sender) << 32 | u64::from(target)
 }
 
 #[cfg(test)]

@@ -1,40 +1,57 @@
-//! What a run came to: the table for people, the JSON for programs, the verdict for both.
+//! What a run came to: the JSON for programs, the table for people.
+//!
+//! Not a judge: verdict and reasons are filled in by [`crate::judge`]. The JSON's `schema` names
+//! its version; fields may be added within a version, none is renamed or removed.
 
-use std::fmt::Write;
+mod evidence;
+mod quantiles;
+mod row;
+mod table;
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use crate::{oracle::Findings, tally::Latency};
+use serde::{Deserialize, Serialize};
 
-/// Quantiles of a latency, microseconds; 0 if nothing was measured.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Quantiles {
-    /// How many were measured.
-    pub count: u64,
-    /// Median.
-    pub p50: u64,
-    /// 99 of 100 are below.
-    pub p99: u64,
-    /// 999 of 1000 are below.
-    pub p999: u64,
-    /// Highest.
-    pub max: u64,
+use crate::{
+    oracle::Findings,
+    tally::{Latency, Stage},
+};
+pub use evidence::{Evidence, Generator, ServerProcess, ThreadShare};
+pub use quantiles::Quantiles;
+pub use row::Row;
+
+/// Name and version of the JSON's form.
+pub const SCHEMA: &str = "hawser-loadgen/1";
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Connections come up.
+    #[default]
+    Connect,
+    /// The schedule runs; nothing is measured yet.
+    WarmUp,
+    /// The measured window.
+    Measure,
+    /// What is on its way arrives.
+    Drain,
 }
 
-impl From<&Latency> for Quantiles {
-    fn from(latency: &Latency) -> Self {
-        Self {
-            count: latency.count(),
-            p50: latency.quantile(0.5),
-            p99: latency.quantile(0.99),
-            p999: latency.quantile(0.999),
-            max: latency.max(),
+impl Phase {
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Connect => "connecting",
+            Self::WarmUp => "warming up",
+            Self::Measure => "measuring",
+            Self::Drain => "draining",
         }
     }
 }
 
 /// What the kernel said about the server's process; empty without `--server-pid`.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// User and system time per delivered message, over the measured window.
     pub cpu_us_per_message: Option<f64>,
@@ -42,10 +59,14 @@ pub struct Server {
     pub bytes_per_connection: Option<f64>,
     /// User and system time per connect and login.
     pub cpu_us_per_connect: Option<f64>,
+    /// CPU over the measured window, in cores.
+    pub cpu: Option<f64>,
+    /// Its own memory at the end of the measured window, bytes.
+    pub memory_bytes: Option<u64>,
 }
 
 /// How a run is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Nothing is wrong.
@@ -68,11 +89,65 @@ impl Verdict {
             Self::Invalid => 5,
         }
     }
+
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::CorrectnessFailed => "correctness failed",
+            Self::ThresholdFailed => "threshold failed",
+            Self::Invalid => "invalid: the run proves nothing about the server",
+        }
+    }
+}
+
+/// A stage over the whole measured window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageFigures {
+    /// Its quantiles, microseconds.
+    #[serde(flatten)]
+    pub quantiles: Quantiles,
+    /// All of it, as HdrHistogram V2 with DEFLATE in base64.
+    pub histogram: String,
+}
+
+impl From<&Latency> for StageFigures {
+    fn from(latency: &Latency) -> Self {
+        Self { quantiles: Quantiles::from(latency), histogram: latency.to_text() }
+    }
+}
+
+/// How a threshold came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// The threshold as it was written.
+    pub text: String,
+    /// It held. One that could not be measured did not.
+    pub held: bool,
+    /// The value, or the worst of all windows: microseconds for latencies. Absent: not measured.
+    pub worst: Option<f64>,
+    /// Start of the worst window, seconds after the start of the schedule.
+    pub at_s: Option<f64>,
+}
+
+/// A command of the scenario that ran beside the load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionResult {
+    /// When it was started, seconds after the start of the schedule.
+    pub at_s: f64,
+    /// The command, its words joined by spaces.
+    pub command: String,
+    /// How it ended: `exit status: 0`, a signal, or why it could not be started.
+    pub ended: String,
+    /// It ended by itself with status 0.
+    pub succeeded: bool,
 }
 
 /// The result of a run. The first fields are fixed for programs; more may follow.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
     /// Messages the schedule intended.
     pub offered: u64,
     /// Messages acknowledged.
@@ -97,29 +172,52 @@ pub struct Report {
     pub heartbeats_answered: u64,
     /// Connections logged in at the end.
     pub connections_held: u64,
-    /// Chat: intended to delivered. Hold: heartbeat to its answer.
+    /// Quantiles of the headline stage.
     pub latency_us: Quantiles,
     /// The server's process.
     pub server: Server,
     /// The judgement.
     pub verdict: Verdict,
 
+    /// Name of the scenario.
+    pub name: String,
+    /// What kind of run it was, as on the command line.
+    pub kind: String,
+    /// Protocol spoken, as on the command line.
+    pub protocol: String,
+    /// The stage that counts most in this kind of run.
+    pub headline: Stage,
+    /// Messages done when the schedule ended: acknowledged, or delivered where nothing is
+    /// acknowledged. What came only in the drain is not among them.
+    pub achieved: u64,
     /// Why the verdict is not clean.
     pub reasons: Vec<String>,
-    /// Intended to acknowledged.
-    pub acknowledge_latency_us: Quantiles,
-    /// Sent to delivered: without the wait for window or connection.
-    pub sent_latency_us: Quantiles,
-    /// Intended to taken up by the generator.
-    pub schedule_lag_us: Quantiles,
+    /// What is worth knowing and changes no verdict.
+    pub notes: Vec<String>,
+    /// How each threshold came out.
+    pub thresholds: Vec<ThresholdResult>,
+    /// Each stage that was measured, over the measured window.
+    pub stages: BTreeMap<Stage, StageFigures>,
+    /// The run, interval by interval, from the first connect to the end of the drain.
+    pub series: Vec<Row>,
+    /// Commands of the scenario.
+    pub actions: Vec<ActionResult>,
+    /// Connections lost, refused or given up, by kind.
+    pub errors: BTreeMap<String, u64>,
     /// Everything the oracle counted.
     pub oracle: Findings,
+    /// Deliveries that the messages offered were to lead to.
+    pub expected: u64,
     /// Connections asked for.
     pub connections_asked: u64,
-    /// Fewest connections at any second of the run.
+    /// Fewest connections while the schedule ran.
     pub connections_min: u64,
     /// Logins per second while connecting.
     pub connect_rate: f64,
+    /// Messages intended per second of the measured window.
+    pub offered_rate: f64,
+    /// Messages done per second of the measured window.
+    pub achieved_rate: f64,
     /// Messages delivered per second of the measured window.
     pub delivered_rate: f64,
     /// Requests sent again.
@@ -128,309 +226,64 @@ pub struct Report {
     pub refused: u64,
     /// Messages the generator could not take up.
     pub shed: u64,
+    /// Source addresses and ports that were taken, and moved on from.
+    pub address_conflicts: u64,
     /// Measured window, seconds.
     pub measured_s: f64,
-    /// Number of the run, part of every name.
-    pub run: String,
-    /// Seed of the schedule.
-    pub seed: u64,
-    /// Threads of the generator.
-    pub threads: u32,
-    /// The command line.
-    pub command: String,
-    /// Release of the kernel.
-    pub kernel: String,
-}
-
-/// What the verdict depends on beside the report itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Thresholds {
-    /// Bound of the generator's own lateness, microseconds.
-    pub schedule_lag_us: u64,
-    /// Bound of the latency's 99th percentile, microseconds.
-    pub p99_us: Option<u64>,
-    /// All connections asked for were logged in before the start.
-    pub all_logged_in: bool,
+    /// Start of the measured window, seconds after the start of the schedule: the warm-up.
+    pub measured_from_s: f64,
+    /// The run was ended early, by a signal or from the live view.
+    pub interrupted: bool,
+    /// What it takes to believe and to repeat the run.
+    pub evidence: Evidence,
 }
 
 impl Report {
-    /// Fills in verdict and reasons.
-    pub fn judge(&mut self, thresholds: &Thresholds) {
-        let invalid = self.invalid_reasons(thresholds);
-        let wrong = self.wrong_reasons();
-        let missed = self.missed_reasons(thresholds);
-        // An overflowed oracle may have taken a late message for a double one: it proves nothing.
-        let order = if self.oracle.overflowed {
-            [(Verdict::Invalid, invalid), (Verdict::CorrectnessFailed, wrong)]
-        } else {
-            [(Verdict::CorrectnessFailed, wrong), (Verdict::Invalid, invalid)]
-        };
-        self.verdict = Verdict::Clean;
-        self.reasons.clear();
-        for (verdict, reasons) in order.into_iter().chain([(Verdict::ThresholdFailed, missed)]) {
-            if self.verdict == Verdict::Clean && !reasons.is_empty() {
-                self.verdict = verdict;
-            }
-            self.reasons.extend(reasons);
-        }
+    /// Quantiles of a stage, zeros if it was not measured.
+    pub fn quantiles(&self, stage: Stage) -> Quantiles {
+        self.stages.get(&stage).map_or_else(Quantiles::default, |figures| figures.quantiles)
     }
 
-    fn wrong_reasons(&self) -> Vec<String> {
-        let found = &self.oracle;
-        let defects = [
-            (found.acknowledged_then_lost, "acknowledged and then lost"),
-            (found.lost - found.acknowledged_then_lost, "lost, overtaken by later ones"),
-            (found.duplicated, "delivered twice"),
-            (found.reordered, "delivered after a later one"),
-            (found.corrupted, "damaged or never sent"),
-            (found.misdelivered, "delivered to a wrong user or under a wrong name"),
-            (found.sequence_gaps, "missing in a conversation's sequence"),
-            (found.sequence_repeats, "repeated in a conversation's sequence"),
-            (found.mailbox_gaps, "missing in a mailbox's numbers"),
-        ];
-        let named = defects.into_iter().filter(|(count, _)| *count > 0);
-        named.map(|(count, what)| format!("{count} messages {what}")).collect()
+    /// All latencies of a stage, if any was measured.
+    ///
+    /// # Errors
+    /// The text in the report is no histogram.
+    pub fn latency(&self, stage: Stage) -> Result<Option<Latency>, String> {
+        let figures = self.stages.get(&stage);
+        figures.map(|figures| Latency::from_text(&figures.histogram)).transpose()
     }
 
-    fn invalid_reasons(&self, thresholds: &Thresholds) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.oracle.overflowed {
-            reasons.push("the oracle reached a bound: a defect could have passed unseen".into());
-        }
-        if !thresholds.all_logged_in {
-            reasons.push(format!(
-                "not all of {} connections were logged in at the start",
-                self.connections_asked
-            ));
-        }
-        if self.schedule_lag_us.p99 > thresholds.schedule_lag_us {
-            reasons.push(format!(
-                "the generator was the limit: {} us late at p99, allowed {}",
-                self.schedule_lag_us.p99, thresholds.schedule_lag_us
-            ));
-        }
-        if self.shed > 0 {
-            reasons.push(format!("{} messages were more than the generator could hold", self.shed));
-        }
-        reasons
+    /// As JSON, for `--json`.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("a report has text keys only");
+        json + "\n"
     }
 
-    fn missed_reasons(&self, thresholds: &Thresholds) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.oracle.unanswered > 0 {
-            let count = self.oracle.unanswered;
-            reasons.push(format!("{count} messages had no answer at the end of the drain"));
+    /// Reads what [`Report::to_json`] wrote.
+    ///
+    /// # Errors
+    /// One line: no report, or one of another schema.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            schema: String,
         }
-        if self.refused > 0 {
-            reasons.push(format!("{} messages were refused for good", self.refused));
+        let head: Versioned =
+            serde_json::from_str(text).map_err(|error| format!("no report of a run: {error}"))?;
+        if head.schema != SCHEMA {
+            return Err(format!("schema {}, this version reads {SCHEMA}", head.schema));
         }
-        if self.heartbeats_answered < self.heartbeats_expected {
-            reasons.push(format!(
-                "{} heartbeats had no answer",
-                self.heartbeats_expected - self.heartbeats_answered
-            ));
-        }
-        if self.connections_held < self.connections_asked {
-            reasons.push(format!(
-                "{} of {} connections were not there at the end",
-                self.connections_asked - self.connections_held,
-                self.connections_asked
-            ));
-        }
-        if let Some(bound) = thresholds.p99_us.filter(|bound| self.latency_us.p99 > *bound) {
-            reasons.push(format!("p99 is {} us, allowed {bound}", self.latency_us.p99));
-        }
-        reasons
+        serde_json::from_str(text).map_err(|error| format!("no report of a run: {error}"))
     }
 
-    /// The table for people.
-    pub fn table(&self) -> String {
-        let mut text = String::new();
-        let mut line = |name: &str, value: String| {
-            writeln!(text, "{name:<24}{value}").expect("writing to a string cannot fail");
-        };
-        let latency = |quantiles: &Quantiles| {
-            format!(
-                "p50 {}  p99 {}  p99.9 {}  max {}  ({} measured)",
-                milliseconds(quantiles.p50),
-                milliseconds(quantiles.p99),
-                milliseconds(quantiles.p999),
-                milliseconds(quantiles.max),
-                quantiles.count
-            )
-        };
-        line("run", format!("{}  seed {}  kernel {}", self.run, self.seed, self.kernel));
-        line(
-            "connections",
-            format!(
-                "{} held of {} asked, fewest {}, {} reconnects, {:.0} logins/s",
-                self.connections_held,
-                self.connections_asked,
-                self.connections_min,
-                self.reconnects,
-                self.connect_rate
-            ),
-        );
-        let beats =
-            format!("{} answered of {}", self.heartbeats_answered, self.heartbeats_expected);
-        line("heartbeats", beats);
-        if self.offered > 0 {
-            line(
-                "messages",
-                format!(
-                    "offered {}  acknowledged {}  delivered {}  ({:.0}/s measured)",
-                    self.offered, self.acknowledged, self.delivered, self.delivered_rate
-                ),
-            );
-            line(
-                "defects",
-                format!(
-                    "lost {}  duplicated {}  reordered {}  corrupted {}  misdelivered {}",
-                    self.lost, self.duplicated, self.reordered, self.corrupted, self.misdelivered
-                ),
-            );
-            line("intended to delivered", latency(&self.latency_us));
-            line("intended to acknowl.", latency(&self.acknowledge_latency_us));
-            line("sent to delivered", latency(&self.sent_latency_us));
-            line("generator's lag", latency(&self.schedule_lag_us));
-        } else {
-            line("heartbeat round trip", latency(&self.latency_us));
-        }
-        if let Some(us) = self.server.cpu_us_per_message {
-            line("server CPU per message", format!("{us:.2} us"));
-        }
-        if let Some(us) = self.server.cpu_us_per_connect {
-            line("server CPU per login", format!("{us:.1} us"));
-        }
-        if let Some(bytes) = self.server.bytes_per_connection {
-            line("server memory", format!("{bytes:.0} bytes per connection"));
-        }
-        for reason in &self.reasons {
-            line("reason", reason.clone());
-        }
-        line("verdict", format!("{:?}", self.verdict));
-        text
+    /// Exit code of the process.
+    pub const fn exit_code(&self) -> u8 {
+        if self.interrupted { EXIT_INTERRUPTED } else { self.verdict.exit_code() }
     }
 }
 
-fn milliseconds(us: u64) -> String {
-    format!("{:.3} ms", us as f64 / 1000.0)
-}
+/// The run was ended by a signal.
+const EXIT_INTERRUPTED: u8 = 130;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn clean() -> Report {
-        Report {
-            offered: 10,
-            acknowledged: 10,
-            delivered: 10,
-            lost: 0,
-            duplicated: 0,
-            reordered: 0,
-            corrupted: 0,
-            misdelivered: 0,
-            reconnects: 0,
-            heartbeats_expected: 4,
-            heartbeats_answered: 4,
-            connections_held: 2,
-            latency_us: Quantiles { count: 10, p50: 1, p99: 500, p999: 2, max: 3 },
-            server: Server::default(),
-            verdict: Verdict::Invalid,
-            reasons: Vec::new(),
-            acknowledge_latency_us: Quantiles::default(),
-            sent_latency_us: Quantiles::default(),
-            schedule_lag_us: Quantiles::default(),
-            oracle: Findings::default(),
-            connections_asked: 2,
-            connections_min: 2,
-            connect_rate: 1.0,
-            delivered_rate: 1.0,
-            repeats: 0,
-            refused: 0,
-            shed: 0,
-            measured_s: 1.0,
-            run: String::new(),
-            seed: 1,
-            threads: 1,
-            command: String::new(),
-            kernel: String::new(),
-        }
-    }
-
-    fn judged(change: impl FnOnce(&mut Report)) -> Report {
-        let mut report = clean();
-        change(&mut report);
-        let thresholds =
-            Thresholds { schedule_lag_us: 1000, p99_us: Some(1000), all_logged_in: true };
-        report.judge(&thresholds);
-        report
-    }
-
-    #[test]
-    fn each_fault_has_its_verdict_and_a_reason() {
-        type Change = fn(&mut Report);
-        let rows: [(Change, Verdict); 9] = [
-            (|_| (), Verdict::Clean),
-            (|report| report.oracle.duplicated = 1, Verdict::CorrectnessFailed),
-            (|report| report.oracle.sequence_gaps = 1, Verdict::CorrectnessFailed),
-            (|report| report.oracle.overflowed = true, Verdict::Invalid),
-            (|report| report.schedule_lag_us.p99 = 1001, Verdict::Invalid),
-            (|report| report.shed = 1, Verdict::Invalid),
-            (|report| report.oracle.unanswered = 1, Verdict::ThresholdFailed),
-            (|report| report.heartbeats_answered = 3, Verdict::ThresholdFailed),
-            (|report| report.latency_us.p99 = 1001, Verdict::ThresholdFailed),
-        ];
-        for (change, verdict) in rows {
-            let report = judged(change);
-            assert_eq!(report.verdict, verdict, "{:?}", report.reasons);
-            assert_eq!(report.reasons.is_empty(), verdict == Verdict::Clean);
-        }
-    }
-
-    #[test]
-    fn loss_outweighs_lag_and_an_overflow_outweighs_loss() {
-        let lagging = judged(|report| {
-            report.oracle.lost = 1;
-            report.schedule_lag_us.p99 = 5000;
-        });
-        assert_eq!(lagging.verdict, Verdict::CorrectnessFailed);
-        let overflowed = judged(|report| {
-            report.oracle.duplicated = 1;
-            report.oracle.overflowed = true;
-        });
-        assert_eq!(overflowed.verdict, Verdict::Invalid);
-    }
-
-    #[test]
-    fn json_has_the_fixed_names() {
-        let json = serde_json::to_value(judged(|_| ())).unwrap();
-        for name in [
-            "offered",
-            "acknowledged",
-            "delivered",
-            "lost",
-            "duplicated",
-            "reordered",
-            "corrupted",
-            "misdelivered",
-            "reconnects",
-            "heartbeats_expected",
-            "heartbeats_answered",
-            "connections_held",
-            "latency_us",
-            "server",
-            "verdict",
-        ] {
-            assert!(json.get(name).is_some(), "{name}");
-        }
-        for name in ["p50", "p99", "p999", "max"] {
-            assert!(json["latency_us"][name].is_u64(), "{name}");
-        }
-        for name in ["cpu_us_per_message", "bytes_per_connection"] {
-            assert!(json["server"].get(name).is_some(), "{name}");
-        }
-        assert_eq!(json["verdict"], "clean");
-    }
-}
+pub(crate) mod tests;

@@ -1,42 +1,58 @@
 //! One run from start to verdict: starts the workers, watches them, ends them.
 //!
 //! Phases: connect (all users log in), run (the schedule), drain (what is on its way arrives),
-//! stop. The coordinator is no part of any message's way: it reads counters twenty times a second.
+//! stop. The coordinator is no part of any message's way: it reads counters twenty times a second
+//! and takes histograms once.
+
+mod actions;
+mod crew;
+mod interrupt;
+mod observe;
+mod outcome;
+mod processes;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io,
     net::TcpStream,
-    ops::Range,
     sync::{Arc, atomic::AtomicU64, atomic::Ordering::Relaxed},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use hawser_ring::Ring;
 
 use crate::{
-    arguments::{RunArguments, Scenario},
-    connection::Ground,
-    identity::{CONNECTIONS_PER_ADDRESS, Names},
-    measure::{self, Sample},
-    oracle::{Bounds, Findings, Oracle},
-    report::{Quantiles, Report, Server, Thresholds, Verdict},
-    schedule::Schedule,
-    tally::{Counters, Shared, Tally},
-    worker::{Assignment, Control, Work, Worker},
+    arguments::Options,
+    connection::{Ground, fault_text, is_denied},
+    identity::Names,
+    measure::{Sample, ThreadTime},
+    oracle::{Audience, Bounds, Oracle, Promise},
+    payload::GROUP,
+    record::{Closed, Record},
+    report::{Phase, Report},
+    scenario::{Kind, Scenario},
+    tally::{Counters, ErrorKind, Stage},
+    wire::Wire,
 };
+use actions::Actions;
+use crew::Crew;
+use interrupt::Interrupt;
+pub use observe::{Observer, PlainLines, ProcessView, Rates, Silent, Snapshot, StageView, Wish};
+use processes::Watched;
 
 /// Time between two looks at the workers.
-/// First logins unfinished at once, over all workers: a tenth of a second at the default rate.
-const LOGINS_UNFINISHED_MAX: u32 = 2048;
-
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Time between two snapshots for the observer.
+const SHOW: Duration = Duration::from_millis(250);
 
 /// Connecting is given up when no login succeeded for so long.
 const LOGIN_STALL: Duration = Duration::from_secs(20);
 
-/// From the last login to the first message.
+/// From the last login to the first message at least; then the next whole second.
 const START_DELAY_US: u64 = 100_000;
+
+const US_PER_SECOND: u64 = 1_000_000;
 
 /// After everything has arrived, doubles may still come for so long.
 const AFTERMATH: Duration = Duration::from_millis(500);
@@ -47,8 +63,6 @@ const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Why a run could not be made; nothing was measured.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// The arguments do not fit together.
-    Arguments(String),
     /// The machine or the target.
     Environment(String),
 }
@@ -68,47 +82,15 @@ pub trait MakeRing: Send + Sync + 'static {
     fn now_us(&self) -> u64;
 }
 
-/// A worker's thread, and what it makes visible.
-type Hired = (JoinHandle<Result<Tally, String>>, Arc<Shared>);
-
-struct Crew {
-    workers: Vec<Hired>,
-    control: Arc<Control>,
-}
-
-impl Crew {
-    fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
-        for (_, shared) in &self.workers {
-            shared.add_to(&mut sum);
-        }
-        sum
-    }
-
-    /// A worker that ended before it was told to has failed.
-    fn has_failed(&self) -> bool {
-        self.workers.iter().any(|(handle, _)| handle.is_finished())
-    }
-
-    fn end(self) -> Result<Tally, RunError> {
-        self.control.stop();
-        let mut sum = Tally::default();
-        let mut failure = None;
-        for (handle, _) in self.workers {
-            match handle.join() {
-                Ok(Ok(tally)) => {
-                    sum.delivery.add(&tally.delivery);
-                    sum.delivery_from_sent.add(&tally.delivery_from_sent);
-                    sum.acknowledge.add(&tally.acknowledge);
-                    sum.schedule_lag.add(&tally.schedule_lag);
-                    sum.heartbeat.add(&tally.heartbeat);
-                }
-                Ok(Err(reason)) => failure = Some(reason),
-                Err(_) => failure = Some("a worker thread panicked".to_owned()),
-            }
-        }
-        failure.map_or(Ok(sum), |reason| Err(RunError::Environment(reason)))
-    }
+/// A run's result, with what only files need.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result.
+    pub report: Report,
+    /// Every row with all its stages.
+    pub rows: Vec<Closed>,
+    /// Wall time of the first row.
+    pub began: SystemTime,
 }
 
 /// Runs a scenario; `command` goes into the report, `run` names the run.
@@ -116,43 +98,98 @@ impl Crew {
 /// # Errors
 /// [`RunError`].
 pub fn run<M: MakeRing>(
-    arguments: &RunArguments,
+    scenario: &Scenario,
+    options: &Options,
     command: &str,
     run: u64,
     rings: M,
+    observer: &mut dyn Observer,
 ) -> Result<Report, RunError> {
-    arguments.check().map_err(RunError::Arguments)?;
-    let shares = shares(arguments);
-    probe(arguments)?;
+    outcome(scenario, options, command, run, rings, observer).map(|outcome| outcome.report)
+}
+
+/// As [`run`], with all rows.
+///
+/// # Errors
+/// [`RunError`].
+pub fn outcome<M: MakeRing>(
+    scenario: &Scenario,
+    options: &Options,
+    command: &str,
+    run: u64,
+    rings: M,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, RunError> {
+    let shares = crew::shares(scenario, options);
+    probe(options)?;
+    let server = server(options)?;
+    let interrupt = Interrupt::listen().map_err(|error| {
+        RunError::Environment(format!("signals cannot be listened to: {error}"))
+    })?;
     let rings = Arc::new(rings);
+    let oracle = Oracle::new(run, Bounds::USUAL);
     let ground = Arc::new(Ground {
+        wire: Wire::of(scenario, options).map_err(RunError::Environment)?,
         names: Names::new(run),
-        oracle: Oracle::new(run, Bounds::USUAL),
-        payload_bytes: arguments.payload as usize,
-        heartbeat_s: arguments.heartbeat,
-        token: arguments.token.clone(),
+        oracle: oracle.judging(Audience::of(scenario), Promise::of(scenario)),
+        scenario: scenario.clone(),
+        payload_bytes: scenario.payload_bytes as usize,
+        token: options.token.clone(),
         measure_from_us: AtomicU64::new(u64::MAX),
         measure_to_us: AtomicU64::new(u64::MAX),
     });
-    let before = sample(arguments)?;
-    let crew = hire(arguments, &shares, &ground, &rings)?;
-    let watch = Watch::new(arguments, &ground, crew, before);
-    watch.go(command, run, &*rings)
+    let crew = crew::hire(scenario, options, &shares, &ground, &rings)?;
+    let began_us = rings.now_us();
+    let target = if scenario.kind.publishes() { GROUP } else { 0 };
+    let viewers = u64::from(ground.oracle.audience().viewers(target));
+    let watch = Watch {
+        scenario,
+        options,
+        record: Record::new(headline(scenario), viewers, crew.len(), began_us),
+        viewers,
+        ground: &ground,
+        crew,
+        rings: &*rings,
+        observer,
+        interrupt,
+        actions: Actions::new(&scenario.actions),
+        before: server.as_ref().map(Watched::last),
+        server,
+        own: Watched::new(std::process::id()).ok(),
+        began_us,
+        began: SystemTime::now(),
+        start_us: None,
+        noted: began_us / US_PER_SECOND,
+        shown: Instant::now(),
+        phase: Phase::Connect,
+        connections_min: u64::MAX,
+        gone_second: None,
+        stopped: false,
+    };
+    watch.go(command, run)
 }
 
-/// Users of each worker; pairs stay together.
-fn shares(arguments: &RunArguments) -> Vec<Range<u32>> {
-    let users = arguments.users();
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    let default = users.div_ceil(CONNECTIONS_PER_ADDRESS).min(cores);
-    let threads = arguments.threads.unwrap_or(default);
-    let share = users.div_ceil(threads).next_multiple_of(2);
-    let starts = (0..users).step_by(share as usize);
-    starts.map(|start| start..(start + share).min(users)).collect()
+/// The stage that counts most.
+fn headline(scenario: &Scenario) -> Stage {
+    match scenario.kind {
+        Kind::Hold | Kind::Heartbeats => Stage::Heartbeat,
+        Kind::Storm => Stage::Connect,
+        Kind::HalfOpen => Stage::Detect,
+        Kind::Chat
+        | Kind::Replies
+        | Kind::Fanout
+        | Kind::Broadcast
+        | Kind::Offline
+        | Kind::Devices
+        | Kind::Resume
+        | Kind::NetworkChange
+        | Kind::SlowReader
+        | Kind::Restart => Stage::Deliver,
+    }
 }
 
-fn probe(arguments: &RunArguments) -> Result<(), RunError> {
-    let target = arguments.target;
+fn probe(options: &Options) -> Result<(), RunError> {
+    let target = options.target;
     match TcpStream::connect_timeout(&target, PROBE_WAIT) {
         Ok(_) => Ok(()),
         Err(error) => Err(RunError::Environment(format!(
@@ -162,79 +199,33 @@ fn probe(arguments: &RunArguments) -> Result<(), RunError> {
     }
 }
 
-fn sample(arguments: &RunArguments) -> Result<Option<Sample>, RunError> {
-    let Some(pid) = arguments.server_pid else { return Ok(None) };
-    let sample = measure::sample(pid).map_err(|error| {
+fn server(options: &Options) -> Result<Option<Watched>, RunError> {
+    let Some(pid) = options.server_pid else { return Ok(None) };
+    let server = Watched::new(pid).map_err(|error| {
         RunError::Environment(format!("--server-pid {pid}: no such process to look at ({error})"))
     })?;
-    Ok(Some(sample))
+    Ok(Some(server))
 }
 
-fn hire<M: MakeRing>(
-    arguments: &RunArguments,
-    shares: &[Range<u32>],
-    ground: &Arc<Ground>,
-    rings: &Arc<M>,
-) -> Result<Crew, RunError> {
-    let control = Arc::new(Control::default());
-    let mut workers = Vec::with_capacity(shares.len());
-    let mut addresses = 0;
-    for (number, users) in shares.iter().enumerate() {
-        let shared = Arc::new(Shared::default());
-        let tables = (users.len() as u32).div_ceil(CONNECTIONS_PER_ADDRESS);
-        let assignment = Assignment {
-            worker: number as u32,
-            first_address: addresses,
-            users: users.clone(),
-            target: arguments.target,
-            connect_rate: arguments.connect_rate / shares.len() as f64,
-            logins_unfinished_max: (LOGINS_UNFINISHED_MAX / shares.len() as u32).max(8),
-            work: work(arguments, users),
-            ground: Arc::clone(ground),
-            control: Arc::clone(&control),
-            shared: Arc::clone(&shared),
-        };
-        let rings = Arc::clone(rings);
-        addresses += tables;
-        let slots = crate::plan::table_slots((users.len() as u32).div_ceil(tables));
-        let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-            let (ring, now_us) = rings.make(slots, tables)?;
-            Worker::new(ring, assignment, now_us).run().map_err(|error| format!("ring: {error}"))
-        });
-        let handle = thread
-            .map_err(|error| RunError::Environment(format!("cannot start a thread: {error}")))?;
-        workers.push((handle, shared));
-    }
-    Ok(Crew { workers, control })
+/// What processes, threads and counters said at one moment.
+struct Moment {
+    at: Instant,
+    server: Option<Sample>,
+    own: Option<Sample>,
+    threads: Vec<Option<ThreadTime>>,
+    counters: Counters,
 }
-
-fn work(arguments: &RunArguments, users: &Range<u32>) -> Work {
-    let duration_us = arguments.duration().as_micros() as u64;
-    match (arguments.scenario, arguments.in_flight) {
-        (Scenario::Hold, _) => Work::Hold,
-        (Scenario::Chat, Some(messages)) => Work::InFlight { messages, duration_us },
-        (Scenario::Chat, None) => {
-            let share = users.len() as f64 / f64::from(arguments.users());
-            Work::Scheduled(Schedule::new(
-                arguments.seed,
-                (arguments.arrivals, arguments.recipients()),
-                arguments.rate() * share,
-                duration_us,
-                users.clone(),
-                arguments.users(),
-            ))
-        }
-    }
-}
-
-/// What the server's process and the counters said at one moment.
-type Moment = (Option<Sample>, Counters);
 
 /// The measured window.
 struct Window {
     first: Moment,
     last: Moment,
-    seconds: f64,
+}
+
+impl Window {
+    fn seconds(&self) -> f64 {
+        (self.last.at - self.first.at).as_secs_f64()
+    }
 }
 
 /// How the connections came up.
@@ -246,245 +237,237 @@ struct Logins {
 }
 
 /// The coordinator's notes of one run.
-struct Watch<'a> {
-    arguments: &'a RunArguments,
+struct Watch<'a, M: MakeRing> {
+    scenario: &'a Scenario,
+    options: &'a Options,
     ground: &'a Ground,
+    rings: &'a M,
+    observer: &'a mut dyn Observer,
     crew: Crew,
+    record: Record,
+    viewers: u64,
+    interrupt: Interrupt,
+    actions: Actions,
+    server: Option<Watched>,
+    /// The server before the first connect.
     before: Option<Sample>,
-    began: Instant,
+    /// This process.
+    own: Option<Watched>,
+    began_us: u64,
+    began: SystemTime,
+    /// Start of the schedule.
+    start_us: Option<u64>,
+    /// Last second in which the processes were looked at.
+    noted: u64,
     shown: Instant,
-    shown_counters: Counters,
+    phase: Phase,
     connections_min: u64,
+    /// Second in which the server's process was first seen gone.
+    gone_second: Option<u64>,
+    /// A signal or the observer asked for the end.
+    stopped: bool,
 }
 
-impl<'a> Watch<'a> {
-    fn new(
-        arguments: &'a RunArguments,
-        ground: &'a Ground,
-        crew: Crew,
-        before: Option<Sample>,
-    ) -> Self {
-        let now = Instant::now();
-        Self {
-            arguments,
-            ground,
-            crew,
-            before,
-            began: now,
-            shown: now,
-            shown_counters: Counters::default(),
-            connections_min: u64::MAX,
-        }
-    }
-
-    fn go<M: MakeRing>(mut self, command: &str, run: u64, rings: &M) -> Result<Report, RunError> {
+impl<M: MakeRing> Watch<'_, M> {
+    fn go(mut self, command: &str, run: u64) -> Result<Outcome, RunError> {
         let logged_in = self.connect();
-        let connect_s = self.began.elapsed().as_secs_f64();
-        let connected = sample(self.arguments).ok().flatten();
-        if logged_in == 0 && !self.crew.has_failed() {
+        let connect_s = (self.rings.now_us() - self.began_us) as f64 / 1e6;
+        let connected = self.server.as_mut().and_then(Watched::look);
+        if logged_in == 0 && !self.stopped && !self.crew.has_failed() {
             let reason = describe(&self.crew.counters());
             // Whether the workers end well does not matter any more.
-            let _ = self.crew.end();
-            let target = self.arguments.target;
+            let _ = self.crew.end(&mut self.record);
+            let target = self.options.target;
             let reason = format!("no user could log in at {target}: {reason}");
             return Err(RunError::Environment(reason));
         }
-        let window = self.measure(rings);
+        let window = self.measure();
+        self.phase = Phase::Drain;
         self.crew.control.drain();
         let counters = self.drain();
         let logins = Logins { logged_in, connect_s, before: self.before, connected };
-        let threads = self.crew.workers.len() as u32;
-        let findings = self.ground.oracle.findings();
-        let tally = self.crew.end()?;
-        let mut report = report(self.arguments, &findings, &counters, &tally, &logins, &window);
-        report.connections_min = self.connections_min.min(counters.online);
-        report.run = format!("{run:016x}");
-        report.threads = threads;
-        report.command = command.to_owned();
-        report.judge(&Thresholds {
-            schedule_lag_us: self.arguments.schedule_lag_max.as_micros() as u64,
-            p99_us: self.arguments.p99_max.map(|bound| bound.as_micros() as u64),
-            all_logged_in: logged_in == u64::from(self.arguments.users()),
-        });
-        Ok(report)
+        self.finish(command, run, &counters, &logins, &window)
     }
 
     /// Waits until all are logged in, or nobody else can; gives how many.
     fn connect(&mut self) -> u64 {
-        let users = u64::from(self.arguments.users());
+        let connections = u64::from(self.scenario.connections());
         let mut progress = (0, Instant::now());
         loop {
-            let counters = self.look("connecting");
+            let counters = self.look(u64::MAX);
             if counters.logged_in > progress.0 {
                 progress = (counters.logged_in, Instant::now());
             }
             let stalled = progress.1.elapsed() > LOGIN_STALL;
             // Who may not log in will not be let in by asking again.
-            let denied = counters.logged_in == 0 && (200..300).contains(&counters.last_code);
-            if denied || counters.logged_in == users || stalled || self.crew.has_failed() {
+            let denied = counters.logged_in == 0
+                && (counters.error(ErrorKind::Denied) > 0 || is_denied(counters.last_code as u16));
+            let over = counters.logged_in == connections || self.stopped;
+            if denied || over || stalled || self.crew.has_failed() {
                 return counters.logged_in;
             }
         }
     }
 
-    /// Lets the schedule run.
-    fn measure<M: MakeRing>(&mut self, rings: &M) -> Window {
-        let warm_up = if self.arguments.scenario == Scenario::Hold {
-            Duration::ZERO
-        } else {
-            self.arguments.warm_up
-        };
-        let start_us = rings.now_us() + START_DELAY_US;
-        let from_us = start_us + warm_up.as_micros() as u64;
-        let to_us = start_us + self.arguments.duration().as_micros() as u64;
+    /// Lets the schedule run, from a whole second on: rows are then the same parts of it in every
+    /// run.
+    fn measure(&mut self) -> Window {
+        let start_us = (self.rings.now_us() + START_DELAY_US).next_multiple_of(US_PER_SECOND);
+        let from_us = start_us + self.scenario.warm_up.as_micros() as u64;
+        let to_us = start_us + self.scenario.duration.as_micros() as u64;
         self.ground.measure_from_us.store(from_us, Relaxed);
         self.ground.measure_to_us.store(to_us, Relaxed);
+        self.record.schedule(start_us, from_us, to_us);
+        self.start_us = Some(start_us);
         self.crew.control.start(start_us);
-        self.look_until(rings, from_us);
-        let first = (sample(self.arguments).ok().flatten(), self.crew.counters());
-        let first_at = Instant::now();
-        self.look_until(rings, to_us);
-        let last = (sample(self.arguments).ok().flatten(), self.crew.counters());
-        Window { first, last, seconds: first_at.elapsed().as_secs_f64() }
+        self.look_until(start_us);
+        self.phase = Phase::WarmUp;
+        self.look_until(from_us);
+        self.phase = Phase::Measure;
+        let first = self.moment();
+        self.look_until(to_us);
+        if self.stopped {
+            // What was to come is intended no more.
+            let now_us = self.rings.now_us();
+            self.ground.measure_to_us.fetch_min(now_us, Relaxed);
+            self.record.cut(now_us);
+        }
+        Window { first, last: self.moment() }
     }
 
-    fn look_until<M: MakeRing>(&mut self, rings: &M, until_us: u64) {
-        while rings.now_us() < until_us && !self.crew.has_failed() {
-            let counters = self.look("running");
-            self.connections_min = self.connections_min.min(counters.online);
+    fn moment(&mut self) -> Moment {
+        Moment {
+            at: Instant::now(),
+            server: self.server.as_mut().and_then(Watched::look),
+            own: self.own.as_mut().and_then(Watched::look),
+            threads: self.crew.times(),
+            counters: self.crew.counters(),
+        }
+    }
+
+    fn look_until(&mut self, until_us: u64) {
+        while self.rings.now_us() < until_us && !self.stopped && !self.crew.has_failed() {
+            let counters = self.look(until_us);
+            if self.phase != Phase::Connect {
+                self.connections_min = self.connections_min.min(counters.online);
+            }
         }
     }
 
     /// Waits until everything on its way has arrived, within the bound; gives the last counters.
     fn drain(&mut self) -> Counters {
         let began = Instant::now();
+        let gone = outcome::may_be_gone(self.scenario);
         let mut whole_since = None;
         loop {
-            let counters = self.look("draining");
-            let whole = counters.unanswered == 0
-                && counters.delivered >= counters.acknowledged
+            let counters = self.look(u64::MAX);
+            // Who was to come back may not do so once the schedule is given up.
+            let present = self.stopped || counters.online + gone >= counters.logged_in;
+            let whole = present
+                && counters.unanswered == 0
                 && counters.heartbeats_answered >= counters.heartbeats_expected
-                && counters.schedule_ended >= self.crew.workers.len() as u64;
+                && (self.stopped || counters.schedule_ended >= self.crew.len() as u64)
+                && self.actions.are_over()
+                && self.ground.oracle.awaited() == 0;
             let since = whole_since.filter(|_| whole);
             whole_since = whole.then(|| since.unwrap_or_else(Instant::now));
             let settled = whole_since.is_some_and(|since| since.elapsed() >= AFTERMATH);
-            if settled || began.elapsed() >= self.arguments.drain || self.crew.has_failed() {
+            if settled || began.elapsed() >= self.scenario.drain || self.crew.has_failed() {
+                self.show(&counters);
                 return counters;
             }
         }
     }
 
-    /// Sleeps a little, reads the counters, and shows them once a second.
-    fn look(&mut self, phase: &str) -> Counters {
-        thread::sleep(LOOK);
+    /// Sleeps a little, but not beyond the given time, and looks at everything; gives the
+    /// counters.
+    fn look(&mut self, until_us: u64) -> Counters {
+        let left_us = until_us.saturating_sub(self.rings.now_us());
+        thread::sleep(LOOK.min(Duration::from_micros(left_us)));
+        let now_us = self.rings.now_us();
+        let second = now_us / US_PER_SECOND;
+        if second > self.noted {
+            self.note(second);
+        }
+        self.crew.gather(&mut self.record, now_us);
+        if let Some(since_us) = self.start_us.and_then(|start_us| now_us.checked_sub(start_us))
+            && !self.stopped
+        {
+            self.actions.go(Duration::from_micros(since_us));
+        }
+        self.stopped |= self.interrupt.is_asked();
         let counters = self.crew.counters();
-        let since = self.shown.elapsed();
-        if since >= Duration::from_secs(1) {
-            let old = &self.shown_counters;
-            let rate = |new: u64, old: u64| {
-                (new.saturating_sub(old) as f64 / since.as_secs_f64()).round() as u64
-            };
-            let line = format!(
-                "{:>4}s {phase:<10} online {:>8}  offered {:>7}/s  acknowledged {:>7}/s  \
-                 delivered {:>7}/s  waiting {:>6}  reconnects {}",
-                self.began.elapsed().as_secs(),
-                counters.online,
-                rate(counters.offered, old.offered),
-                rate(counters.acknowledged, old.acknowledged),
-                rate(counters.delivered, old.delivered),
-                counters.unanswered,
-                counters.reconnects
-            );
-            show(&line);
+        if self.shown.elapsed() >= SHOW {
             self.shown = Instant::now();
-            self.shown_counters = counters;
+            self.show(&counters);
         }
         counters
     }
-}
 
-/// CPU time between two samples for each of `count`.
-fn cpu_us_per(from: Option<Sample>, to: Option<Sample>, count: u64) -> Option<f64> {
-    let (from, to) = from.zip(to)?;
-    // A server that was restarted meanwhile has begun to count anew.
-    let cpu_us = to.cpu_us.checked_sub(from.cpu_us)?;
-    (count > 0).then(|| cpu_us as f64 / count as f64)
-}
-
-fn report(
-    arguments: &RunArguments,
-    findings: &Findings,
-    counters: &Counters,
-    tally: &Tally,
-    logins: &Logins,
-    window: &Window,
-) -> Report {
-    let hold = arguments.scenario == Scenario::Hold;
-    let delivered = window.last.1.delivered - window.first.1.delivered;
-    let growth = logins.before.zip(logins.connected).map(|(before, after)| {
-        let grown = after.memory_bytes as f64 - before.memory_bytes as f64;
-        grown / logins.logged_in.max(1) as f64
-    });
-    Report {
-        offered: counters.offered,
-        acknowledged: findings.acknowledged,
-        delivered: findings.delivered,
-        lost: findings.lost,
-        duplicated: findings.duplicated,
-        reordered: findings.reordered
-            + findings.sequence_gaps
-            + findings.sequence_repeats
-            + findings.mailbox_gaps,
-        corrupted: findings.corrupted,
-        misdelivered: findings.misdelivered,
-        reconnects: counters.reconnects,
-        heartbeats_expected: counters.heartbeats_expected,
-        heartbeats_answered: counters.heartbeats_answered,
-        connections_held: counters.online,
-        latency_us: Quantiles::from(if hold { &tally.heartbeat } else { &tally.delivery }),
-        server: Server {
-            cpu_us_per_message: cpu_us_per(window.first.0, window.last.0, delivered),
-            bytes_per_connection: growth,
-            cpu_us_per_connect: cpu_us_per(logins.before, logins.connected, logins.logged_in),
-        },
-        verdict: Verdict::Clean,
-        reasons: Vec::new(),
-        acknowledge_latency_us: Quantiles::from(&tally.acknowledge),
-        sent_latency_us: Quantiles::from(&tally.delivery_from_sent),
-        schedule_lag_us: Quantiles::from(&tally.schedule_lag),
-        oracle: *findings,
-        connections_asked: u64::from(arguments.users()),
-        connections_min: 0,
-        connect_rate: logins.logged_in as f64 / logins.connect_s,
-        delivered_rate: delivered as f64 / window.seconds,
-        repeats: counters.repeats,
-        refused: counters.refused,
-        shed: counters.shed,
-        measured_s: window.seconds,
-        run: String::new(),
-        seed: arguments.seed,
-        threads: 0,
-        command: String::new(),
-        kernel: measure::kernel(),
+    /// What the processes did in the second that is over.
+    fn note(&mut self, second: u64) {
+        let server = self.server.as_mut().and_then(|server| {
+            server.look()?;
+            server.take_rate()
+        });
+        let own = self.own.as_mut().and_then(|own| {
+            own.look()?;
+            own.take_rate()
+        });
+        let processes =
+            crate::record::Processes { server, generator_cpu: own.map_or(0.0, |(cpu, _)| cpu) };
+        if self.server.as_ref().is_some_and(Watched::is_gone) {
+            self.gone_second.get_or_insert(second);
+        }
+        self.record.note(second - 1, processes);
+        self.noted = second;
     }
-}
 
-/// One line on a terminal is written over; elsewhere each stays.
-fn show(line: &str) {
-    let mut error = io::stderr().lock();
-    let (begin, end) = if error.is_terminal() { ("\r\x1b[K", "") } else { ("", "\n") };
-    // Progress is not worth failing for.
-    let _ = write!(error, "{begin}{line}{end}");
-    let _ = error.flush();
+    fn show(&mut self, counters: &Counters) {
+        let snapshot = self.snapshot(counters);
+        if self.observer.show(&snapshot) == Wish::Stop {
+            self.stopped = true;
+        }
+    }
+
+    fn snapshot(&self, counters: &Counters) -> Snapshot {
+        let now_us = self.rings.now_us();
+        let since = |from_us: u64| (now_us as f64 - from_us as f64) / 1e6;
+        let (old, new, seconds) = self.record.last_change();
+        let errors = ErrorKind::ALL.iter().map(|kind| (*kind, counters.error(*kind)));
+        Snapshot {
+            name: self.scenario.name.clone(),
+            protocol: self.scenario.protocol.name().to_owned(),
+            target: self.options.target.to_string(),
+            phase: self.phase,
+            elapsed_s: since(self.began_us),
+            t_s: self.start_us.map_or(0.0, since),
+            duration_s: self.scenario.duration.as_secs_f64(),
+            connections_asked: u64::from(self.scenario.connections()),
+            counters: *counters,
+            rates: Rates::between(&old, &new, seconds, self.viewers),
+            headline: headline(self.scenario),
+            stages: self
+                .record
+                .latest()
+                .iter()
+                .map(|&(stage, last_second, run)| StageView { stage, last_second, run })
+                .collect(),
+            errors: errors.filter(|(_, count)| *count > 0).collect(),
+            server: self.server.as_ref().map(Watched::view),
+            generator: self.own.as_ref().map(Watched::view).unwrap_or_default(),
+            row: self.record.last_row(),
+            rows: self.record.len(),
+        }
+    }
 }
 
 fn describe(counters: &Counters) -> String {
     if counters.last_code != 0 {
-        let code = counters.last_code as u16;
-        return format!("the server answered {code}, {}", hawser_codec::code::text(code));
+        return fault_text(counters.last_code as u16);
     }
     if counters.last_errno != 0 {
         return io::Error::from_raw_os_error(counters.last_errno as i32).to_string();
     }
-    "connected, but no welcome came; is it a Hawser gateway's native port?".to_owned()
+    "connected, but no welcome came; does the port speak the protocol asked for?".to_owned()
 }

@@ -1,96 +1,102 @@
-//! When each message is meant to leave, and from whom to whom: fixed by the seed before the run.
+//! When each message is meant to leave, and from whom to whom; when connections are meant to leave,
+//! to come back, to stop reading: all fixed by the scenario and the seed before the run.
 //!
 //! Open loop: nothing the server does moves an intended time. A generator that is late sends late
 //! and the lateness counts into the latency, so a stalled server cannot hide its stall by slowing
 //! its clients down (coordinated omission).
+//!
+//! Invariant: the intents of all workers together are the same however many workers there are.
+
+mod disturbance;
+mod moments;
 
 use std::ops::Range;
 
-use crate::identity::mix;
+pub use disturbance::WAVES_MAX;
 
-/// How intended times are spread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Arrivals {
-    /// At equal distances.
-    Constant,
-    /// As independent events: exponential distances.
-    Poisson,
-}
+use crate::{
+    identity::mix,
+    scenario::{Close, Groups, Kind, Protocol, Recipients, Scenario, is_marked},
+};
+use disturbance::Disturbance;
+use moments::Moments;
 
 /// People write to those they know; and the oracle's memory grows with the conversations, not with
 /// the messages.
 const CONTACTS: u32 = 8;
 
-/// To whom a user writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Recipients {
-    /// Users 0 and 1, 2 and 3, and so on write to each other.
-    Pair,
-    /// Each message goes to a random one of the sender's eight contacts, who are random users.
-    Random,
-}
+/// Draws for a sender who is not away or asleep, before the next one after the last drawn is taken.
+const DRAWS_MAX: u32 = 64;
 
-/// A message that is meant to be sent.
+/// Something that is meant to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// Microseconds after the start.
     pub at_us: u64,
-    /// Index of the sender.
-    pub sender: u32,
-    /// Index of the recipient.
-    pub recipient: u32,
+    /// Index of the connection.
+    pub connection: u32,
+    /// What it does.
+    pub act: Act,
 }
 
-/// One worker's share of the schedule, in order of time.
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Sends a message to a user.
+    Send {
+        /// Index of the user.
+        to: u32,
+    },
+    /// Sends a message to a group.
+    Publish {
+        /// Number of the group.
+        group: u32,
+    },
+    /// Its connection ends.
+    Leave {
+        /// How the socket is closed.
+        close: Close,
+        /// It connects again so long after it left, microseconds; none: [`Act::Return`] says when.
+        back_after_us: Option<u64>,
+        /// It comes back from another source address.
+        elsewhere: bool,
+        /// The old socket stays open and unread, so that the server does not learn of it.
+        silently: bool,
+    },
+    /// One that left without a time to come back logs in.
+    Return,
+    /// It does not read for a time.
+    Doze {
+        /// Microseconds.
+        for_us: u64,
+    },
+    /// It sends nothing any more and answers nothing, until the server closes.
+    Hush,
+}
+
+/// One worker's share of all intents, in order of time.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    seed: u64,
-    random: Random,
-    arrivals: Arrivals,
-    recipients: Recipients,
-    interval_ns: f64,
-    next_ns: f64,
-    duration_us: u64,
-    senders: Range<u32>,
-    users: u32,
+    messages: Option<Box<Messages>>,
+    disturbance: Box<Disturbance>,
+    next_message: Option<Intent>,
+    next_disturbance: Option<Intent>,
 }
 
 impl Schedule {
-    /// The share of the users `senders`, who together send `rate` messages a second for
-    /// `duration_us`; `users` in all can be recipients.
-    pub fn new(
-        seed: u64,
-        (arrivals, recipients): (Arrivals, Recipients),
-        rate: f64,
-        duration_us: u64,
-        senders: Range<u32>,
-        users: u32,
-    ) -> Self {
-        let mut random = Random(mix(seed ^ mix(u64::from(senders.start))));
-        let interval_ns = 1e9 / rate;
-        // Workers must not all send at the same instants.
-        let next_ns = interval_ns * random.fraction();
-        Self {
-            seed,
-            random,
-            arrivals,
-            recipients,
-            interval_ns,
-            next_ns,
-            duration_us,
-            senders,
-            users,
-        }
-    }
-}
-
-impl Schedule {
-    /// A random contact of this user; the contacts follow from the seed and the user alone.
-    fn contact(&mut self, sender: u32) -> u32 {
-        let which = self.random.below(CONTACTS);
-        let mut of_sender = Random(mix(self.seed ^ u64::from(sender) << 8 ^ u64::from(which)));
-        let distance = 1 + of_sender.below(self.users - 1);
-        ((u64::from(sender) + u64::from(distance)) % u64::from(self.users)) as u32
+    /// The share of the users `users`.
+    pub fn new(scenario: &Scenario, seed: u64, users: Range<u32>) -> Self {
+        let devices = scenario.devices;
+        let connections = users.start * devices..users.end * devices;
+        let mut schedule = Self {
+            messages: Messages::new(scenario, seed, connections.clone()).map(Box::new),
+            disturbance: Box::new(Disturbance::new(scenario, seed, connections)),
+            next_message: None,
+            next_disturbance: None,
+        };
+        schedule.next_message = schedule.messages.as_mut().and_then(|messages| messages.next());
+        schedule.next_disturbance = schedule.disturbance.next();
+        schedule
     }
 }
 
@@ -98,21 +104,140 @@ impl Iterator for Schedule {
     type Item = Intent;
 
     fn next(&mut self) -> Option<Intent> {
-        let at_us = (self.next_ns / 1e3) as u64;
-        if at_us >= self.duration_us || self.senders.is_empty() {
+        let message_first = match (&self.next_message, &self.next_disturbance) {
+            (Some(message), Some(other)) => message.at_us <= other.at_us,
+            (message, _) => message.is_some(),
+        };
+        if message_first {
+            let following = self.messages.as_mut().and_then(|messages| messages.next());
+            std::mem::replace(&mut self.next_message, following)
+        } else {
+            let following = self.disturbance.next();
+            std::mem::replace(&mut self.next_disturbance, following)
+        }
+    }
+}
+
+/// The messages of one worker's connections.
+#[derive(Clone, Debug)]
+struct Messages {
+    moments: Moments,
+    choice: Choice,
+    /// The worker's.
+    connections: Range<u32>,
+}
+
+impl Messages {
+    /// None if the users send nothing by a schedule.
+    fn new(scenario: &Scenario, seed: u64, connections: Range<u32>) -> Option<Self> {
+        if !scenario.kind.sends() || scenario.load.in_flight.is_some() || connections.is_empty() {
             return None;
         }
-        self.next_ns += match self.arrivals {
-            Arrivals::Constant => self.interval_ns,
-            // 1 - fraction is above 0, so the logarithm is finite.
-            Arrivals::Poisson => -self.interval_ns * (1.0 - self.random.fraction()).ln(),
+        let span = (0.0, scenario.duration.as_secs_f64());
+        Some(Self {
+            moments: Moments::new(seed, scenario.load.arrivals, &scenario.load.curve, span),
+            choice: Choice::new(scenario, seed),
+            connections,
+        })
+    }
+
+    fn next(&mut self) -> Option<Intent> {
+        let Self { moments, choice, connections } = self;
+        moments.next(|_, random| choice.draw(random, connections))
+    }
+}
+
+/// Who writes to whom.
+#[derive(Clone, Debug)]
+struct Choice {
+    seed: u64,
+    users: u32,
+    devices: u32,
+    to: To,
+    /// Share of those who never send: they are away or asleep. Of users, or of connections.
+    silent: f64,
+    silent_users: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Neighbour,
+    Contact,
+    Self_,
+    Group(Groups),
+}
+
+impl Choice {
+    fn new(scenario: &Scenario, seed: u64) -> Self {
+        let to = match scenario.recipients {
+            // What a server sends back comes to its sender.
+            _ if scenario.protocol == Protocol::Echo => To::Self_,
+            _ if scenario.kind.publishes() => To::Group(scenario.groups),
+            Recipients::Pair => To::Neighbour,
+            Recipients::Random => To::Contact,
         };
-        let sender = self.senders.start + self.random.below(self.senders.len() as u32);
-        let recipient = match self.recipients {
-            Recipients::Pair => sender ^ 1,
-            Recipients::Random => self.contact(sender),
+        let silent = matches!(scenario.kind, Kind::Offline | Kind::SlowReader);
+        Self {
+            seed,
+            users: scenario.users,
+            devices: scenario.devices,
+            to,
+            silent: if silent { scenario.disturb.share } else { 0.0 },
+            silent_users: scenario.kind == Kind::Offline,
+        }
+    }
+
+    /// One message, if its sender is one of `own`.
+    fn draw(&self, random: &mut Random, own: &Range<u32>) -> Option<(u32, Act)> {
+        if let To::Group(groups) = self.to {
+            let group = random.below(groups.count.max(1));
+            let place = random.below(groups.size(self.users));
+            let user = groups.member(group, place, self.users);
+            let connection = user * self.devices + random.below(self.devices);
+            return own.contains(&connection).then_some((connection, Act::Publish { group }));
+        }
+        let connection = self.sender(random);
+        if !own.contains(&connection) {
+            return None;
+        }
+        let user = connection / self.devices;
+        let to = match self.to {
+            To::Neighbour => user ^ 1,
+            To::Contact => self.contact(user, random),
+            To::Self_ | To::Group(_) => user,
         };
-        Some(Intent { at_us, sender, recipient })
+        Some((connection, Act::Send { to }))
+    }
+
+    fn sender(&self, random: &mut Random) -> u32 {
+        let connections = self.users * self.devices;
+        let mut connection = random.below(connections);
+        if self.silent == 0.0 {
+            return connection;
+        }
+        for _ in 0..DRAWS_MAX {
+            if !self.is_silent(connection) {
+                return connection;
+            }
+            connection = random.below(connections);
+        }
+        let onward = (0..connections).map(|step| {
+            ((u64::from(connection) + u64::from(step)) % u64::from(connections)) as u32
+        });
+        onward.into_iter().find(|connection| !self.is_silent(*connection)).unwrap_or(connection)
+    }
+
+    fn is_silent(&self, connection: u32) -> bool {
+        let each = if self.silent_users { self.devices } else { 1 };
+        is_marked(connection / each, self.silent)
+    }
+
+    /// A random contact of this user; the contacts follow from the seed and the user alone.
+    fn contact(&self, user: u32, random: &mut Random) -> u32 {
+        let which = random.below(CONTACTS);
+        let mut of_user = Random(mix(self.seed ^ u64::from(user) << 8 ^ u64::from(which)));
+        let distance = 1 + of_user.below(self.users - 1);
+        ((u64::from(user) + u64::from(distance)) % u64::from(self.users)) as u32
     }
 }
 
@@ -132,52 +257,30 @@ impl Random {
         (((self.bits() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
+    /// Below `bound`, which is not 0.
+    pub fn below_u64(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
+    }
+
     /// From 0 up to, not including, 1.
-    fn fraction(&mut self) -> f64 {
+    pub fn fraction(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Poisson-distributed with this mean, which is at most 500.
+    fn poisson(&mut self, mean: f64) -> u64 {
+        let bound = (-mean).exp();
+        let mut product = 1.0 - self.fraction();
+        let mut count = 0;
+        // Ends: each factor is below 1 but for one in 2^53; the bound on the count is beyond any
+        // that could be drawn.
+        while product > bound && count < 10_000 {
+            product *= 1.0 - self.fraction();
+            count += 1;
+        }
+        count
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schedule(seed: u64, arrivals: Arrivals, recipients: Recipients) -> Schedule {
-        Schedule::new(seed, (arrivals, recipients), 1000.0, 10_000_000, 10..20, 100)
-    }
-
-    #[test]
-    fn same_seed_gives_the_same_intents_and_another_seed_others() {
-        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
-            let of = |seed| schedule(seed, arrivals, Recipients::Random).collect::<Vec<_>>();
-            assert_eq!(of(1), of(1));
-            assert_ne!(of(1), of(2));
-        }
-    }
-
-    #[test]
-    fn rate_and_order_of_time_are_kept() {
-        let constant: Vec<_> = schedule(3, Arrivals::Constant, Recipients::Pair).collect();
-        assert_eq!(constant.len(), 10_000);
-        assert!(constant.windows(2).all(|w| (999..=1001).contains(&(w[1].at_us - w[0].at_us))));
-        let poisson: Vec<_> = schedule(3, Arrivals::Poisson, Recipients::Pair).collect();
-        assert!((9_500..10_500).contains(&poisson.len()), "{}", poisson.len());
-        assert!(poisson.is_sorted_by_key(|intent| intent.at_us));
-        let short = poisson.windows(2).filter(|w| w[1].at_us - w[0].at_us < 100).count();
-        assert!(short > 500, "exponential distances are often short: {short}");
-    }
-
-    #[test]
-    fn pairs_write_to_each_other_and_nobody_to_himself() {
-        for intent in schedule(4, Arrivals::Constant, Recipients::Pair) {
-            assert_eq!(intent.recipient, intent.sender ^ 1);
-        }
-        let mut contacts = std::collections::HashSet::new();
-        for intent in schedule(4, Arrivals::Constant, Recipients::Random) {
-            assert!((10..20).contains(&intent.sender) && intent.recipient < 100);
-            assert_ne!(intent.recipient, intent.sender);
-            contacts.insert((intent.sender, intent.recipient));
-        }
-        assert!((60..=80).contains(&contacts.len()), "{}", contacts.len());
-    }
-}
+mod tests;

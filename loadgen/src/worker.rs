@@ -1,17 +1,23 @@
 //! A thread, a ring and its connections: the shell that moves their bytes.
 //!
 //! ```text
-//!  Down --connect--> Connecting --> Up --fault, end--> Closing --> Down (or Gone, at the end)
+//!  Down --connect--> Connecting --> Up --fault, end, plan--> Closing --> Down
 //! ```
 //!
-//! Not a judge and not a protocol: it connects, receives, sends, and tells the connections the
-//! time. Invariant: a socket is closed only when nothing is in flight on it, and its slot's
+//! Not a judge and not a protocol: it connects, receives, sends, carries out what the schedule
+//! intends, and tells the connections the time. Invariant: a socket is closed only when nothing is in flight on it, and its slot's
 //! generation moves on with each close, so a late completion is known as such.
 
+mod act;
+mod agenda;
 mod complete;
+mod median;
+mod ramp;
 mod slots;
 
 use std::{
+    collections::VecDeque,
+    fmt,
     net::SocketAddr,
     ops::Range,
     sync::{
@@ -21,21 +27,22 @@ use std::{
 };
 
 use hawser_codec::time::Now;
-use hawser_ring::{Completion, Operation, Pace, Ring, SocketOptions, Token, Wait};
+use hawser_ring::{Completion, Operation, Pace, Ring, Socket, Token, Wait};
 
 use crate::{
-    connection::{Connection, Ground, World},
-    identity::{CONNECTIONS_PER_ADDRESS, mix},
-    schedule::{Intent, Random, Schedule},
-    tally::{Shared, Tally},
+    connection::{Connection, Ground, Offer, To, World},
+    identity::mix,
+    scenario::{Kind, Scenario},
+    schedule::{Intent, Random},
+    source::Sources,
+    tally::Shared,
     wheel::Wheel,
 };
+use agenda::Agenda;
+use median::Median;
+use ramp::Ramp;
 pub use slots::SLOT_BYTES;
-use slots::{Net, Slot};
-
-/// Connects of one worker on their way: enough for any rate on loopback, and below the usual
-/// listen backlog together with the other workers'.
-const CONNECTS_IN_FLIGHT: u32 = 128;
+use slots::{Mood, Net, Slot};
 
 /// Intents taken up in one turn; more wait for the next, so that answers are heard in between.
 const INTENTS_PER_TURN: u32 = 1024;
@@ -48,12 +55,6 @@ const SLEEP_TICKS: u64 = 6;
 /// microseconds.
 const HOLD_GATHER: (u32, u32) = (8, 500);
 
-/// First and last ceiling of the back-off, microseconds.
-const BACKOFF_US: (u64, u64) = (200_000, 10_000_000);
-
-/// A connect that found as many in flight is tried again within this time, microseconds.
-const CONNECT_AGAIN_US: u64 = 100_000;
-
 /// Bytes of a receive buffer: several frames of chat.
 pub const RECEIVE_BYTES: u32 = 4096;
 
@@ -63,21 +64,10 @@ const SPARE_BUFFERS: usize = 1024;
 /// A buffer that grew beyond this is not kept, bytes.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
-/// Turns for closing at the end, each at most a sleep long; beyond, the process ends anyway.
-const CLOSING_TURNS_MAX: u32 = 2000;
-
-const OPTIONS: SocketOptions = SocketOptions {
-    no_delay: true,
-    send_buffer_bytes: None,
-    not_sent_low_bytes: None,
-    user_timeout_ms: 0,
-    keepalive_s: 0,
-};
-
 /// Where a run stands; workers follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Stage {
+enum Phase {
     /// Connections come up.
     Connect = 0,
     /// The schedule runs from the start time on.
@@ -91,7 +81,7 @@ pub enum Stage {
 /// What the coordinator tells the workers.
 #[derive(Debug, Default)]
 pub struct Control {
-    stage: AtomicU8,
+    phase: AtomicU8,
     start_us: AtomicU64,
 }
 
@@ -99,36 +89,33 @@ impl Control {
     /// The schedule begins at this monotonic time, microseconds.
     pub fn start(&self, start_us: u64) {
         self.start_us.store(start_us, Relaxed);
-        self.stage.store(Stage::Run as u8, Relaxed);
+        self.phase.store(Phase::Run as u8, Relaxed);
     }
 
     /// Begin nothing new.
     pub fn drain(&self) {
-        self.stage.store(Stage::Drain as u8, Relaxed);
+        self.phase.store(Phase::Drain as u8, Relaxed);
     }
 
     /// Close everything and end.
     pub fn stop(&self) {
-        self.stage.store(Stage::Stop as u8, Relaxed);
+        self.phase.store(Phase::Stop as u8, Relaxed);
     }
 
-    fn stage(&self) -> Stage {
-        match self.stage.load(Relaxed) {
-            0 => Stage::Connect,
-            1 => Stage::Run,
-            2 => Stage::Drain,
-            _ => Stage::Stop,
+    fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Connect,
+            1 => Phase::Run,
+            2 => Phase::Drain,
+            _ => Phase::Stop,
         }
     }
 }
 
 /// What a worker's users do once they are logged in.
-#[derive(Clone, Debug)]
 pub enum Work {
-    /// Heartbeats only.
-    Hold,
-    /// Send by the schedule.
-    Scheduled(Schedule),
+    /// What is intended, in order of time.
+    Scheduled(Box<dyn Iterator<Item = Intent> + Send>),
     /// Each even user keeps so many messages to its odd neighbour in flight for so long.
     InFlight {
         /// Messages per pair.
@@ -138,21 +125,35 @@ pub enum Work {
     },
 }
 
+impl fmt::Debug for Work {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheduled(_) => formatter.write_str("Scheduled"),
+            Self::InFlight { messages, .. } => write!(formatter, "InFlight({messages})"),
+        }
+    }
+}
+
 /// One worker's part of a run.
 #[derive(Debug)]
 pub struct Assignment {
     /// Number of the worker.
     pub worker: u32,
-    /// Number of its first source address; one for each 19,900 of its users.
-    pub first_address: u32,
-    /// Indices of its users.
-    pub users: Range<u32>,
+    /// What the run does.
+    pub scenario: Arc<Scenario>,
+    /// Where its connections come from.
+    pub sources: Arc<Sources>,
+    /// Indices of its connections: all devices of some users.
+    pub connections: Range<u32>,
     /// Server.
     pub target: SocketAddr,
     /// Connects per second.
     pub connect_rate: f64,
-    /// First logins this worker may have unfinished; the ramp waits for the server beyond it.
+    /// First logins this worker may have unfinished; the ramp waits for the server beyond it,
+    /// unless it is unbounded.
     pub logins_unfinished_max: u32,
+    /// Old sockets it may keep open: so many slots its tables have beyond its connections.
+    pub kept_max: u32,
     /// What its users do.
     pub work: Work,
     /// What all share.
@@ -170,6 +171,9 @@ pub struct Worker<R> {
     world: World,
     slots: Vec<Slot>,
     wheel: Wheel,
+    agenda: Agenda,
+    /// Of intended to delivered.
+    expected: Median,
     random: Random,
     spare: Vec<Vec<u8>>,
     touched: Vec<u32>,
@@ -177,202 +181,146 @@ pub struct Worker<R> {
     pace: Pace,
     next_intent: Option<Intent>,
     start_us: u64,
+    /// Time of this turn.
+    now: Now,
     /// Sockets not yet closed, counted at the end.
     open: u32,
-}
-
-/// The first connect of every slot, at a rate.
-#[derive(Debug, Default)]
-struct Ramp {
-    began_us: u64,
-    next_slot: u32,
-    in_flight: u32,
+    /// Old sockets that the server does not know to be left.
+    kept: VecDeque<Socket>,
+    /// Of those closed, to tell them apart.
+    kept_closed: u32,
 }
 
 impl<R: Ring> Worker<R> {
     /// A worker on its own ring, at the ring's time `now_us`.
     pub fn new(ring: R, assignment: Assignment, now_us: u64) -> Self {
-        let count = assignment.users.len();
+        let count = assignment.connections.len();
         let seed = mix(u64::from(assignment.worker) ^ assignment.ground.names.run());
         let mut slots = Vec::with_capacity(count);
-        slots.resize_with(count, Slot::default);
+        let scenario = &assignment.scenario;
+        slots.resize_with(count, || Slot::new(Connection::new(scenario)));
+        let connect = &assignment.scenario.connect;
+        let ramp = Ramp::new(connect, assignment.connect_rate, seed, now_us);
         Self {
             ring,
             world: World::new(Arc::clone(&assignment.ground)),
             assignment,
             slots,
             wheel: Wheel::new(now_us),
+            agenda: Agenda::default(),
+            expected: Median::default(),
             random: Random(seed),
             spare: Vec::new(),
             touched: Vec::new(),
-            ramp: Ramp { began_us: now_us, ..Ramp::default() },
+            ramp,
             pace: Pace::default(),
             next_intent: None,
             start_us: 0,
+            now: Now { monotonic_us: now_us, wall_ms: 0 },
             open: 0,
+            kept: VecDeque::new(),
+            kept_closed: 0,
         }
     }
 
-    /// Runs until the coordinator says stop, then closes all; gives what was measured.
+    /// Runs until the coordinator says stop, then closes all.
     ///
     /// # Errors
     /// The ring broke.
-    pub fn run(mut self) -> std::io::Result<Tally> {
+    pub fn run(mut self) -> std::io::Result<()> {
         let mut completions = Vec::new();
-        let mut now = self.turn(0, &mut completions)?;
-        while self.assignment.control.stage() != Stage::Stop {
-            self.world.draining = self.assignment.control.stage() == Stage::Drain;
-            let ramp_us = self.ramp_up(now);
-            let intent_us = self.take_up_intents(now);
-            self.expire(now);
+        self.turn(0, &mut completions)?;
+        while self.phase() != Phase::Stop {
+            self.world.draining = self.phase() == Phase::Drain;
+            let ramp_us = self.ramp_up();
+            let intent_us = self.take_up_intents();
+            let agenda_us = self.take_up_agenda();
+            self.expire();
             self.flush();
             self.publish();
-            let until_us = ramp_us.min(intent_us).min(self.wheel.next_us(SLEEP_TICKS));
-            now = self.turn(until_us, &mut completions)?;
-            self.complete_all(now, &mut completions);
-            self.spend_credits(now);
+            let until_us = ramp_us.min(intent_us).min(agenda_us);
+            let until_us = until_us.min(self.wheel.next_us(SLEEP_TICKS));
+            self.turn(until_us, &mut completions)?;
+            let now_us = self.now.monotonic_us;
+            self.assignment.shared.hand_over_if_due(&mut self.world.tally, now_us);
+            self.complete_all(&mut completions);
+            self.follow_up();
         }
         self.publish();
-        self.close_all(now, &mut completions)?;
-        Ok(self.world.tally)
+        // What closing counts is no part of the run.
+        self.assignment.shared.hand_over(&mut self.world.tally);
+        self.close_all(&mut completions)
     }
 
-    fn turn(&mut self, until_us: u64, completions: &mut Vec<Completion>) -> std::io::Result<Now> {
-        let hold = matches!(self.assignment.work, Work::Hold);
-        let (batch, gather_us) = match self.assignment.control.stage() {
-            Stage::Run if hold => HOLD_GATHER,
+    fn phase(&self) -> Phase {
+        self.assignment.control.phase()
+    }
+
+    /// Most connections are quiet most of the time.
+    fn is_quiet(&self) -> bool {
+        !self.assignment.scenario.kind.sends()
+    }
+
+    fn turn(&mut self, until_us: u64, completions: &mut Vec<Completion>) -> std::io::Result<()> {
+        let kind = self.assignment.scenario.kind;
+        let hold = matches!(kind, Kind::Hold | Kind::Heartbeats | Kind::HalfOpen);
+        let (batch, gather_us) = match self.phase() {
+            Phase::Run if hold => HOLD_GATHER,
             // As the server does: what a wake for each completion would cost is the other side's
             // CPU, too. The wait is part of every latency measured.
-            Stage::Run => self.pace.gather(),
-            Stage::Connect | Stage::Drain | Stage::Stop => (1, 0),
+            Phase::Run => self.pace.gather(),
+            Phase::Connect | Phase::Drain | Phase::Stop => (1, 0),
         };
         let wait = Wait { until_us: Some(until_us), batch, gather_us };
-        let now = self.ring.turn(wait, completions)?.now;
-        self.pace.note(now, completions.len() as u32);
-        Ok(now)
+        self.now = self.ring.turn(wait, completions)?.now;
+        self.pace.note(self.now, completions.len() as u32);
+        Ok(())
     }
 
     fn publish(&mut self) {
         let counters = &mut self.world.tally.counters;
-        let settled = counters.acknowledged + counters.refused + counters.shed;
+        let answered = counters.acknowledged + counters.refused;
+        let settled = answered + counters.forgotten + counters.shed;
         counters.unanswered = counters.offered.saturating_sub(settled);
         self.assignment.shared.publish(counters);
     }
 
-    /// Starts the first connects that are due; gives when the next one is.
-    fn ramp_up(&mut self, now: Now) -> u64 {
-        let count = self.slots.len() as u32;
-        let elapsed_us = now.monotonic_us - self.ramp.began_us;
-        let due = (elapsed_us as f64 * self.assignment.connect_rate / 1e6) as u32 + 1;
-        // A ramp that runs ahead of the server only fills its backlog until clients time out and
-        // come back: that is the storm scenario, not the way to a held million.
-        let logged_in = self.world.tally.counters.logged_in.min(u64::from(count)) as u32;
-        let allowed = logged_in.saturating_add(self.assignment.logins_unfinished_max);
-        let due = due.min(allowed);
-        while self.ramp.next_slot < due.min(count) && self.ramp.in_flight < CONNECTS_IN_FLIGHT {
-            let slot = self.ramp.next_slot;
-            self.ramp.next_slot += 1;
-            self.connect(slot);
-        }
-        let waits = self.ramp.next_slot >= allowed;
-        if self.ramp.next_slot == count || self.ramp.in_flight >= CONNECTS_IN_FLIGHT || waits {
-            return u64::MAX;
-        }
-        let next = f64::from(self.ramp.next_slot) * 1e6 / self.assignment.connect_rate;
-        self.ramp.began_us + next as u64 + 1
-    }
-
-    fn connect(&mut self, slot: u32) {
-        let entry = &mut self.slots[slot as usize];
-        entry.net = Net::Connecting;
-        entry.armed_tick = 0;
-        let assignment = &self.assignment;
-        let names = assignment.ground.names;
-        let target = assignment.target;
-        let address = assignment.first_address + slot / CONNECTIONS_PER_ADDRESS;
-        let port = slot % CONNECTIONS_PER_ADDRESS;
-        let source = names.source(target.ip(), address, port, entry.life);
-        let token = Token::new(Operation::Connect, slot, entry.life);
-        self.ramp.in_flight += 1;
-        self.open += 1;
-        self.ring.connect(source, target, OPTIONS, token);
-    }
-
-    /// Offers the intents that are due; gives when the next one is.
-    fn take_up_intents(&mut self, now: Now) -> u64 {
-        if self.assignment.control.stage() == Stage::Connect {
+    /// Carries out the intents that are due; gives when the next one is.
+    fn take_up_intents(&mut self) -> u64 {
+        if self.phase() == Phase::Connect {
             return u64::MAX;
         }
         if self.start_us == 0 {
             self.start_us = self.assignment.control.start_us.load(Relaxed);
-            self.fill_in_flight(now);
+            self.fill_in_flight();
         }
-        let Work::Scheduled(schedule) = &mut self.assignment.work else { return u64::MAX };
-        let mut due = Vec::new();
         for _ in 0..INTENTS_PER_TURN {
+            let Work::Scheduled(schedule) = &mut self.assignment.work else { return u64::MAX };
             let Some(intent) = self.next_intent.take().or_else(|| schedule.next()) else {
                 self.world.tally.counters.schedule_ended = 1;
-                break;
+                return u64::MAX;
             };
-            if self.start_us + intent.at_us > now.monotonic_us {
+            let at_us = self.start_us + intent.at_us;
+            // A run that is ended early intends nothing more.
+            if at_us >= self.world.ground.measure_to_us.load(Relaxed) {
+                self.world.tally.counters.schedule_ended = 1;
+                return u64::MAX;
+            }
+            if at_us > self.now.monotonic_us {
                 self.next_intent = Some(intent);
-                break;
+                return at_us;
             }
-            due.push(intent);
+            self.carry_out(intent, at_us);
         }
-        for intent in due {
-            let slot = intent.sender - self.assignment.users.start;
-            self.offer(slot, intent.recipient, self.start_us + intent.at_us, now);
-        }
-        self.next_intent.map_or(u64::MAX, |intent| self.start_us + intent.at_us)
+        0
     }
 
-    fn fill_in_flight(&mut self, now: Now) {
-        match self.assignment.work {
-            Work::InFlight { messages, .. } => {
-                for slot in (0..self.slots.len() as u32).step_by(2) {
-                    for _ in 0..messages {
-                        self.offer_neighbour(slot, now);
-                    }
-                }
-            }
-            Work::Hold => self.world.tally.counters.schedule_ended = 1,
-            Work::Scheduled(_) => {}
-        }
-    }
-
-    fn offer_neighbour(&mut self, slot: u32, now: Now) {
-        let recipient = self.assignment.users.start + (slot ^ 1);
-        self.offer(slot, recipient, now.monotonic_us, now);
-    }
-
-    fn offer(&mut self, slot: u32, recipient: u32, intended_us: u64, now: Now) {
+    /// Lets a connection offer a message.
+    fn offer(&mut self, slot: u32, to: To, intended_us: u64, hop: u8) {
+        let now = self.now;
         self.with(slot, |connection, world, index| {
-            connection.offer(world, index, recipient, intended_us, now);
+            connection.offer(world, index, Offer { to, intended_us, hop }, now);
         });
-    }
-
-    /// In the closed loop, each delivery lets the next message go.
-    fn spend_credits(&mut self, now: Now) {
-        let Work::InFlight { duration_us, .. } = self.assignment.work else {
-            self.world.credits.clear();
-            return;
-        };
-        if self.start_us == 0 {
-            return;
-        }
-        let over = self.world.draining || now.monotonic_us >= self.start_us + duration_us;
-        if over {
-            self.world.credits.clear();
-            self.world.tally.counters.schedule_ended = 1;
-            return;
-        }
-        let credits = std::mem::take(&mut self.world.credits);
-        for &sender in &credits {
-            self.offer_neighbour(sender - self.assignment.users.start, now);
-        }
-        self.world.credits = credits;
-        self.world.credits.clear();
     }
 
     /// Lets a connection work, with a buffer to write to, and notes that it may want to send.
@@ -385,7 +333,7 @@ impl<R: Ring> Worker<R> {
         if entry.connection.outbound.capacity() == 0 {
             entry.connection.outbound = self.spare.pop().unwrap_or_default();
         }
-        let index = self.assignment.users.start + slot;
+        let index = self.assignment.connections.start + slot;
         let done = work(&mut entry.connection, &mut self.world, index);
         self.touch(slot);
         done
@@ -421,39 +369,55 @@ impl<R: Ring> Worker<R> {
     }
 
     fn flush_slot(&mut self, slot: u32) {
-        let hold = matches!(self.assignment.work, Work::Hold);
+        let quiet = self.is_quiet();
         let entry = &mut self.slots[slot as usize];
         let Net::Up(socket) = entry.net else { return };
-        let token = |operation| Token::new(operation, slot, entry.life);
-        if entry.connection.outbound.is_empty() {
+        if entry.connection.outbound.is_empty() || !entry.is_speaking() {
             let buffer = std::mem::take(&mut entry.connection.outbound);
             self.keep(buffer);
         } else if !entry.sending {
             entry.sending = true;
             let bytes = std::mem::take(&mut entry.connection.outbound);
-            self.ring.send(socket, bytes, token(Operation::Send));
+            self.ring.send(socket, bytes, Token::new(Operation::Send, slot, entry.life));
         }
         let entry = &mut self.slots[slot as usize];
-        if !entry.receiving && !entry.watching {
+        let asleep = entry.mood == Mood::Dozing;
+        if !entry.receiving && !entry.watching && !asleep {
             // Quiet holders are watched, which costs the kernel less than an armed receive.
-            if hold && entry.connection.is_online() {
+            if quiet && entry.connection.is_online() {
                 entry.watching = true;
                 self.ring.watch(socket, Token::new(Operation::Watch, slot, entry.life));
             } else {
                 entry.receiving = true;
                 self.ring.receive(socket, Token::new(Operation::Receive, slot, entry.life));
             }
-        } else if hold && entry.armed && entry.connection.is_quiet() && !entry.cancelling {
-            entry.cancelling = true;
-            let target = Token::new(Operation::Receive, slot, entry.life);
-            self.ring.cancel(Some(socket), target, Token::new(Operation::Cancel, slot, entry.life));
+        } else if !entry.cancelling {
+            let settled = quiet && entry.armed && entry.connection.is_quiet();
+            let of = if entry.receiving && (asleep || settled) {
+                Some(Operation::Receive)
+            } else if entry.watching && asleep {
+                Some(Operation::Watch)
+            } else {
+                None
+            };
+            if let Some(operation) = of {
+                entry.cancelling = true;
+                let target = Token::new(operation, slot, entry.life);
+                let token = Token::new(Operation::Cancel, slot, entry.life);
+                self.ring.cancel(Some(socket), target, token);
+            }
         }
-        let deadline_us = entry.connection.deadline();
+        let deadline_us = match entry.mood {
+            Mood::Usual => entry.connection.deadline(),
+            Mood::Waking => entry.until_us,
+            Mood::Dozing | Mood::Hushed | Mood::Away => return,
+        };
         entry.armed_tick = self.wheel.add(slot, deadline_us, entry.armed_tick);
     }
 
     /// Connections whose time has come.
-    fn expire(&mut self, now: Now) {
+    fn expire(&mut self) {
+        let now = self.now;
         while let Some((tick, bucket)) = self.wheel.due(now.monotonic_us) {
             for &slot in &bucket {
                 let entry = &mut self.slots[slot as usize];
@@ -461,21 +425,22 @@ impl<R: Ring> Worker<R> {
                     continue;
                 }
                 entry.armed_tick = 0;
-                match entry.net {
-                    Net::Down if self.ramp.in_flight < CONNECTS_IN_FLIGHT => self.connect(slot),
-                    Net::Down => {
-                        let at_us = now.monotonic_us + self.random.bits() % CONNECT_AGAIN_US;
-                        entry.armed_tick = self.wheel.add(slot, at_us, 0);
+                match (entry.net, entry.mood) {
+                    (Net::Down, Mood::Away) => {}
+                    (Net::Down, _) => self.begin_connect(slot),
+                    (Net::Up(_), Mood::Waking) if now.monotonic_us < entry.until_us => {
+                        self.touch(slot);
                     }
-                    Net::Up(_) => {
+                    (Net::Up(_), Mood::Usual | Mood::Waking) => {
+                        entry.mood = Mood::Usual;
                         let result = self.with(slot, |connection, world, index| {
                             connection.on_time(world, index, now)
                         });
                         if let Err(fault) = result {
-                            self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                            self.leave_at(slot, fault);
                         }
                     }
-                    Net::Connecting | Net::Closing { .. } => {}
+                    (Net::Up(_) | Net::Connecting | Net::Closing { .. }, _) => {}
                 }
             }
             self.wheel.recycle(tick, bucket);

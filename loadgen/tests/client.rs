@@ -1,7 +1,5 @@
 //! The client library on tokio, over real sockets, against the same small server.
 
-// Its faults are for the other test.
-#[allow(dead_code)]
 mod mock;
 
 use std::time::Duration;

@@ -11,6 +11,8 @@ pub mod company;
 pub mod confine;
 pub mod curl;
 pub mod ledger;
+pub mod load;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod process;
 pub mod raw;

@@ -478,8 +478,9 @@ impl Log {
     }
 }
 
+/// A child process whose log is read; killed when dropped.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
@@ -487,7 +488,7 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = child.stderr.take().expect("it was asked to be piped");
         let log = Arc::new(Log::default());
@@ -508,7 +509,7 @@ impl Process {
     }
 
     #[track_caller]
-    fn wait_for_line(&self, text: &str) {
+    pub(crate) fn wait_for_line(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         let mut log = self.log.lock();
         while !log.0.contains(text) {
@@ -521,7 +522,7 @@ impl Process {
 
     /// The end of standard error is the end of the process.
     #[track_caller]
-    fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         if let Some(status) = self.ended {
             return status;
         }
@@ -539,7 +540,14 @@ impl Process {
         status
     }
 
-    fn kill(&mut self) {
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        if self.ended.is_none() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
         if self.ended.is_none() {
             // It may have ended by itself: then there is nothing to kill.
             let _ = self.child.kill();
@@ -557,7 +565,7 @@ impl Drop for Process {
         self.kill();
         if by_itself {
             let signal = self.ended.and_then(|status| status.signal());
-            eprintln!("gateway ended by itself (signal {signal:?}):\n{}", tail(&self.said()));
+            eprintln!("it ended by itself (signal {signal:?}):\n{}", tail(&self.said()));
         }
     }
 }

@@ -172,6 +172,9 @@ pub struct SocketOptions {
     pub no_delay: bool,
     /// `SO_SNDBUF`, bytes; `None`: kernel's choice.
     pub send_buffer_bytes: Option<u32>,
+    /// `SO_RCVBUF`, bytes, which the kernel doubles; `None`: kernel's choice. A client that does not
+    /// read fills it.
+    pub receive_buffer_bytes: Option<u32>,
     /// `TCP_NOTSENT_LOWAT`, bytes; `None`: kernel's choice.
     pub not_sent_low_bytes: Option<u32>,
     /// `TCP_USER_TIMEOUT`, milliseconds, 0 off.

@@ -14,6 +14,7 @@ use hawser_ring::{
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,
@@ -265,4 +266,30 @@ fn a_sleeping_group_is_woken_by_each_of_its_rings() {
         heard.send(()).expect("the peers write to the end");
     }
     drop(peers.join().expect("the peers have written all"));
+}
+
+/// Bytes that a peer can send to a connected socket of ours that does not read.
+fn taken_unread(receive_buffer_bytes: Option<u32>) -> usize {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let target = listener.local_addr().expect("bound");
+    let mut ring = ring();
+    let source = "127.0.0.1:0".parse().expect("a literal address");
+    let options = SocketOptions { receive_buffer_bytes, ..OPTIONS };
+    ring.connect(source, target, options, token(Operation::Connect, 0));
+    let completion = turns(&mut ring, FOREVER, 1).remove(0);
+    assert!(matches!(completion.event, Event::Connected(Ok(_))), "{completion:?}");
+    let (mut peer, _) = listener.accept().expect("it has connected");
+    peer.set_nonblocking(true).expect("an open socket");
+    let mut sent = 0;
+    // Loopback delivers within the write, so that a full pipe stays full.
+    while let Ok(count) = peer.write(&[0; 4096]) {
+        sent += count;
+    }
+    sent
+}
+
+#[test]
+fn a_small_receive_buffer_is_full_soon() {
+    let (small, usual) = (taken_unread(Some(4096)), taken_unread(None));
+    assert!(small + 50_000 < usual, "{small} B with a small buffer, {usual} B without");
 }

@@ -345,6 +345,7 @@ impl HeldLink {
 const LINK_OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: limits::ROUTER_USER_TIMEOUT_MS,
     keepalive_s: 0,

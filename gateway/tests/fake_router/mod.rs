@@ -464,6 +464,7 @@ fn worker_settings(index: usize, hosts: u16) -> WorkerSettings {
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             not_sent_low_bytes: None,
             user_timeout_ms: 0,
             keepalive_s: 0,

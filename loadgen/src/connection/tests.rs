@@ -1,9 +1,16 @@
 //! Single behaviours of a connection, frame by frame.
 
+use hawser_codec::{
+    code,
+    frame::{self, FrameLimits, Step},
+    message::{self, Encoder, Message as Wire, Welcome},
+};
+
 use super::*;
-use crate::oracle::Bounds;
+use crate::{oracle::Bounds, scenario::Kind};
 
 const RUN: u64 = 5;
+const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
 
 fn at(ms: u64) -> Now {
     Now { monotonic_us: 1 + ms * 1000, wall_ms: 1_000_000 + ms }
@@ -11,10 +18,11 @@ fn at(ms: u64) -> Now {
 
 fn world() -> World {
     World::new(Arc::new(Ground {
+        wire: crate::wire::Wire::new(Protocol::Native, ([127, 0, 0, 1], 7900).into()),
         names: Names::new(RUN),
         oracle: Oracle::new(RUN, Bounds { directions: 6400, exceptions: 6400 }),
+        scenario: Scenario::usual(Kind::Chat),
         payload_bytes: 64,
-        heartbeat_s: 0,
         token: String::new(),
         measure_from_us: AtomicU64::new(0),
         measure_to_us: AtomicU64::new(u64::MAX),
@@ -29,8 +37,13 @@ fn hear(connection: &mut Connection, world: &mut World, now: Now, message: &Wire
     }
 }
 
+fn intend(connection: &mut Connection, world: &mut World, now: Now) {
+    let offer = Offer { to: To::User(1), intended_us: now.monotonic_us, hop: 0 };
+    connection.offer(world, 0, offer, now);
+}
+
 fn online(world: &mut World) -> Connection {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(&world.ground.scenario);
     log_in(&mut connection, world, at(0));
     connection
 }
@@ -69,7 +82,7 @@ fn window_holds_requests_back_until_an_answer_comes() {
     let world = &mut world();
     let mut connection = online(world);
     for _ in 0..3 {
-        connection.offer(world, 0, 1, at(1).monotonic_us, at(1));
+        intend(&mut connection, world, at(1));
     }
     let first = said(&mut connection);
     assert_eq!(first.len(), 2);
@@ -84,7 +97,7 @@ fn window_holds_requests_back_until_an_answer_comes() {
 fn request_is_repeated_once_in_place_and_again_after_a_reconnect_with_the_same_bytes() {
     let world = &mut world();
     let mut connection = online(world);
-    connection.offer(world, 0, 1, at(1).monotonic_us, at(1));
+    intend(&mut connection, world, at(1));
     let first = said(&mut connection);
     connection.on_time(world, 0, at(5001)).unwrap();
     let second = said(&mut connection);
@@ -131,7 +144,7 @@ fn head_number_asks_for_a_page_once() {
 fn request_refused_for_now_holds_its_successors_back_until_it_left_again() {
     let world = &mut world();
     let mut connection = online(world);
-    connection.offer(world, 0, 1, at(1).monotonic_us, at(1));
+    intend(&mut connection, world, at(1));
     said(&mut connection);
     let refusal = message::Error {
         code: code::OVERLOADED,
@@ -141,7 +154,7 @@ fn request_refused_for_now_holds_its_successors_back_until_it_left_again() {
         fatal: false,
     };
     hear(&mut connection, world, at(2), &Wire::Error(refusal));
-    connection.offer(world, 0, 1, at(3).monotonic_us, at(3));
+    intend(&mut connection, world, at(3));
     assert!(said(&mut connection).is_empty());
     assert_eq!(connection.deadline(), at(502).monotonic_us);
     connection.on_time(world, 0, at(502)).unwrap();

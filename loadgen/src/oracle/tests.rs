@@ -5,6 +5,8 @@ use super::*;
 const RUN: u64 = 99;
 const BOUNDS: Bounds = Bounds { directions: 64 * PARTS, exceptions: 64 * PARTS };
 
+mod audiences;
+
 /// A conversation of users 1 and 2 in which 1 sends `sent` messages, all acknowledged.
 struct Chat {
     oracle: Oracle,
@@ -22,7 +24,7 @@ impl Chat {
     }
 
     fn payload(counter: u32) -> Payload {
-        Payload { run: RUN, sender: 1, recipient: 2, counter, lag_us: 0, intended_us: 0 }
+        Payload { run: RUN, sender: 1, recipient: 2, counter, lag_us: 0, intended_us: 0, hop: 0 }
     }
 
     fn deliver_to(&mut self, viewer: u32, counter: u32, damage: u8) {
@@ -30,9 +32,9 @@ impl Chat {
         Self::payload(counter).write(64, &mut body);
         body[50] ^= damage;
         self.sequence += 1;
-        let sender = Some(1);
         let sequence = self.sequence;
-        let arrival = Arrival { viewer, sender, conversation: sender, sequence, body: &body };
+        let shown = Shown::Conversation { sender: Some(1), peer: Some(1), sequence };
+        let arrival = Arrival { viewer, shown, repeat: false, life: 0, body: &body };
         self.oracle.deliver(&arrival);
     }
 
@@ -147,9 +149,9 @@ fn reached_bound_is_an_overflow_and_not_a_clean_run() {
     assert!(refused > 0 && oracle.findings().overflowed);
 
     let oracle = Oracle::new(RUN, Bounds { directions: PARTS, exceptions: 0 });
-    for _ in 0..=WINDOW {
+    for _ in 0..=seen::WINDOW {
         oracle.send(1, 2);
     }
-    let chat = Chat { oracle, sequence: 0 }.deliver([WINDOW]);
+    let chat = Chat { oracle, sequence: 0 }.deliver([seen::WINDOW]);
     assert!(chat.findings().overflowed);
 }

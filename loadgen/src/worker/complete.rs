@@ -3,21 +3,43 @@
 //! Closing takes turns: cancel what is in flight, one after the other, wait for each, close, wait,
 //! and only then is the slot free for its next life.
 
-use hawser_codec::time::Now;
 use hawser_ring::{Completion, Errno, Event, Lease, Operation, Ring, Socket, Token};
 
-use super::{BACKOFF_US, CLOSING_TURNS_MAX, RECEIVE_BYTES, Stage, Worker, slots::Net};
+use crate::{
+    connection::Fault,
+    scenario::Close,
+    tally::{ErrorKind, Stage},
+};
+
+use super::{
+    Phase, RECEIVE_BYTES, Worker,
+    slots::{Awaits, Mood, Net},
+};
+
+/// First and last ceiling of the back-off, microseconds.
+const BACKOFF_US: (u64, u64) = (200_000, 10_000_000);
+
+/// Places tried one after the other without a pause when they are taken; then it backs off.
+const CONFLICTS_MAX: u8 = 16;
+
+/// Turns for closing at the end, each at most a sleep long; beyond, the process ends anyway.
+const CLOSING_TURNS_MAX: u32 = 2000;
 
 impl<R: Ring> Worker<R> {
-    pub(super) fn complete_all(&mut self, now: Now, completions: &mut Vec<Completion>) {
+    pub(super) fn complete_all(&mut self, completions: &mut Vec<Completion>) {
         for completion in completions.drain(..) {
-            self.complete(now, completion);
+            self.complete(completion);
         }
     }
 
-    fn complete(&mut self, now: Now, completion: Completion) {
+    fn complete(&mut self, completion: Completion) {
         let Token { slot, generation, .. } = completion.token;
         let known = self.slots.get(slot as usize);
+        if known.is_none() && matches!(completion.event, Event::Closed(_)) {
+            // One that was kept beyond its life.
+            self.open -= 1;
+            return;
+        }
         if known.is_none_or(|entry| entry.life != generation) {
             // A wake, or of a life that ended; a lease among them still has to go back.
             if let Event::Received(Ok(Some(lease))) = completion.event {
@@ -26,15 +48,18 @@ impl<R: Ring> Worker<R> {
             return;
         }
         match completion.event {
-            Event::Connected(result) => self.connected(now, slot, result),
-            Event::Received(result) => self.received(now, slot, completion.more, result),
+            Event::Connected(result) => self.connected(slot, result),
+            Event::Received(result) => self.received(slot, completion.more, result),
             Event::Readable(result) => self.readable(slot, completion.more, result),
             Event::Sent(result, bytes) => self.sent(slot, result, bytes),
             Event::Cancelled(_) => {
                 self.slots[slot as usize].cancelling = false;
                 self.touch(slot);
             }
-            Event::Closed(_) => self.closed(now, slot),
+            Event::Closed(_) => {
+                self.open -= 1;
+                self.end_life(slot);
+            }
             Event::Accepted(_)
             | Event::Passed(_)
             | Event::Arrived(_)
@@ -46,23 +71,41 @@ impl<R: Ring> Worker<R> {
         self.close_if_idle(slot);
     }
 
-    fn connected(&mut self, now: Now, slot: u32, result: Result<Socket, Errno>) {
+    fn connected(&mut self, slot: u32, result: Result<Socket, Errno>) {
         self.ramp.in_flight -= 1;
+        let now = self.now;
         match result {
             Ok(socket) => {
-                self.slots[slot as usize].net = Net::Up(socket);
+                let entry = &mut self.slots[slot as usize];
+                entry.net = Net::Up(socket);
+                entry.conflicts = 0;
+                if entry.mood == Mood::Away {
+                    return self.go(slot);
+                }
                 self.with(slot, |connection, world, index| connection.greet(world, index, now));
             }
             Err(errno) => {
                 self.open -= 1;
-                self.world.tally.counters.failures += 1;
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
-                self.lie_down(now, slot, 0);
+                let errno = errno.0.abs();
+                let why = ErrorKind::of_connect(errno);
+                let taken = why == ErrorKind::AddressConflict;
+                let entry = &mut self.slots[slot as usize];
+                entry.conflicts = if taken { entry.conflicts.saturating_add(1) } else { 0 };
+                self.world.tally.counters.address_conflicts += u64::from(taken);
+                if taken && entry.conflicts < CONFLICTS_MAX {
+                    // The next life has another place.
+                    entry.prompt = true;
+                } else {
+                    self.world.tally.error(why);
+                    self.world.tally.counters.last_errno = errno as u64;
+                }
+                self.lie_down(slot, 0);
             }
         }
     }
 
-    fn received(&mut self, now: Now, slot: u32, more: bool, result: Result<Option<Lease>, Errno>) {
+    fn received(&mut self, slot: u32, more: bool, result: Result<Option<Lease>, Errno>) {
+        let now = self.now;
         let entry = &mut self.slots[slot as usize];
         entry.armed = more;
         entry.receiving = more;
@@ -72,28 +115,34 @@ impl<R: Ring> Worker<R> {
                 if entry.watching
                     && !more
                     && lease.length >= RECEIVE_BYTES
+                    && entry.mood != Mood::Dozing
                     && let Net::Up(socket) = entry.net
                 {
                     entry.receiving = true;
                     let token = Token::new(Operation::Receive, slot, entry.life);
                     self.ring.receive_once(socket, token);
                 }
-                if let Net::Up(_) = entry.net {
+                if let Net::Up(_) = entry.net
+                    && entry.is_speaking()
+                {
                     if entry.connection.outbound.capacity() == 0 {
                         entry.connection.outbound = self.spare.pop().unwrap_or_default();
                     }
-                    let index = self.assignment.users.start + slot;
+                    let index = self.assignment.connections.start + slot;
                     let bytes = self.ring.bytes(&lease);
                     let heard = entry.connection.on_bytes(&mut self.world, index, now, bytes);
+                    let awaits = entry.awaits;
                     if let Err(fault) = heard {
-                        self.leave(slot, u64::from(fault.code), fault.retry_after_ms);
+                        self.leave_at(slot, fault);
+                    } else if awaits != Awaits::Nothing {
+                        self.note_progress(slot);
                     }
                 }
                 self.ring.give_back(lease);
             }
-            Ok(None) => self.leave(slot, 0, 0),
+            Ok(None) => self.leave(slot, ErrorKind::Closed, 0),
             // Its watch has told already, and the buffers are back by the next turn.
-            Err(Errno(libc::ENOBUFS)) if entry.watching && !more => {
+            Err(Errno(libc::ENOBUFS)) if entry.watching && !more && entry.mood != Mood::Dozing => {
                 if let Net::Up(socket) = entry.net {
                     entry.receiving = true;
                     let token = Token::new(Operation::Receive, slot, entry.life);
@@ -103,8 +152,9 @@ impl<R: Ring> Worker<R> {
             // Armed again (or watched) when flushed.
             Err(Errno(libc::ECANCELED | libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) => {}
             Err(errno) => {
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
-                self.leave(slot, 0, 0);
+                let errno = errno.0.abs();
+                self.world.tally.counters.last_errno = errno as u64;
+                self.leave(slot, ErrorKind::of_break(errno), 0);
             }
         }
         self.touch(slot);
@@ -115,6 +165,7 @@ impl<R: Ring> Worker<R> {
         entry.watching = more;
         if let (Net::Up(socket), Ok(())) = (entry.net, result)
             && !entry.receiving
+            && entry.mood != Mood::Dozing
         {
             entry.receiving = true;
             let token = Token::new(Operation::Receive, slot, entry.life);
@@ -134,24 +185,49 @@ impl<R: Ring> Worker<R> {
             }
             Ok(_) => self.keep(bytes),
             Err(errno) => {
-                self.world.tally.counters.last_errno = u64::from(errno.0.unsigned_abs());
-                self.leave(slot, 0, 0);
+                let errno = errno.0.abs();
+                self.world.tally.counters.last_errno = errno as u64;
+                self.leave(slot, ErrorKind::of_break(errno), 0);
             }
         }
         self.touch(slot);
     }
 
-    /// Begins to close a connection.
-    pub(super) fn leave(&mut self, slot: u32, code: u64, retry_after_ms: u32) {
+    /// Begins to close a connection that its protocol gave up.
+    pub(super) fn leave_at(&mut self, slot: u32, fault: Fault) {
+        self.world.tally.counters.last_code = u64::from(fault.code);
+        self.leave(slot, ErrorKind::of_code(fault.code), fault.retry_after_ms);
+    }
+
+    /// Begins to close a connection that was lost or is given up.
+    pub(super) fn leave(&mut self, slot: u32, why: ErrorKind, retry_after_ms: u32) {
+        let now_us = self.now.monotonic_us;
         let entry = &mut self.slots[slot as usize];
         let Net::Up(socket) = entry.net else { return };
+        let hushed = entry.mood == Mood::Hushed;
+        let since_us = entry.since_us;
         entry.net = Net::Closing { socket, retry_after_ms };
-        entry.connection.on_disconnected(&mut self.world);
-        let counters = &mut self.world.tally.counters;
-        counters.failures += 1;
-        if code != 0 {
-            counters.last_code = code;
+        entry.mood = Mood::Usual;
+        if entry.awaits == Awaits::Nothing {
+            entry.awaits = Awaits::Login;
+            entry.since_us = now_us;
         }
+        entry.connection.on_disconnected(&mut self.world);
+        if hushed {
+            // What it waited for: the server has noticed.
+            self.world.record(since_us, now_us.saturating_sub(since_us), Stage::Detect);
+        } else {
+            self.world.tally.error(why);
+        }
+        self.close_if_idle(slot);
+    }
+
+    /// Begins to close a connection that leaves by plan.
+    pub(super) fn go(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Net::Up(socket) = entry.net else { return };
+        entry.net = Net::Closing { socket, retry_after_ms: 0 };
+        entry.connection.on_disconnected(&mut self.world);
         self.close_if_idle(slot);
     }
 
@@ -183,48 +259,77 @@ impl<R: Ring> Worker<R> {
                 cancel(Operation::Send, &mut entry.send_cancelled);
             }
         } else {
-            entry.closing = true;
-            // A reset leaves no TIME_WAIT, which by the hundred thousand would spoil the next run.
-            self.ring.close(socket, true, Token::new(Operation::Close, slot, entry.life));
+            self.end(slot, socket);
         }
     }
 
-    fn closed(&mut self, now: Now, slot: u32) {
-        self.open -= 1;
-        let Net::Closing { retry_after_ms, .. } = self.slots[slot as usize].net else { return };
-        self.lie_down(now, slot, retry_after_ms);
+    /// Nothing is in flight any more.
+    fn end(&mut self, slot: u32, socket: Socket) {
+        let may_keep = self.assignment.kept_max > 0 && self.phase() != Phase::Stop;
+        let entry = &mut self.slots[slot as usize];
+        if entry.kept && may_keep {
+            self.kept.push_back(socket);
+            if self.kept.len() > self.assignment.kept_max as usize {
+                self.close_kept();
+            }
+            return self.end_life(slot);
+        }
+        entry.closing = true;
+        // A reset leaves no TIME_WAIT, which by the hundred thousand would spoil the next run.
+        let reset = entry.close == Close::Rst;
+        self.ring.close(socket, reset, Token::new(Operation::Close, slot, entry.life));
     }
 
-    /// The next life begins after a back-off with full jitter.
-    fn lie_down(&mut self, now: Now, slot: u32, retry_after_ms: u32) {
+    /// Closes the socket that has been kept longest.
+    fn close_kept(&mut self) {
+        let Some(socket) = self.kept.pop_front() else { return };
+        let slot = self.slots.len() as u32 + self.kept_closed;
+        self.kept_closed += 1;
+        self.ring.close(socket, true, Token::new(Operation::Close, slot, 0));
+    }
+
+    fn end_life(&mut self, slot: u32) {
+        let Net::Closing { retry_after_ms, .. } = self.slots[slot as usize].net else { return };
+        self.lie_down(slot, retry_after_ms);
+    }
+
+    /// The next life begins when the plan says so, at once, or after a back-off with full jitter.
+    fn lie_down(&mut self, slot: u32, retry_after_ms: u32) {
         let entry = &mut self.slots[slot as usize];
         entry.begin_life();
         if entry.connection.take_came_online() {
             entry.failures = 0;
         }
+        if entry.mood == Mood::Away {
+            return;
+        }
+        if std::mem::take(&mut entry.prompt) {
+            return self.begin_connect(slot);
+        }
         let ceiling = (BACKOFF_US.0 << entry.failures.min(16)).min(BACKOFF_US.1);
         entry.failures = entry.failures.saturating_add(1);
         let wait_us = u64::from(retry_after_ms) * 1000 + self.random.bits() % ceiling;
-        if self.assignment.control.stage() != Stage::Stop {
-            entry.armed_tick = self.wheel.add(slot, now.monotonic_us + wait_us, 0);
+        if self.phase() != Phase::Stop {
+            let at_us = self.now.monotonic_us + wait_us;
+            let entry = &mut self.slots[slot as usize];
+            entry.armed_tick = self.wheel.add(slot, at_us, 0);
         }
     }
 
     /// Closes every socket, within a bound.
-    pub(super) fn close_all(
-        &mut self,
-        mut now: Now,
-        completions: &mut Vec<Completion>,
-    ) -> std::io::Result<()> {
+    pub(super) fn close_all(&mut self, completions: &mut Vec<Completion>) -> std::io::Result<()> {
         for _ in 0..CLOSING_TURNS_MAX {
             for slot in 0..self.slots.len() as u32 {
-                self.leave(slot, 0, 0);
+                self.go(slot);
+            }
+            while !self.kept.is_empty() {
+                self.close_kept();
             }
             if self.open == 0 {
                 return Ok(());
             }
-            now = self.turn(now.monotonic_us + 5_000, completions)?;
-            self.complete_all(now, completions);
+            self.turn(self.now.monotonic_us + 5_000, completions)?;
+            self.complete_all(completions);
             self.touched.clear();
         }
         Ok(())

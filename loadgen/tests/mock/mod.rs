@@ -1,25 +1,33 @@
-//! A small server of the native protocol on loopback, a thread per connection, with planted
-//! faults.
+//! A small server of the native protocol that goes wrong to order: the proof that the generator
+//! notices. Tests start it in their own process, the example `faulty-server` as a program.
+//!
+//! A thread per connection, mailboxes and conversations in memory, nothing else: no resume
+//! tokens, no receipts, no disk. Invariant: what is not wrong by order is right, also under load
+//! and after connections broke; each user's entries go out in the order of their numbers.
 
-// The lint knows tests by their attribute; this module is only ever compiled into one.
-#![allow(clippy::unwrap_used)]
+// Every user of this module takes a part of it.
+#![allow(dead_code)]
+
+mod session;
+mod store;
 
 use std::{
-    collections::HashMap,
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
-use hawser_codec::{
-    frame::{self, FLAG_PAGE, FrameLimits, Step},
-    message::{self as wire, Encoder, Message},
-};
+use store::Store;
 
-const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
+/// Connections that are closed at once after all broke, as while a server restarts.
+const TURNED_AWAY: u32 = 10;
 
-/// What is wrong with the server; the number says with which message.
+/// One fault, as a test names it; the number says with which message it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -27,12 +35,14 @@ pub enum Fault {
     Lose(u64),
     /// Delivered under two numbers.
     Double(u64),
-    /// Delivered behind the next one of its conversation.
+    /// Delivered behind the next one of the same sender to the same user.
     Swap(u64),
     /// A byte is changed.
     Damage(u64),
+    /// A stranger gets it too.
+    Misdeliver(u64),
     /// Every connection breaks once, the answer to this message included, and the first ones to
-    /// come back find the door shut, as while a server restarts.
+    /// come back find the door shut.
     Break(u64),
     /// Pings are not answered.
     Deaf,
@@ -40,246 +50,143 @@ pub enum Fault {
     Refuse,
 }
 
-#[derive(Clone)]
-struct Entry {
-    conversation: String,
-    sender: String,
-    sequence: u64,
-    incarnation: u64,
-    client_seq: u64,
-    uuid: [u8; 16],
-    own: bool,
-    body: Vec<u8>,
+/// A time without any answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// After the first message.
+    pub at: Duration,
+    /// How long.
+    pub lasts: Duration,
 }
 
-#[derive(Default)]
-struct User {
-    mailbox: Vec<Entry>,
-    socket: Option<TcpStream>,
+/// What the server does wrong, and how slowly it works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Faults; of each kind the first counts.
+    pub faults: Vec<Fault>,
+    /// Every answer waits so long, at the server and not on the wire.
+    pub stall: Option<Stall>,
+    /// Time a message takes; the next one of the same connection waits for it.
+    pub service: Duration,
+    /// Heartbeat asked of clients, seconds.
+    pub heartbeat_s: u16,
 }
 
-#[derive(Default)]
-struct State {
-    users: HashMap<String, User>,
-    sequences: HashMap<(String, String), u64>,
-    accepted: HashMap<(String, u64), u64>,
-    messages: u64,
-    /// Connections that are closed at once.
-    turned_away: u32,
-    held_back: Option<(String, Entry)>,
-    encoder: Encoder,
+impl Default for Settings {
+    fn default() -> Self {
+        Self { faults: Vec::new(), stall: None, service: Duration::ZERO, heartbeat_s: 1 }
+    }
 }
 
-/// Starts a server; gives its address. Its threads end with the test's process.
+impl Settings {
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+}
+
+/// A running server; it ends with its process.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// How long the stall really was, once it is over: the kernel wakes nobody early, and may be
+    /// late.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.shared.stalled.get().copied()
+    }
+
+    /// Messages it took so far.
+    pub fn messages(&self) -> u64 {
+        self.shared.store.messages()
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    store: Store,
+    /// Held for writing while the server stalls.
+    gate: RwLock<()>,
+    stalled: OnceLock<Duration>,
+    begun: OnceLock<()>,
+    turned_away: AtomicU32,
+    sessions: AtomicU64,
+}
+
+/// Starts a server with one fault on a free port; gives its address.
 pub fn start(fault: Fault) -> SocketAddr {
+    start_with(Settings { faults: vec![fault], ..Settings::default() }).address
+}
+
+/// Starts a server on a free port.
+pub fn start_with(settings: Settings) -> Server {
     // Clients of the tests bind ports from 20000 up.
     let first = 10_000 + std::process::id() as u16 % 8_000;
     let mut ports = (first..20_000).chain(10_000..first);
-    let listener = ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let state = Arc::new(Mutex::new(State::default()));
+    let listener = ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    serve(listener.expect("one of 10,000 ports is free"), settings)
+        .expect("a bound socket has an address")
+}
+
+/// Serves on this listener, on threads of its own.
+pub fn serve(listener: TcpListener, settings: Settings) -> io::Result<Server> {
+    let shared = Arc::new(Shared {
+        settings,
+        store: Store::default(),
+        gate: RwLock::new(()),
+        stalled: OnceLock::new(),
+        begun: OnceLock::new(),
+        turned_away: AtomicU32::new(0),
+        sessions: AtomicU64::new(0),
+    });
+    let server = Server { address: listener.local_addr()?, shared: Arc::clone(&shared) };
     thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
-            let state = Arc::clone(&state);
-            thread::spawn(move || serve(&state, fault, socket));
+            let shared = Arc::clone(&shared);
+            let serve = move || session::serve(&shared, socket);
+            // Without a thread the socket closes, and the client comes again.
+            let _ = thread::Builder::new().stack_size(session::STACK_BYTES).spawn(serve);
         }
     });
-    address
+    Ok(server)
 }
 
-fn serve(state: &Mutex<State>, fault: Fault, mut socket: TcpStream) {
-    {
-        let mut state = state.lock().unwrap();
-        if state.turned_away > 0 {
-            state.turned_away -= 1;
-            return;
-        }
+impl Shared {
+    /// The first message sets the clock of the stall.
+    fn begin(self: &Arc<Self>) {
+        let Some(stall) = self.settings.stall else { return };
+        self.begun.get_or_init(|| {
+            let shared = Arc::clone(self);
+            thread::spawn(move || {
+                thread::sleep(stall.at);
+                let shut = shared.gate.write();
+                let since = Instant::now();
+                thread::sleep(stall.lasts);
+                // Nobody else sets it.
+                let _ = shared.stalled.set(since.elapsed());
+                drop(shut);
+            });
+        });
     }
-    socket.set_nodelay(true).unwrap();
-    let mut inbound = Vec::new();
-    let mut chunk = [0; 4096];
-    let mut user = String::new();
-    let mut begun = false;
-    let mut incarnation = 0;
-    loop {
-        match socket.read(&mut chunk) {
-            Ok(count) if count > 0 => inbound.extend_from_slice(&chunk[..count]),
-            _ => return,
-        }
-        if !begun {
-            match frame::preface(&inbound).unwrap() {
-                Some(count) => drop(inbound.drain(..count)),
-                None => continue,
-            }
-            begun = true;
-        }
-        let mut used = 0;
-        while let Step::Frame { frame, consumed } = frame::step(&LIMITS, &inbound[used..]).unwrap()
-        {
-            used += consumed;
-            let message = wire::decode(frame).unwrap();
-            let mut state = state.lock().unwrap();
-            if let Message::Hello(hello) = &message {
-                user = hello.user.to_owned();
-                incarnation = hello.incarnation;
-                state.users.entry(user.clone()).or_default().socket =
-                    Some(socket.try_clone().unwrap());
-            }
-            state.on_message(fault, &user, incarnation, &message);
-        }
-        inbound.drain(..used);
+
+    /// The answer to a message was due when every connection breaks.
+    fn break_all(&self) {
+        self.turned_away.store(TURNED_AWAY, std::sync::atomic::Ordering::Relaxed);
+        self.store.hang_up();
     }
 }
 
-impl State {
-    fn put(&mut self, user: &str, flags: u8, message: &Message<'_>) {
-        let mut bytes = Vec::new();
-        self.encoder.message(&mut bytes, 0, flags, message);
-        if let Some(socket) = self.users.get_mut(user).and_then(|user| user.socket.as_mut()) {
-            // A client that has gone reads it from its mailbox later.
-            let _ = socket.write_all(&bytes);
-        }
-    }
+/// A thread that panicked has left nothing half done: each lock is held over whole steps only.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn on_message(&mut self, fault: Fault, user: &str, incarnation: u64, message: &Message<'_>) {
-        match message {
-            Message::Hello(hello) => self.on_hello(fault, user, hello),
-            Message::Ping(_) if fault == Fault::Deaf => {}
-            Message::Ping(_) => self.put(user, 0, &Message::Pong(wire::Beat { next_ms: 0 })),
-            Message::NotifyAcknowledge(_) => {}
-            Message::Sync(sync) => self.on_sync(user, sync),
-            Message::Request(request) => self.on_request(fault, user, incarnation, request),
-            other => panic!("a client does not send {other:?}"),
-        }
-    }
-
-    fn on_hello(&mut self, fault: Fault, user: &str, hello: &wire::Hello<'_>) {
-        if fault == Fault::Refuse {
-            let code = hawser_codec::code::UNAUTHENTICATED;
-            let error =
-                wire::Error { code, text: "", retry_after_ms: 0, client_seq: 0, fatal: true };
-            return self.put(user, 0, &Message::Error(error));
-        }
-        let head = self.users[user].mailbox.len() as u64;
-        let welcome = wire::Welcome {
-            version: 1,
-            server_time_ms: 1,
-            heartbeat_s: 1,
-            resume_token: b"",
-            head,
-            cursor: hello.cursor.unwrap_or(0),
-            floor: 0,
-            frame_bytes_max: 65536,
-            requests_max: 8,
-            compression: 0,
-        };
-        self.put(user, 0, &Message::Welcome(welcome));
-    }
-
-    fn on_sync(&mut self, user: &str, sync: &wire::Sync) {
-        let head = self.users[user].mailbox.len() as u64;
-        let last = head.min(sync.after + u64::from(sync.limit));
-        for number in sync.after + 1..=last {
-            self.notify(user, number, FLAG_PAGE);
-        }
-        let page = wire::Page {
-            request: sync.request,
-            count: (last - sync.after) as u16,
-            head,
-            cursor: sync.after,
-            floor: 0,
-            more: last < head,
-        };
-        self.put(user, 0, &Message::Page(page));
-    }
-
-    fn notify(&mut self, user: &str, number: u64, flags: u8) {
-        let entry = self.users[user].mailbox[number as usize - 1].clone();
-        let notify = wire::Notify {
-            number,
-            conversation: &entry.conversation,
-            sequence: entry.sequence,
-            sender: &entry.sender,
-            device: "load",
-            incarnation: entry.incarnation,
-            client_seq: entry.client_seq,
-            uuid: entry.uuid,
-            time_ms: 1,
-            content: 0,
-            receipts: 0,
-            own: entry.own,
-            body: if entry.own { &[] } else { &entry.body },
-        };
-        self.put(user, flags, &Message::Notify(notify));
-    }
-
-    fn append(&mut self, user: &str, entry: Entry) {
-        let mailbox = &mut self.users.entry(user.to_owned()).or_default().mailbox;
-        mailbox.push(entry);
-        let number = mailbox.len() as u64;
-        self.notify(user, number, 0);
-    }
-
-    fn on_request(
-        &mut self,
-        fault: Fault,
-        user: &str,
-        incarnation: u64,
-        request: &wire::Request<'_>,
-    ) {
-        let identity = (user.to_owned(), request.client_seq);
-        if let Some(&sequence) = self.accepted.get(&identity) {
-            return self.accept(user, request.client_seq, sequence);
-        }
-        self.messages += 1;
-        let ordinal = self.messages;
-        let mut pair = [user.to_owned(), request.to.to_owned()];
-        pair.sort();
-        let [a, b] = pair;
-        let next = self.sequences.entry((a, b)).or_default();
-        *next += 1;
-        let sequence = *next;
-        self.accepted.insert(identity, sequence);
-        let own = Entry {
-            conversation: request.to.to_owned(),
-            sender: user.to_owned(),
-            sequence,
-            incarnation,
-            client_seq: request.client_seq,
-            uuid: request.uuid,
-            own: true,
-            body: request.body.to_vec(),
-        };
-        let mut entry = Entry { conversation: user.to_owned(), own: false, ..own.clone() };
-        self.append(user, own);
-        if fault == Fault::Break(ordinal) {
-            self.turned_away = 10;
-            for user in self.users.values_mut() {
-                if let Some(socket) = user.socket.take() {
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
-            }
-        }
-        self.accept(user, request.client_seq, sequence);
-        match fault {
-            Fault::Lose(bad) if bad == ordinal => return,
-            Fault::Double(bad) if bad == ordinal => self.append(request.to, entry.clone()),
-            Fault::Damage(bad) if bad == ordinal => entry.body[40] ^= 1,
-            Fault::Swap(bad) if bad == ordinal => {
-                self.held_back = Some((request.to.to_owned(), entry));
-                return;
-            }
-            _ => {}
-        }
-        self.append(request.to, entry);
-        if self.held_back.as_ref().is_some_and(|(to, _)| to == request.to) {
-            let (to, late) = self.held_back.take().unwrap();
-            self.append(&to, late);
-        }
-    }
-
-    fn accept(&mut self, user: &str, client_seq: u64, sequence: u64) {
-        let answer = wire::Acknowledge { client_seq, sequence, time_ms: 1 };
-        self.put(user, 0, &Message::Acknowledge(answer));
-    }
+fn shut(socket: &TcpStream) {
+    // It may be shut already.
+    let _ = socket.shutdown(std::net::Shutdown::Both);
 }

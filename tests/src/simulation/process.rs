@@ -401,6 +401,7 @@ fn worker_settings(
         options: SocketOptions {
             no_delay: true,
             send_buffer_bytes: None,
+            receive_buffer_bytes: None,
             not_sent_low_bytes: None,
             user_timeout_ms: 10_000,
             keepalive_s: limits::KEEPALIVE_S,

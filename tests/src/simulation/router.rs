@@ -71,6 +71,7 @@ const TRY_AGAIN: [Errno; 3] = [Errno(libc::ENOBUFS), Errno(libc::EINTR), Errno(l
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,

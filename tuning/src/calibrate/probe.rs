@@ -39,6 +39,7 @@ const OPTIONS: SocketOptions = SocketOptions {
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,
+    receive_buffer_bytes: None,
 };
 
 /// Probe sockets on one ring.

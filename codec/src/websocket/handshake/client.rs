@@ -3,11 +3,15 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use httparse::{EMPTY_HEADER, Status};
 
 use super::{VERSION, accept, has_word, once};
-use crate::websocket::{
-    deflate::{Agreement, Answered},
-    extension,
+use crate::{
+    http::request::{FIELDS_MAX, HEAD_BYTES_MAX},
+    websocket::{
+        deflate::{Agreement, Answered},
+        extension,
+    },
 };
 
 /// What a client asks for.
@@ -39,6 +43,8 @@ pub struct Opened<'a> {
 /// An answer that does not open the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerFault {
+    /// No head of an HTTP/1 answer, or one that is too long.
+    NotHttp,
     /// Not 101; what it says is the caller's to read.
     Status(u16),
     /// No `Upgrade: websocket`.
@@ -76,6 +82,26 @@ impl<'a> Request<'a> {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Takes the answer at the start of `bytes` and tells how many bytes it had; `None` while it
+    /// is unfinished. It is parsed anew each time, which a limit of [`HEAD_BYTES_MAX`] keeps
+    /// cheap; what begins otherwise than HTTP does is refused at its first byte.
+    ///
+    /// # Errors
+    /// [`AnswerFault`]; the connection is to be closed.
+    pub fn take_answer(&self, bytes: &[u8]) -> Result<Option<(Opened<'a>, usize)>, AnswerFault> {
+        let mut fields = [EMPTY_HEADER; FIELDS_MAX];
+        let mut answer = httparse::Response::new(&mut fields);
+        let seen = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+        let consumed = match answer.parse(seen) {
+            Ok(Status::Complete(consumed)) => consumed,
+            Ok(Status::Partial) if seen.len() < HEAD_BYTES_MAX => return Ok(None),
+            Ok(Status::Partial) | Err(_) => return Err(AnswerFault::NotHttp),
+        };
+        let status = answer.code.ok_or(AnswerFault::NotHttp)?;
+        let fields = answer.headers.iter().map(|field| (field.name, field.value));
+        Ok(Some((self.read_answer(status, fields)?, consumed)))
     }
 
     /// Reads the answer by its status and fields.
@@ -141,6 +167,7 @@ impl<'a> Request<'a> {
 impl fmt::Display for AnswerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotHttp => f.write_str("no answer of HTTP/1.1"),
             Self::Status(status) => write!(f, "status {status} instead of 101"),
             Self::Upgrade => f.write_str("answer without Upgrade: websocket"),
             Self::Connection => f.write_str("answer without Connection: Upgrade"),

@@ -2,7 +2,7 @@
 
 use super::client::{AnswerFault, Opened, Request};
 use super::*;
-use crate::websocket::deflate::Settings;
+use crate::{http::request::HEAD_BYTES_MAX, websocket::deflate::Settings};
 
 type Field<'a> = (&'a str, &'a [u8]);
 
@@ -206,4 +206,29 @@ fn a_client_refuses_an_answer_that_is_not_to_its_request() {
     let answer = b"permessage-deflate; server_no_context_takeover; client_max_window_bits=8";
     let opened = further(("Sec-WebSocket-Extensions", answer)).unwrap().deflate.unwrap();
     assert_eq!((opened.client().window_bits, opened.client().take_over), (8, false));
+}
+
+#[test]
+fn an_answer_is_taken_whole_and_what_is_no_http_at_its_first_bytes() {
+    let request = Request {
+        host: "h",
+        path: "/",
+        key: *b"the sample nonce",
+        protocols: &[],
+        deflate: None,
+        fields: &[],
+    };
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let bytes = [head.as_bytes(), b"\x81\x01a"].concat();
+    for end in 0..head.len() {
+        assert_eq!(request.take_answer(&bytes[..end]), Ok(None), "cut at {end}");
+    }
+    let opened = Opened { protocol: None, deflate: None };
+    assert_eq!(request.take_answer(&bytes), Ok(Some((opened, head.len()))));
+    let refused = request.take_answer(b"HTTP/1.1 404 Not Found\r\n\r\n");
+    assert_eq!(refused, Err(AnswerFault::Status(404)));
+    assert_eq!(request.take_answer(b"\x15\x03\x01"), Err(AnswerFault::NotHttp));
+    let endless = [head.trim_end().as_bytes(), b"\r\nX: ", &[b'x'; HEAD_BYTES_MAX]].concat();
+    assert_eq!(request.take_answer(&endless), Err(AnswerFault::NotHttp));
 }

@@ -156,6 +156,10 @@ pub(super) fn set_options(socket: &PlainSocket, options: SocketOptions) -> io::R
     if let Some(bytes) = options.send_buffer_bytes {
         socket.set_send_buffer_size(bytes as usize)?;
     }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        // Before the handshake, which settles how far the window can open.
+        socket.set_recv_buffer_size(bytes as usize)?;
+    }
     if let Some(bytes) = options.not_sent_low_bytes {
         socket.set_tcp_notsent_lowat(bytes)?;
     }

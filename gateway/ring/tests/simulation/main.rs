@@ -10,6 +10,7 @@ use hawser_ring::{RingSettings, SocketOptions, Wait};
 const OPTIONS: SocketOptions = SocketOptions {
     no_delay: true,
     send_buffer_bytes: None,
+    receive_buffer_bytes: None,
     not_sent_low_bytes: None,
     user_timeout_ms: 0,
     keepalive_s: 0,

@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 
 use hawser_codec::{
     code,
-    message::{Acknowledge, Error, Level, Request},
+    message::{Acknowledge, Error, Level, Message, Request},
     time::Now,
 };
 
 use super::{Fault, World};
-use crate::payload::Payload;
+use crate::{
+    connection::{Offer, To},
+    payload::Payload,
+    tally::Stage,
+};
 
 /// Messages of one user that wait for an answer; at the usual rates that is many minutes of a
 /// server that does not answer.
@@ -38,6 +42,7 @@ struct Pending {
     recipient: u32,
     counter: u32,
     lag_us: u32,
+    hop: u8,
     standing: Standing,
 }
 
@@ -68,18 +73,16 @@ impl Chat {
         self.waiting = self.pending.len();
     }
 
-    pub(super) fn offer(
-        &mut self,
-        world: &mut World,
-        index: u32,
-        recipient: u32,
-        intended_us: u64,
-        now: Now,
-    ) {
-        let room = self.pending.len() < PENDING_MAX;
-        let counter = room.then(|| world.ground.oracle.send(index, recipient)).flatten();
-        let Some(counter) = counter else {
-            world.tally.counters.shed += 1;
+    pub(super) fn offer(&mut self, world: &mut World, index: u32, offer: &Offer, now: Now) {
+        let Offer { to, intended_us, hop } = *offer;
+        // Scenarios with groups do not start with this protocol.
+        let recipient = match to {
+            To::User(user) if self.pending.len() < PENDING_MAX => Some(user),
+            To::User(_) | To::Group(_) => None,
+        };
+        let sent = recipient.and_then(|to| Some((to, world.ground.oracle.send(index, to)?)));
+        let Some((recipient, counter)) = sent else {
+            world.shed();
             return;
         };
         self.last_seq += 1;
@@ -91,6 +94,7 @@ impl Chat {
             recipient,
             counter,
             lag_us: now.monotonic_us.saturating_sub(intended_us).min(u64::from(u32::MAX)) as u32,
+            hop,
             standing: Standing::Unsent,
         });
     }
@@ -162,6 +166,7 @@ impl Chat {
             counter: pending.counter,
             lag_us: pending.lag_us,
             intended_us: pending.intended_us,
+            hop: pending.hop,
         };
         payload.write(world.ground.payload_bytes, &mut world.body);
         let to = names.name(recipient);
@@ -176,7 +181,7 @@ impl Chat {
             first_attempt_ms,
             body: &world.body,
         };
-        world.encoder.request(outbound, 0, 0, &request);
+        world.speaker.say(outbound, &Message::Request(request));
     }
 
     fn take(&mut self, client_seq: u64) -> Option<Pending> {
@@ -201,7 +206,10 @@ impl Chat {
             world.tally.counters.acknowledged += 1;
         }
         let us = now.monotonic_us.saturating_sub(pending.intended_us);
-        world.record(pending.intended_us, us, |tally| &mut tally.acknowledge);
+        if world.record(pending.intended_us, us, Stage::Acknowledge) {
+            let from_sent_us = us.saturating_sub(u64::from(pending.lag_us));
+            world.tally.record(Stage::AcknowledgeSent, from_sent_us);
+        }
     }
 
     pub(super) fn on_refused(
@@ -214,9 +222,7 @@ impl Chat {
         let temporary = error.code == code::OUT_OF_ORDER || error.code >= 400;
         if !temporary {
             if let Some(pending) = self.take(error.client_seq) {
-                world.ground.oracle.refuse(index, pending.recipient, pending.counter);
-                world.tally.counters.refused += 1;
-                world.tally.counters.last_code = u64::from(error.code);
+                world.refuse(index, pending.recipient, pending.counter, error.code);
             }
             return;
         }

@@ -5,12 +5,12 @@
 
 use hawser_codec::{
     code,
-    message::{Notify, NotifyAcknowledge, Page, Sync, Welcome},
+    message::{Message, Notify, NotifyAcknowledge, Page, Sync, Welcome},
     time::Now,
 };
 
 use super::{Fault, World};
-use crate::oracle::Arrival;
+use crate::oracle::{Arrival, Shown};
 
 /// Entries asked for at a time.
 const PAGE_ENTRIES: u16 = 50;
@@ -47,6 +47,11 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// Nothing unread.
+    pub(super) fn is_read(&self) -> bool {
+        self.cursor >= self.seen
     }
 
     /// Nothing unread, nothing unacknowledged.
@@ -167,7 +172,7 @@ impl Mailbox {
                 backward: false,
                 since_ms: 0,
             };
-            world.encoder.sync(outbound, 0, 0, &question);
+            world.speaker.say(outbound, &Message::Sync(question));
         }
         // Whatever else leaves takes it along: as a packet of its own it costs both sides more than
         // the message did.
@@ -176,7 +181,7 @@ impl Mailbox {
             || self.unacknowledged >= ACKNOWLEDGE_COUNT;
         if self.unacknowledged > 0 && due {
             let up_to = NotifyAcknowledge { number: self.cursor };
-            world.encoder.notify_acknowledge(outbound, 0, 0, &up_to);
+            world.speaker.say(outbound, &Message::NotifyAcknowledge(up_to));
             self.unacknowledged = 0;
         }
     }
@@ -191,20 +196,11 @@ fn deliver(world: &mut World, index: u32, now: Now, notify: &Notify<'_>) {
         }
         return;
     }
-    let arrival = Arrival {
-        viewer: index,
+    let shown = Shown::Conversation {
         sender: names.index(notify.sender),
-        conversation,
+        peer: conversation,
         sequence: notify.sequence,
-        body: notify.body,
     };
-    let Some(payload) = world.ground.oracle.deliver(&arrival) else { return };
-    world.tally.counters.delivered += 1;
-    world.credits.push(payload.sender);
-    let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-    if world.record(payload.intended_us, late_us, |tally| &mut tally.delivery) {
-        world.tally.counters.delivered_measured += 1;
-        let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
-        world.tally.delivery_from_sent.record(from_sent_us);
-    }
+    let arrival = Arrival { viewer: index, shown, repeat: false, life: 0, body: notify.body };
+    world.deliver(now, &arrival);
 }
