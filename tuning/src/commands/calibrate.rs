@@ -6,7 +6,8 @@ use hawser_tune::{
     calibrate::{
         Calibration, Opened, Sight, calibrate,
         observe::Sample,
-        probe::{MESSAGE_BYTES, Prober},
+        others,
+        probe::{MESSAGE_BYTES, PRIMED, Prober},
     },
     plan,
     system::Root,
@@ -53,6 +54,8 @@ const FREED_WAIT: Duration = Duration::from_millis(50);
 struct Validation {
     sockets: u64,
     watches: u64,
+    /// Sockets that others opened meanwhile; what they take is taken off what was observed.
+    others: f64,
     predicted_bytes: f64,
     /// Growth of `Slab` in /proc/meminfo: not what the fit was made from.
     observed_bytes: f64,
@@ -78,7 +81,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut looks = Vec::new();
     for round in 0..usize::from(options.rounds) {
         let before = sockets_in_use(&root);
-        let mut prober = prober(options.sockets, pairs, backlog)?;
+        let most = options.sockets + options.sockets / PRIMED;
+        let mut prober = prober(most, pairs, backlog)?;
         let look = || Sample::read(&root, page);
         looks.extend(prober.round(round, pairs, look).map_err(Failure::Environment)?);
         prober.close().map_err(Failure::Environment)?;
@@ -154,21 +158,28 @@ fn validated(
     root: &Root,
 ) -> Result<Validation, Failure> {
     let mut prober = prober(sockets, backlog, backlog)?;
-    let before = mean(&mut prober, root, calibration)?;
+    let none = prober.opened();
+    let before = mean(&mut prober, root, calibration, none)?;
     let pairs = sockets.div_ceil(2);
     prober.open_pairs(pairs).map_err(Failure::Environment)?;
     prober.watch(pairs).map_err(Failure::Environment)?;
-    let after = mean(&mut prober, root, calibration)?;
-    let opened: Opened = prober.opened();
+    let opened = prober.opened();
+    let after = mean(&mut prober, root, calibration, opened)?;
     prober.close().map_err(Failure::Environment)?;
     let predicted_bytes = calibration.predicted_bytes(opened);
-    let observed_bytes = after.slab - before.slab;
+    let others = after.others - before.others;
+    let theirs = others * (calibration.idle_server.value + calibration.idle_client.value) / 2.0;
+    let observed_bytes = after.slab - before.slab - theirs;
     Ok(Validation {
         sockets: opened.sockets(),
         watches: opened.watches,
+        others,
         predicted_bytes,
         observed_bytes,
-        caches_bytes: before.caches.zip(after.caches).map(|(before, after)| after - before),
+        caches_bytes: before
+            .caches
+            .zip(after.caches)
+            .map(|(before, after)| after - before - theirs),
         available_bytes: before
             .available
             .zip(after.available)
@@ -181,6 +192,7 @@ fn validated(
 struct Mean {
     slab: f64,
     caches: Option<f64>,
+    others: f64,
     available: Option<f64>,
     group: Option<f64>,
 }
@@ -189,6 +201,7 @@ fn mean(
     prober: &mut Prober<RingGroup>,
     root: &Root,
     calibration: &Calibration,
+    opened: Opened,
 ) -> Result<Mean, Failure> {
     let mut samples = Vec::new();
     for _ in 0..MEAN_LOOKS {
@@ -202,8 +215,15 @@ fn mean(
     let slab = of(&|sample| sample.slab_bytes.clone().ok())
         .ok_or_else(|| Failure::Environment("/proc/meminfo cannot be read".to_owned()))?;
     let available = of(&|sample| sample.available_bytes.clone().ok());
+    let others = of(&|sample| Some(others(opened, sample))).unwrap_or(0.0);
     let caches = of(&|sample| calibration.caches_bytes(sample));
-    Ok(Mean { slab, caches, available, group: of(&|sample| sample.group_bytes.clone().ok()) })
+    Ok(Mean {
+        slab,
+        caches,
+        others,
+        available,
+        group: of(&|sample| sample.group_bytes.clone().ok()),
+    })
 }
 
 fn text(calibration: &Calibration, validation: Option<&Validation>) -> String {
@@ -263,6 +283,9 @@ fn validation_text(text: &mut String, validation: &Validation) {
         plan::size(validation.observed_bytes.max(0.0) as u64),
         validation.difference * 100.0
     );
+    if validation.others.abs() >= 1.0 {
+        let _ = writeln!(text, "  others opened {:.0} sockets meanwhile", validation.others);
+    }
     for (what, bytes) in [
         ("less MemAvailable, all other work included", validation.available_bytes),
         ("charged to the control group", validation.group_bytes),
