@@ -437,6 +437,11 @@ impl Scenario {
         let index = if self.kind == Kind::Offline { connection / self.devices } else { connection };
         is_marked(index, self.disturb.share)
     }
+
+    /// What is for this connection waits, because it is away or does not read on purpose.
+    pub fn holds_up(&self, connection: u32) -> bool {
+        matches!(self.kind, Kind::Offline | Kind::SlowReader) && self.is_disturbed(connection)
+    }
 }
 
 /// One of the share: evenly spread over the indices, and of the first `n` never more than one off

@@ -10,10 +10,11 @@ use crate::{
 
 /// Figures of the headline from intended, of the same from sent, and the generator's own
 /// lateness stand under each other: a closed loop would have told the second as the first.
-const STAGES: [(Stage, &str); 10] = [
+const STAGES: [(Stage, &str); 11] = [
     (Stage::Connect, "intended to logged in"),
     (Stage::Deliver, "intended to delivered"),
     (Stage::DeliverSent, "sent to delivered"),
+    (Stage::Held, "to the absent, delivered"),
     (Stage::Acknowledge, "intended to acknowledged"),
     (Stage::AcknowledgeSent, "sent to acknowledged"),
     (Stage::Lag, "schedule lag"),
