@@ -67,7 +67,8 @@ fn run_at(scenario: &Scenario, target: SocketAddr) -> Report {
     let mut options = Options::to(target);
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(5);
-    run::run(scenario, &options, "test", u64::from(target.port()), Urings, &mut Silent).unwrap()
+    run::run(scenario, &options, "test", u64::from(target.port()), Urings, &mut Silent)
+        .expect("the server is there")
 }
 
 fn door(silence_max: Option<Duration>) -> Door {
@@ -81,7 +82,7 @@ fn count(report: &Report, stage: Stage) -> u64 {
 /// Ends before the last connection of the run was made, of which those at the end of the run are
 /// none.
 fn ends_within(lives: &[Life]) -> Vec<End> {
-    let last = lives.iter().map(|life| life.opened).max().unwrap();
+    let last = lives.iter().map(|life| life.opened).max().expect("somebody connected");
     let ends = lives.iter().filter_map(|life| life.ended);
     ends.filter(|(_, at)| *at < last).map(|(end, _)| end).collect()
 }
