@@ -7,13 +7,11 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use hawser_codec::{
@@ -24,27 +22,34 @@ use hawser_loadgen::{measure::kilobytes, worker::SLOT_BYTES};
 
 const LIMITS: FrameLimits = FrameLimits { body_bytes_max: 1 << 20 };
 
+/// Looks at the run, a tenth of a second apart, until all must be connected.
+const LOOKS_MAX: u32 = 1200;
+
+/// Looks between the last login and the one that counts.
+const SETTLING_LOOKS: u32 = 15;
+
 /// Threads that accept: each waits for one hello at a time.
 const ACCEPTING: usize = 16;
 
+/// Sockets of those who were welcomed.
+type Kept = Arc<Mutex<Vec<TcpStream>>>;
+
 /// Says welcome to everybody and keeps the sockets.
-fn welcome_all() -> (SocketAddr, Arc<AtomicUsize>) {
+fn welcome_all() -> (SocketAddr, Kept) {
     let first = 10_000 + std::process::id() as u16 % 8_000;
     let listener = (first..20_000).chain(10_000..first);
     let listener = { listener }.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let listener = listener.expect("one of 10,000 ports is free");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let welcomed = Arc::new(AtomicUsize::new(0));
+    let welcomed = Kept::default();
     for _ in 0..ACCEPTING {
         let listener = listener.try_clone().expect("a descriptor is left");
-        let count = Arc::clone(&welcomed);
+        let kept = Arc::clone(&welcomed);
         thread::spawn(move || {
-            let mut kept = Vec::new();
             let welcome = welcome();
             for mut socket in listener.incoming().map_while(Result::ok) {
                 if hears_hello(&mut socket) && socket.write_all(&welcome).is_ok() {
-                    kept.push(socket);
-                    count.fetch_add(1, Relaxed);
+                    kept.lock().expect("nobody panics with it").push(socket);
                 }
             }
         });
@@ -101,7 +106,7 @@ impl Drop for Run {
 fn memory_of(connections: usize) -> u64 {
     let (address, welcomed) = welcome_all();
     let arguments = format!(
-        "run hold --plain --threads 1 --duration 60s --connect-rate 10000 --target {address} \
+        "run hold --plain --threads 1 --duration 5m --connect-rate 10000 --target {address} \
          --connections {connections}"
     );
     let program = Command::new(env!("CARGO_BIN_EXE_hawser-loadgen"))
@@ -113,20 +118,24 @@ fn memory_of(connections: usize) -> u64 {
         .spawn();
     let mut run = Run(program.expect("the program was built with this test"));
     let status = format!("/proc/{}/status", run.0.id());
-    let mut last = (0, 0);
-    // All are welcome, and then its memory stands still.
-    for _ in 0..1200 {
-        thread::park_timeout(std::time::Duration::from_millis(100));
+    for _ in 0..LOOKS_MAX {
+        pause();
         assert_eq!(run.0.try_wait().expect("it is our child"), None, "the run has ended early");
-        let anonymous = kilobytes(&fs::read_to_string(&status).unwrap_or_default(), "RssAnon:");
-        let whole = welcomed.load(Relaxed) == connections;
-        let still = whole && anonymous == last.0;
-        last = (anonymous, if still { last.1 + 1 } else { 0 });
-        if last.1 >= 5 {
-            return anonymous * 1024;
+        if welcomed.lock().expect("nobody panics with it").len() == connections {
+            // The last buffers go back.
+            (0..SETTLING_LOOKS).for_each(|_| pause());
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            // The next run needs their descriptors.
+            welcomed.lock().expect("nobody panics with it").clear();
+            return kilobytes(&status, "RssAnon:") * 1024;
         }
     }
-    panic!("{} of {connections} connected, {last:?}", welcomed.load(Relaxed));
+    let connected = welcomed.lock().expect("nobody panics with it").len();
+    panic!("{connected} of {connections} connected");
+}
+
+fn pause() {
+    thread::park_timeout(Duration::from_millis(100));
 }
 
 #[test]

@@ -172,6 +172,30 @@ fn server_process_that_ends_is_noted_and_no_error() {
     assert!(report.notes.iter().any(|note| note.contains("was gone from")), "{:?}", report.notes);
 }
 
+#[test]
+fn commands_run_beside_the_load_and_their_ends_are_in_the_report() {
+    let target = mock::start(Fault::None);
+    let directory = Directory::new("actions");
+    let [json, touched] = ["run.json", "touched"].map(|name| directory.file(name));
+    let line = format!(
+        "run restart --plain --connections 8 --rate 100 --connect-rate 500 --duration 2s \
+         --warm-up 0s --drain 5s {PATIENT} --json {}",
+        json.display()
+    );
+    let output = command(target, &line)
+        .args(["--action", &format!("500ms touch {}", touched.display())])
+        .args(["--action", "1s false"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(touched.exists());
+    let report = report(&json);
+    let ends: Vec<_> = report.actions.iter().map(|one| (one.succeeded, one.at_s >= 0.5)).collect();
+    assert_eq!(ends, [(true, true), (false, true)], "{:?}", report.actions);
+    assert!(report.notes.iter().any(|note| note.contains("\"false\" did not succeed")));
+    assert!(report.evidence.command.contains("--action '1s false'"));
+}
+
 /// The first core that this process may use.
 fn first_core() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("a process can read of itself");

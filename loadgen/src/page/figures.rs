@@ -34,6 +34,7 @@ pub const fn words(stage: Stage) -> &'static str {
         Stage::AcknowledgeSent => "sent to acknowledged",
         Stage::Deliver => "intended to delivered",
         Stage::DeliverSent => "sent to delivered",
+        Stage::Held => "intended to delivered, to those away or not reading",
         Stage::Lag => "schedule lag of the generator",
         Stage::Heartbeat => "heartbeat to its answer",
         Stage::Reconnect => "lost to logged in again",
