@@ -57,6 +57,9 @@ impl MakeRing for Urings {
 }
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages, and then memory grows by 2 MiB at a time, whatever is
+    // held. A kernel that refuses leaves things as they were.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
