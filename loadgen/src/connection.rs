@@ -5,7 +5,7 @@
 //!  transport <-> [ TLS ] <-> [ WebSocket ] <-> client: native (frames or JSON), echo, …
 //! ```
 //!
-//! What is said is an affair of the protocol's [`client`]; this module opens the layers one after
+//! What is said is an affair of the protocol's client; this module opens the layers one after
 //! the other, carries bytes through them, and holds what all connections of a run share. Not here: sockets, source addresses, when to come
 //! back. Invariant: a client hears whole units of its protocol or is asked again with more, and
 //! what must survive a lost connection stays in it.

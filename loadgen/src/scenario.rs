@@ -1,6 +1,6 @@
 //! What a run does: everything that another machine needs to do the same.
 //!
-//! A scenario is pure data. It is read from a TOML file ([`file`]), changed by flags
+//! A scenario is pure data. It is read from a TOML file ([`mod@file`]), changed by flags
 //! (`arguments`), stands whole in the report as evidence, and [`crate::schedule`] makes the
 //! intents of a run from it and a seed. Where the server is and where results go is no part of
 //! it: that is [`crate::arguments::Options`].

@@ -7,12 +7,9 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -34,24 +31,25 @@ const SETTLING_LOOKS: u32 = 15;
 /// Threads that accept: each waits for one hello at a time.
 const ACCEPTING: usize = 16;
 
+/// Sockets of those who were welcomed.
+type Kept = Arc<Mutex<Vec<TcpStream>>>;
+
 /// Says welcome to everybody and keeps the sockets.
-fn welcome_all() -> (SocketAddr, Arc<AtomicUsize>) {
+fn welcome_all() -> (SocketAddr, Kept) {
     let first = 10_000 + std::process::id() as u16 % 8_000;
     let listener = (first..20_000).chain(10_000..first);
     let listener = { listener }.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let listener = listener.expect("one of 10,000 ports is free");
     let address = listener.local_addr().expect("a bound socket has an address");
-    let welcomed = Arc::new(AtomicUsize::new(0));
+    let welcomed = Kept::default();
     for _ in 0..ACCEPTING {
         let listener = listener.try_clone().expect("a descriptor is left");
-        let count = Arc::clone(&welcomed);
+        let kept = Arc::clone(&welcomed);
         thread::spawn(move || {
-            let mut kept = Vec::new();
             let welcome = welcome();
             for mut socket in listener.incoming().map_while(Result::ok) {
                 if hears_hello(&mut socket) && socket.write_all(&welcome).is_ok() {
-                    kept.push(socket);
-                    count.fetch_add(1, Relaxed);
+                    kept.lock().expect("nobody panics with it").push(socket);
                 }
             }
         });
@@ -123,14 +121,17 @@ fn memory_of(connections: usize) -> u64 {
     for _ in 0..LOOKS_MAX {
         pause();
         assert_eq!(run.0.try_wait().expect("it is our child"), None, "the run has ended early");
-        if welcomed.load(Relaxed) == connections {
+        if welcomed.lock().expect("nobody panics with it").len() == connections {
             // The last buffers go back.
             (0..SETTLING_LOOKS).for_each(|_| pause());
             let status = fs::read_to_string(&status).unwrap_or_default();
+            // The next run needs their descriptors.
+            welcomed.lock().expect("nobody panics with it").clear();
             return kilobytes(&status, "RssAnon:") * 1024;
         }
     }
-    panic!("{} of {connections} connected", welcomed.load(Relaxed));
+    let connected = welcomed.lock().expect("nobody panics with it").len();
+    panic!("{connected} of {connections} connected");
 }
 
 fn pause() {

@@ -72,9 +72,9 @@ fn settings(html: &mut String, report: &Report) {
     }
     let scenario = serde_json::to_string_pretty(&evidence.scenario);
     let scenario = scenario.expect("a JSON value can be written as JSON");
-    write!(
+    writeln!(
         html,
-        "<details><summary>Scenario in full</summary><pre>{}</pre></details>\n",
+        "<details><summary>Scenario in full</summary><pre>{}</pre></details>",
         escape(&scenario)
     )
     .expect("writing to a string cannot fail");

@@ -42,6 +42,9 @@ const OPTIONS: SocketOptions = SocketOptions {
     receive_buffer_bytes: None,
 };
 
+/// Opens so many more of one kind.
+type Opening<R> = fn(&mut Prober<R>, u64) -> Result<(), String>;
+
 /// Probe sockets on one ring.
 pub struct Prober<R> {
     ring: R,
@@ -304,7 +307,7 @@ impl<R: Ring> Prober<R> {
         pairs: u64,
         mut look: impl FnMut() -> Sample,
     ) -> Result<Vec<Look>, String> {
-        let kinds: [fn(&mut Self, u64) -> Result<(), String>; 5] =
+        let kinds: [Opening<R>; 5] =
             [Self::connect, Self::accept, Self::watch, Self::receive, Self::send];
         for kind in kinds {
             kind(self, pairs / PRIMED)?;

@@ -36,6 +36,9 @@ pub struct Options {
 
 /// Predicted and observed may differ by so much.
 const TOLERANCE: f64 = 0.05;
+/// An error beyond this share of the figure, or so many sockets of others against ours, and there is
+/// no figure: other work was measured.
+const DISTURBED: f64 = 0.02;
 /// Sockets of a validation at most: both ends of what the largest source range holds.
 const VALIDATE_MAX: u64 = 4_000_000;
 /// Slots of a table: the usual limit of open files.
@@ -92,6 +95,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let kernel = root.text("proc/sys/kernel/osrelease").unwrap_or_default();
     let calibration = calibrate(&looks, &kernel, page, MESSAGE_BYTES as u64)
         .map_err(|unfit| Failure::Environment(unfit.0))?;
+    let disturbed = [calibration.idle_server, calibration.idle_client]
+        .iter()
+        .any(|bytes| bytes.error > DISTURBED * bytes.value.abs());
+    if disturbed {
+        return Err(invalid(&format!(
+            "an idle socket came to {:.0} B +- {:.0}",
+            calibration.idle_server.value, calibration.idle_server.error
+        )));
+    }
     if let Some(path) = &options.out {
         let text = serde_json::to_string_pretty(&calibration).expect("it is plain data");
         std::fs::write(path, text + "\n")
@@ -106,6 +118,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         print(&text(&calibration, validation.as_ref()));
     }
     match validation {
+        Some(Validation { others, sockets, .. }) if others.abs() > DISTURBED * sockets as f64 => {
+            Err(invalid(&format!("others opened {others:.0} sockets")))
+        }
         Some(Validation { difference, .. }) if difference.abs() > TOLERANCE => {
             Err(Failure::Judged(format!(
                 "predicted and observed differ by more than {:.0} %",
@@ -114,6 +129,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+fn invalid(why: &str) -> Failure {
+    Failure::Invalid(format!(
+        "{why}: other sockets came and went meanwhile; repeat it on a quiet machine"
+    ))
 }
 
 /// A prober with tables for so many sockets.

@@ -158,8 +158,9 @@ pub const GENERATOR: OverTime = OverTime {
 
 /// Median, p99 and p99.9 of one run over time.
 pub fn quantiles_over_time(course: &Course<'_>) -> Option<Figure> {
+    type Quantile = fn(&Row) -> Option<u64>;
     let courses = std::slice::from_ref(course);
-    let values: [(&str, fn(&Row) -> Option<u64>); 3] =
+    let values: [(&str, Quantile); 3] =
         [("p50", |row| row.p50_us), ("p99", |row| row.p99_us), ("p99.9", |row| row.p999_us)];
     let ends = ends(courses, false);
     let (x, second) = Axis::time(TIME, ends);
