@@ -1,7 +1,12 @@
 //! The load generator against the real gateway: every protocol it speaks, with TLS and without,
 //! loses nothing and says nothing wrong; who is not trusted is named.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use hawser_loadgen::{
     arguments::Options,
@@ -90,7 +95,10 @@ fn chat(
         schedule_lag_max: Duration::from_secs(60),
         ..Options::to(target)
     };
-    run::run(&scenario, &options, "", u64::from(target.port()), Urings, &mut Silent)
+    // Users of another run on the same gateway have mailboxes and numbers of their own.
+    static RUNS: AtomicU64 = AtomicU64::new(1);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    run::run(&scenario, &options, "", run, Urings, &mut Silent)
 }
 
 #[track_caller]
