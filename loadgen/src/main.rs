@@ -12,11 +12,9 @@ use hawser_loadgen::{
     plan::{Machine, plan},
     record::{csv, hlog},
     report::Report,
-    run::{self, MakeRing, Observer, Outcome, PlainLines, RunError},
+    run::{self, Observer, Outcome, PlainLines, RunError, Urings},
     scenario::builtin,
-    worker::RECEIVE_BYTES,
 };
-use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,36 +23,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_ARGUMENTS: u8 = 1;
 /// Kernel, limits, ports, target.
 const EXIT_ENVIRONMENT: u8 = 2;
-
-/// Completions a ring queues: one for each connection of a worker would be safe, and this is
-/// what a table of 20,000 had in use at most.
-const COMPLETION_ENTRIES: u32 = 16_384;
-/// Submissions before the kernel is entered early.
-const SUBMISSION_ENTRIES: u32 = 1024;
-/// Buffers of a ring: with their bytes, 2 MiB.
-const BUFFERS: u16 = 512;
-
-struct Urings;
-
-impl MakeRing for Urings {
-    type Ring = RingGroup;
-
-    fn make(&self, slots: u32, tables: u32) -> Result<(RingGroup, u64), String> {
-        let settings = RingSettings {
-            descriptors: slots,
-            completion_entries: COMPLETION_ENTRIES,
-            submission_entries: SUBMISSION_ENTRIES,
-            buffers: BUFFERS,
-            buffer_bytes: RECEIVE_BYTES,
-        };
-        let ring = RingGroup::new(settings, tables).map_err(|refusal| refusal.0)?;
-        Ok((ring, self.now_us()))
-    }
-
-    fn now_us(&self) -> u64 {
-        UringRing::now().monotonic_us
-    }
-}
 
 fn main() -> ExitCode {
     // The allocator asks for huge pages, and then memory grows by 2 MiB at a time, whatever is
@@ -118,7 +86,7 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
     let outcome = {
         // Ends with this block: the table goes to a terminal that was given back.
         let mut observer = observer(options.plain);
-        run::outcome(&scenario, &options, &command, number, Urings, &mut *observer)
+        run::outcome(&scenario, &options, &command, number, Urings::FULL, &mut *observer)
     };
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -134,7 +102,7 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
 fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
     let command = command_line();
     let number = || getrandom::u64().map_err(|error| format!("no random numbers: {error}"));
-    match capacity::command::run(arguments, &command, || Urings, number) {
+    match capacity::command::run(arguments, &command, || Urings::FULL, number) {
         Ok(code) => ExitCode::from(code),
         Err((code, reason)) => fail(code, &reason),
     }

@@ -10,6 +10,7 @@ mod interrupt;
 mod observe;
 mod outcome;
 mod processes;
+mod urings;
 
 use std::{
     io,
@@ -39,6 +40,7 @@ use crew::Crew;
 use interrupt::Interrupt;
 pub use observe::{Observer, PlainLines, ProcessView, Rates, Silent, Snapshot, StageView, Wish};
 use processes::Watched;
+pub use urings::Urings;
 
 /// Time between two looks at the workers.
 const LOOK: Duration = Duration::from_millis(50);

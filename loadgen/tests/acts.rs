@@ -12,37 +12,13 @@ use std::{
 use hawser_loadgen::{
     arguments::Options,
     report::{Report, Verdict},
-    run::{self, MakeRing, Silent},
+    run::{self, Silent, Urings},
     scenario::{Close, Curve, Kind, Recipients, Scenario, Segment},
     source::{Given, Sources},
     tally::Stage,
-    worker::RECEIVE_BYTES,
 };
-use hawser_ring::uring::{RingSettings, UringRing};
 use mock::{Fault, Settings, Stall};
 use watch::{Door, End, Life};
-
-struct Urings;
-
-impl MakeRing for Urings {
-    type Ring = UringRing;
-
-    fn make(&self, slots: u32, _tables: u32) -> Result<(UringRing, u64), String> {
-        let settings = RingSettings {
-            descriptors: slots,
-            completion_entries: 1024,
-            submission_entries: 256,
-            buffers: 64,
-            buffer_bytes: RECEIVE_BYTES,
-        };
-        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
-        Ok((ring, self.now_us()))
-    }
-
-    fn now_us(&self) -> u64 {
-        UringRing::now().monotonic_us
-    }
-}
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -67,7 +43,7 @@ fn run_at(scenario: &Scenario, target: SocketAddr) -> Report {
     let mut options = Options::to(target);
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(5);
-    run::run(scenario, &options, "test", u64::from(target.port()), Urings, &mut Silent)
+    run::run(scenario, &options, "test", u64::from(target.port()), Urings::SMALL, &mut Silent)
         .expect("the server is there")
 }
 
@@ -251,7 +227,7 @@ fn addresses_named_for_the_run_are_used() {
     options.source = "127.9.0.0/29".parse().unwrap();
     options.schedule_lag_max = Duration::from_secs(5);
     let report =
-        run::run(&leaving(Kind::Resume), &options, "test", 1, Urings, &mut Silent).unwrap();
+        run::run(&leaving(Kind::Resume), &options, "test", 1, Urings::SMALL, &mut Silent).unwrap();
     assert_eq!(report.verdict, Verdict::Clean, "{:?}", report.reasons);
     let given = |life: &Life| life.from.ip().to_string().starts_with("127.9.0.");
     assert!(door.lives().iter().all(given), "{:?}", door.lives());

@@ -12,33 +12,9 @@ use clap::Parser;
 use hawser_loadgen::{
     arguments::{Arguments, Command, RunArguments},
     report::{Report, Verdict},
-    run::{self, MakeRing, RunError, Silent},
-    worker::RECEIVE_BYTES,
+    run::{self, RunError, Silent, Urings},
 };
-use hawser_ring::uring::{RingSettings, UringRing};
 use mock::Fault;
-
-struct Urings;
-
-impl MakeRing for Urings {
-    type Ring = UringRing;
-
-    fn make(&self, slots: u32, _tables: u32) -> Result<(UringRing, u64), String> {
-        let settings = RingSettings {
-            descriptors: slots,
-            completion_entries: 1024,
-            submission_entries: 256,
-            buffers: 64,
-            buffer_bytes: RECEIVE_BYTES,
-        };
-        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
-        Ok((ring, self.now_us()))
-    }
-
-    fn now_us(&self) -> u64 {
-        UringRing::now().monotonic_us
-    }
-}
 
 fn arguments(line: &str) -> RunArguments {
     let words = ["hawser-loadgen", "run"].into_iter().chain(line.split_whitespace());
@@ -54,7 +30,7 @@ fn run_at(fault: Fault, line: &str) -> Result<Report, RunError> {
     options.target = target;
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = std::time::Duration::from_secs(5);
-    run::run(&scenario, &options, line, u64::from(target.port()), Urings, &mut Silent)
+    run::run(&scenario, &options, line, u64::from(target.port()), Urings::SMALL, &mut Silent)
 }
 
 const CHAT: &str =
@@ -139,7 +115,7 @@ fn denied_login_is_told_with_the_servers_code() {
 fn target_without_a_server_is_named() {
     let (scenario, mut options) = arguments(CHAT).resolve().unwrap();
     options.target = "127.0.0.1:1".parse().unwrap();
-    let nobody = run::run(&scenario, &options, "", 1, Urings, &mut Silent);
+    let nobody = run::run(&scenario, &options, "", 1, Urings::SMALL, &mut Silent);
     let Err(RunError::Environment(reason)) = nobody else { panic!("nobody listens on port 1") };
     assert!(reason.contains("127.0.0.1:1 cannot be reached"), "{reason}");
 }

@@ -9,34 +9,9 @@ use std::{
 use hawser_loadgen::{
     arguments::Options,
     report::{Report, Verdict},
-    run::{self, MakeRing, Observer, RunError, Silent, Snapshot, Wish},
+    run::{self, Observer, RunError, Silent, Snapshot, Urings, Wish},
     scenario::Scenario,
-    worker::RECEIVE_BYTES,
 };
-use hawser_ring::uring::{RingSettings, UringRing};
-
-/// Rings large enough for the few hundred connections of a test.
-struct Urings;
-
-impl MakeRing for Urings {
-    type Ring = UringRing;
-
-    fn make(&self, slots: u32, _tables: u32) -> Result<(UringRing, u64), String> {
-        let settings = RingSettings {
-            descriptors: slots,
-            completion_entries: 4096,
-            submission_entries: 1024,
-            buffers: 256,
-            buffer_bytes: RECEIVE_BYTES,
-        };
-        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
-        Ok((ring, self.now_us()))
-    }
-
-    fn now_us(&self) -> u64 {
-        UringRing::now().monotonic_us
-    }
-}
 
 /// Does something once, in the middle of a run: when so many messages have been delivered.
 struct Amid<F> {
@@ -69,7 +44,7 @@ pub fn load(
     // Other tests share the machine: their load must not make a run invalid.
     options.schedule_lag_max = Duration::from_secs(30);
     let run = u64::from(std::process::id()) << 32 | RUNS.fetch_add(1, Relaxed);
-    run::run(scenario, &options, "a test", run, Urings, observer)
+    run::run(scenario, &options, "a test", run, Urings::SMALL, observer)
 }
 
 /// A run in which nothing is wrong with any message.

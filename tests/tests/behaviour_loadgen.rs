@@ -11,38 +11,14 @@ use std::{
 use hawser_loadgen::{
     arguments::Options,
     report::{Report, Verdict},
-    run::{self, MakeRing, RunError, Silent},
+    run::{self, RunError, Silent, Urings},
     scenario::{Curve, Kind, Load, Protocol, Scenario},
-    worker::RECEIVE_BYTES,
 };
-use hawser_ring::uring::{RingSettings, UringRing};
 
 use hawser_tests::{
     process::{Gateway, Home, Setup},
     secure::{Authority, NAME},
 };
-
-struct Urings;
-
-impl MakeRing for Urings {
-    type Ring = UringRing;
-
-    fn make(&self, slots: u32, _tables: u32) -> Result<(UringRing, u64), String> {
-        let settings = RingSettings {
-            descriptors: slots,
-            completion_entries: 1024,
-            submission_entries: 256,
-            buffers: 64,
-            buffer_bytes: RECEIVE_BYTES,
-        };
-        let ring = UringRing::new(settings).map_err(|refusal| refusal.0)?;
-        Ok((ring, self.now_us()))
-    }
-
-    fn now_us(&self) -> u64 {
-        UringRing::now().monotonic_us
-    }
-}
 
 /// All protocols, the index of their listener, and the path.
 const SPOKEN: [(Protocol, usize, &str); 7] = [
@@ -98,7 +74,7 @@ fn chat(
     // Users of another run on the same gateway have mailboxes and numbers of their own.
     static RUNS: AtomicU64 = AtomicU64::new(1);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    run::run(&scenario, &options, "", run, Urings, &mut Silent)
+    run::run(&scenario, &options, "", run, Urings::SMALL, &mut Silent)
 }
 
 #[track_caller]

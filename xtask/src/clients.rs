@@ -16,8 +16,10 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
+    ("ip", "iproute2"),
     ("mosquitto", "mosquitto"),
     ("mosquitto_sub", "mosquitto-clients"),
+    ("nft", "nftables"),
     ("chromium", "chromium"),
 ];
 
