@@ -27,6 +27,13 @@ pub const SCHEMA: &str = "hawser-capacity/1";
 /// What a capacity is worth nothing without, unless a threshold says otherwise.
 const ACHIEVED: &str = "achieved/offered >= 0.99";
 
+/// The same for steps shorter than [`HOLD_LONG`]: what is on its way at the end of the schedule is
+/// not achieved, and weighs more in them.
+const ACHIEVED_SHORT: &str = "achieved/offered >= 0.9";
+
+/// Hold from which on the messages on their way at the end hardly count.
+const HOLD_LONG: Duration = Duration::from_secs(10);
+
 /// Measured time of a recovery check: long enough to see a queue that does not drain.
 const RECOVERY: Duration = Duration::from_secs(5);
 
@@ -269,7 +276,8 @@ fn prepared(arguments: &CapacityArguments) -> Result<(Scenario, Options), String
     }
     let is_bounded = |one: &Threshold| one.metric == Metric::AchievedOfOffered;
     if !scenario.thresholds.iter().any(is_bounded) {
-        scenario.thresholds.push(Threshold::parse(ACHIEVED)?);
+        let bound = if arguments.hold < HOLD_LONG { ACHIEVED_SHORT } else { ACHIEVED };
+        scenario.thresholds.push(Threshold::parse(bound)?);
     }
     Ok((scenario, options))
 }
@@ -319,9 +327,9 @@ fn text(answer: &Answer) -> String {
         End::Found => format!("capacity: last good {good}, first bad {bad}; broke first: {broke}"),
         End::HeldThroughout => format!("capacity: at least {good}, the highest rate tried"),
         End::BrokeThroughout => format!("no rate held down to {bad}; broke first: {broke}"),
-        End::GeneratorLimit(why) => format!(
-            "the generator was the limit, not the server: the capacity is at least {good}. {why}"
-        ),
+        End::GeneratorLimit(why) => {
+            format!("the generator was the limit, not the server; last good {good}. {why}")
+        }
         End::NoRecovery(what) => format!(
             "the server did not recover after {bad}: last good {good}; broke first: {broke}; still \
              broken at a low rate: {what}"
