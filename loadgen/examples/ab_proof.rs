@@ -1,5 +1,6 @@
 //! Does a comparison find what is there, and nothing else? Ten comparisons of the same thing, ten
-//! with a fixed service time added, real runs, interleaved.
+//! with a fixed service time added, real runs, interleaved. Runs during which the generator itself
+//! was starved are invalid and made again.
 //!
 //! ```text
 //! cargo run --release -p hawser-loadgen --example ab-proof
@@ -37,8 +38,9 @@ struct Arguments {
     /// Runs of each side.
     #[arg(long, value_name = "N", default_value_t = RUNS_MIN)]
     runs: usize,
-    /// Service time of the server.
-    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = time::parse)]
+    /// Service time of the server: a tenth of it should be well above what waking up a thread
+    /// costs on the machine.
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = time::parse)]
     service_time: Duration,
     /// Service time added, percent of the median latency.
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
@@ -47,7 +49,7 @@ struct Arguments {
     #[arg(
         long,
         value_name = "LINE",
-        default_value = "chat --pairs 20 --rate 400 --duration 5s --warm-up 1s --connect-rate 2000"
+        default_value = "chat --pairs 100 --rate 300 --duration 5s --warm-up 1s --connect-rate 4000"
     )]
     line: String,
 }

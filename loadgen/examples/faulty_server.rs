@@ -70,7 +70,8 @@ struct Arguments {
 
 impl Arguments {
     fn settings(&self) -> Settings {
-        let numbered: [(Option<u64>, fn(u64) -> Fault); 6] = [
+        type Numbered = fn(u64) -> Fault;
+        let numbered: [(Option<u64>, Numbered); 6] = [
             (self.lose, Fault::Lose),
             (self.double, Fault::Double),
             (self.swap, Fault::Swap),

@@ -5,7 +5,7 @@
 //!  transport <-> [ TLS ] <-> [ WebSocket ] <-> client: native (frames or JSON), echo, …
 //! ```
 //!
-//! What is said is an affair of the protocol's [`client`]; this module opens the layers one after
+//! What is said is an affair of the protocol's client; this module opens the layers one after
 //! the other, carries bytes through them, and holds what all connections of a run share. Not here: sockets, source addresses, when to come
 //! back. Invariant: a client hears whole units of its protocol or is asked again with more, and
 //! what must survive a lost connection stays in it.
@@ -156,8 +156,12 @@ impl World {
             hop: payload.hop,
         });
         let late_us = now.monotonic_us.saturating_sub(payload.intended_us);
-        if self.record(payload.intended_us, late_us, Stage::Deliver) {
+        let held = self.ground.scenario.holds_up(arrival.viewer);
+        let stage = if held { Stage::Held } else { Stage::Deliver };
+        if self.record(payload.intended_us, late_us, stage) {
             self.tally.counters.delivered_measured += 1;
+        }
+        if !held && self.ground.is_measured(payload.intended_us) {
             let from_sent_us = late_us.saturating_sub(u64::from(payload.lag_us));
             self.tally.record(Stage::DeliverSent, from_sent_us);
         }

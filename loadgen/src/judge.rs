@@ -9,6 +9,7 @@ mod doubt;
 mod threshold;
 
 use crate::{
+    oracle::Findings,
     record::Closed,
     report::{Report, Verdict},
     scenario::Threshold,
@@ -22,6 +23,8 @@ pub struct Grounds<'a> {
     pub schedule_lag_us: u64,
     /// All connections asked for were logged in before the start.
     pub all_logged_in: bool,
+    /// Messages were still arriving when the drain reached its bound.
+    pub cut_off: bool,
     /// Connections that the scenario itself ends and that need not be there at the end.
     pub may_be_gone: u64,
     /// What the scenario fails by.
@@ -38,8 +41,9 @@ pub fn judge(report: &mut Report, grounds: &Grounds<'_>) {
     let invalid = doubt::reasons(report, grounds);
     let wrong = wrong_reasons(report);
     let missed = missed_reasons(report, grounds);
-    // An overflowed oracle may have taken a late message for a double one: it proves nothing.
-    let order = if report.oracle.overflowed {
+    // An overflowed oracle may have taken a late message for a double one, and what was still
+    // arriving may be late and not lost: neither proves anything.
+    let order = if report.oracle.overflowed || grounds.cut_off && !is_proven(report) {
         [(Verdict::Invalid, invalid), (Verdict::CorrectnessFailed, wrong)]
     } else {
         [(Verdict::CorrectnessFailed, wrong), (Verdict::Invalid, invalid)]
@@ -53,6 +57,14 @@ pub fn judge(report: &mut Report, grounds: &Grounds<'_>) {
         report.reasons.extend(reasons);
     }
     report.notes.extend(unpromised(report));
+}
+
+/// There is a defect that more patience would not have cured.
+fn is_proven(report: &Report) -> bool {
+    let found = &report.oracle;
+    let curable = found.acknowledged_then_lost;
+    let without = Findings { lost: found.lost - curable, acknowledged_then_lost: 0, ..*found };
+    !without.is_correct()
 }
 
 fn wrong_reasons(report: &Report) -> Vec<String> {

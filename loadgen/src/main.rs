@@ -87,8 +87,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line, to be copied into a shell as it is.
+fn command_line() -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
+    let quoted = std::env::args().map(|word| {
+        let is_plain = !word.is_empty() && word.chars().all(plain);
+        if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
 fn run_scenario(arguments: &RunArguments) -> ExitCode {
-    let command: Vec<String> = std::env::args().collect();
+    let command = command_line();
     let number = match getrandom::u64() {
         Ok(number) => number,
         Err(error) => return fail(EXIT_ENVIRONMENT, &format!("no random numbers: {error}")),
@@ -97,7 +107,6 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
         Ok(resolved) => resolved,
         Err(reason) => return fail(EXIT_ARGUMENTS, &reason),
     };
-    let command = command.join(" ");
     // Read before the run: a wrong file shall not cost the run.
     let baseline = match options.baseline.as_deref().map(page::files::read).transpose() {
         Ok(baseline) => baseline,
@@ -120,9 +129,9 @@ fn run_scenario(arguments: &RunArguments) -> ExitCode {
 }
 
 fn search_capacity(arguments: &CapacityArguments) -> ExitCode {
-    let command: Vec<String> = std::env::args().collect();
+    let command = command_line();
     let number = || getrandom::u64().map_err(|error| format!("no random numbers: {error}"));
-    match capacity::command::run(arguments, &command.join(" "), || Urings, number) {
+    match capacity::command::run(arguments, &command, || Urings, number) {
         Ok(code) => ExitCode::from(code),
         Err((code, reason)) => fail(code, &reason),
     }

@@ -219,7 +219,8 @@ impl Record {
         let past = std::mem::replace(&mut self.processes, later);
         let count = past.len().max(1) as f64;
         let servers: Vec<(f64, u64)> = past.values().filter_map(|one| one.server).collect();
-        let server_cpu = servers.iter().map(|(cpu, _)| cpu).sum::<f64>() / servers.len() as f64;
+        let server_cpu = sum(servers.iter().map(|(cpu, _)| *cpu)) / servers.len() as f64;
+        let generator_cpu = sum(past.values().map(|one| one.generator_cpu)) / count;
         Row {
             // Counted from the start of the schedule when that is known.
             t_s: self.next as f64,
@@ -239,7 +240,7 @@ impl Record {
             lag_p99_us: latency(Stage::Lag).map(|one| one.quantile(0.99)),
             server_cpu: (!servers.is_empty()).then_some(server_cpu),
             server_memory_bytes: servers.last().map(|(_, bytes)| *bytes),
-            generator_cpu: past.values().map(|one| one.generator_cpu).sum::<f64>() / count,
+            generator_cpu,
             histogram: None,
         }
     }
@@ -306,6 +307,11 @@ impl Record {
     pub fn stages(&self) -> BTreeMap<Stage, StageFigures> {
         self.whole.iter().map(|(stage, latency)| (*stage, StageFigures::from(latency))).collect()
     }
+}
+
+/// The standard library's sum of nothing is -0, which files would show.
+fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn merge(sum: &mut Option<Latency>, latency: Option<Latency>, shared: &Shared) {

@@ -57,6 +57,10 @@ const US_PER_SECOND: u64 = 1_000_000;
 /// After everything has arrived, doubles may still come for so long.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
+/// Messages that arrived within this time before the end of the drain are a stream that has not
+/// ended.
+const ARRIVING: Duration = Duration::from_secs(2);
+
 /// Wait for the target's first answer.
 const PROBE_WAIT: Duration = Duration::from_secs(3);
 
@@ -164,6 +168,7 @@ pub fn outcome<M: MakeRing>(
         phase: Phase::Connect,
         connections_min: u64::MAX,
         gone_second: None,
+        cut_off: false,
         stopped: false,
     };
     watch.go(command, run)
@@ -264,6 +269,8 @@ struct Watch<'a, M: MakeRing> {
     connections_min: u64,
     /// Second in which the server's process was first seen gone.
     gone_second: Option<u64>,
+    /// Messages were still arriving when the drain reached its bound.
+    cut_off: bool,
     /// A signal or the observer asked for the end.
     stopped: bool,
 }
@@ -359,8 +366,12 @@ impl<M: MakeRing> Watch<'_, M> {
         let began = Instant::now();
         let gone = outcome::may_be_gone(self.scenario);
         let mut whole_since = None;
+        let mut arrived = (0, began);
         loop {
             let counters = self.look(u64::MAX);
+            if counters.delivered > arrived.0 {
+                arrived = (counters.delivered, Instant::now());
+            }
             // Who was to come back may not do so once the schedule is given up.
             let present = self.stopped || counters.online + gone >= counters.logged_in;
             let whole = present
@@ -373,6 +384,10 @@ impl<M: MakeRing> Watch<'_, M> {
             whole_since = whole.then(|| since.unwrap_or_else(Instant::now));
             let settled = whole_since.is_some_and(|since| since.elapsed() >= AFTERMATH);
             if settled || began.elapsed() >= self.scenario.drain || self.crew.has_failed() {
+                // The last second is not over, and has its row nevertheless.
+                self.note(self.noted + 1);
+                let recent = ARRIVING.min(self.scenario.drain / 2);
+                self.cut_off = !settled && arrived.1.elapsed() < recent;
                 self.show(&counters);
                 return counters;
             }

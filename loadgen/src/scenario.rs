@@ -1,6 +1,6 @@
 //! What a run does: everything that another machine needs to do the same.
 //!
-//! A scenario is pure data. It is read from a TOML file ([`file`]), changed by flags
+//! A scenario is pure data. It is read from a TOML file ([`mod@file`]), changed by flags
 //! (`arguments`), stands whole in the report as evidence, and [`crate::schedule`] makes the
 //! intents of a run from it and a seed. Where the server is and where results go is no part of
 //! it: that is [`crate::arguments::Options`].
@@ -436,6 +436,11 @@ impl Scenario {
     pub fn is_disturbed(&self, connection: u32) -> bool {
         let index = if self.kind == Kind::Offline { connection / self.devices } else { connection };
         is_marked(index, self.disturb.share)
+    }
+
+    /// What is for this connection waits, because it is away or does not read on purpose.
+    pub fn holds_up(&self, connection: u32) -> bool {
+        matches!(self.kind, Kind::Offline | Kind::SlowReader) && self.is_disturbed(connection)
     }
 }
 

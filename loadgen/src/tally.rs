@@ -56,6 +56,9 @@ named! {
         Deliver = "deliver",
         /// Sent to delivered: what a closed loop would have called the latency.
         DeliverSent = "deliver_sent",
+        /// Intended to delivered, to those who do not read or are away on purpose: apart, because
+        /// the wait is their own and would hide what the others see.
+        Held = "held",
         /// Intended to taken up by the generator: its own lateness.
         Lag = "lag",
         /// Heartbeat to its answer.

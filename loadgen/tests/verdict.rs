@@ -1,6 +1,5 @@
 //! The program as people run it: files, exit codes, a signal, and a generator that is starved.
 
-#[allow(dead_code)]
 mod mock;
 
 use std::{
@@ -29,7 +28,7 @@ struct Directory(PathBuf);
 impl Directory {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("hawser-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("temporary files can be made");
         Self(path)
     }
 
@@ -63,11 +62,12 @@ fn command(target: SocketAddr, line: &str) -> Command {
 }
 
 fn output(target: SocketAddr, line: &str) -> Output {
-    command(target, line).output().unwrap()
+    command(target, line).output().expect("the program can be started")
 }
 
 fn report(path: &Path) -> Report {
-    Report::from_json(&fs::read_to_string(path).unwrap()).unwrap()
+    let text = fs::read_to_string(path).expect("the program wrote it");
+    Report::from_json(&text).expect("what the program writes it reads, too")
 }
 
 #[test]
@@ -172,11 +172,36 @@ fn server_process_that_ends_is_noted_and_no_error() {
     assert!(report.notes.iter().any(|note| note.contains("was gone from")), "{:?}", report.notes);
 }
 
+#[test]
+fn commands_run_beside_the_load_and_their_ends_are_in_the_report() {
+    let target = mock::start(Fault::None);
+    let directory = Directory::new("actions");
+    let [json, touched] = ["run.json", "touched"].map(|name| directory.file(name));
+    let line = format!(
+        "run restart --plain --connections 8 --rate 100 --connect-rate 500 --duration 2s \
+         --warm-up 0s --drain 5s {PATIENT} --json {}",
+        json.display()
+    );
+    let output = command(target, &line)
+        .args(["--action", &format!("500ms touch {}", touched.display())])
+        .args(["--action", "1s false"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(touched.exists());
+    let report = report(&json);
+    let ends: Vec<_> = report.actions.iter().map(|one| (one.succeeded, one.at_s >= 0.5)).collect();
+    assert_eq!(ends, [(true, true), (false, true)], "{:?}", report.actions);
+    assert!(report.notes.iter().any(|note| note.contains("\"false\" did not succeed")));
+    assert!(report.evidence.command.contains("--action '1s false'"));
+}
+
 /// The first core that this process may use.
 fn first_core() -> String {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
-    line.trim().split([',', '-']).next().unwrap().to_owned()
+    let status = fs::read_to_string("/proc/self/status").expect("a process can read of itself");
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let list = line.expect("Linux has told it since 2.6.24").trim();
+    list.split([',', '-']).next().unwrap_or("0").to_owned()
 }
 
 #[test]
@@ -186,7 +211,8 @@ fn starved_generator_calls_its_run_invalid() {
     let json = directory.file("run.json");
     let core = first_core();
     // Ended by themselves too, should this test be ended before it can.
-    let spin = ["-c", &core, "timeout", "60", "sh", "-c", "while :; do :; done"];
+    let spin = "i=0; while [ $i -lt 100000000 ]; do i=$((i+1)); done";
+    let spin = ["-c", &core, "sh", "-c", spin];
     let _spinning: Vec<Ending> =
         (0..4).map(|_| Ending(Command::new("taskset").args(spin).spawn().unwrap())).collect();
     let line = format!("{} --warm-up 500ms --duration 3s --json {}", CHAT, json.display());

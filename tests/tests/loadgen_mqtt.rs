@@ -8,7 +8,7 @@ use hawser_loadgen::{
     scenario::{Addressing, Curve, Groups, Kind, Protocol, Scenario},
 };
 use hawser_tests::{
-    load::clean,
+    load::{clean, clean_amid},
     mosquitto::Mosquitto,
     process::{Gateway, Setup},
 };
@@ -89,5 +89,49 @@ fn every_member_of_a_group_of_two_hundred_gets_every_message() {
         for qos in 0..=2 {
             assert_whole(&clean(&fan_out(200, qos), target), qos, 200);
         }
+    }
+}
+
+/// Sessions that are kept, over five seconds in which the server goes away.
+fn kept(protocol: Protocol, qos: u8) -> Scenario {
+    let mut scenario = chat(protocol, qos);
+    scenario.mqtt.clean = false;
+    scenario.load.curve = Curve::Constant(200.0);
+    scenario.duration = Duration::from_secs(3);
+    scenario.drain = Duration::from_secs(40);
+    scenario
+}
+
+/// What was sent while nobody was there arrives too.
+#[track_caller]
+fn assert_survived(report: &Report, connections: u64) {
+    assert_eq!(report.delivered, report.offered, "{:?}", report.oracle);
+    assert_eq!(report.acknowledged, report.offered, "{:?}", report.oracle);
+    assert!(report.reconnects >= connections, "{} reconnects", report.reconnects);
+}
+
+#[test]
+fn kept_sessions_lose_nothing_when_the_gateway_is_killed_under_load() {
+    let mut gateway = gateway();
+    let target = gateway.mqtt();
+    for (protocol, qos) in [(Protocol::Mqtt5, 1), (Protocol::Mqtt5, 2), (Protocol::Mqtt3, 1)] {
+        let report = clean_amid(&kept(protocol, qos), target, 100, || {
+            gateway.kill();
+            gateway.restart();
+        });
+        assert_survived(&report, 20);
+        if qos == 2 {
+            assert_eq!(report.oracle.doubled_unpromised, 0, "QoS 2 is exactly once");
+        }
+    }
+}
+
+#[test]
+fn kept_sessions_lose_nothing_when_mosquitto_is_restarted_under_load() {
+    let mut mosquitto = Mosquitto::start();
+    let target = mosquitto.address();
+    for (protocol, qos) in [(Protocol::Mqtt5, 1), (Protocol::Mqtt5, 2), (Protocol::Mqtt3, 2)] {
+        let report = clean_amid(&kept(protocol, qos), target, 100, || mosquitto.restart());
+        assert_survived(&report, 20);
     }
 }

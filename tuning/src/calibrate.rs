@@ -121,6 +121,8 @@ pub const VERSION: u32 = 1;
 const CLEAR: f64 = 6.0;
 /// … and at least so many objects each.
 const OBJECTS_LEAST: f64 = 0.1;
+/// So many sockets of others come and go on any machine.
+const OTHERS_MOVED: f64 = 20.0;
 /// Below this a cache is not worth its line.
 const OBJECTS_NAMED: f64 = 0.01;
 
@@ -169,13 +171,27 @@ pub fn calibrate(
     })
 }
 
-/// Columns: the kinds, then for each round its own start and its own steady growth.
+/// Sockets of others that were open, as far as that is known: what they take is not ours.
+#[must_use]
+pub fn others(opened: Opened, sample: &Sample) -> f64 {
+    // The server's end of a connection is there before it is accepted.
+    sample.tcp_sockets.as_ref().map_or(0.0, |all| all - 2.0 * opened.clients as f64)
+}
+
+/// Columns: the kinds, others' sockets if their number moved, then for each round its own start and
+/// its own steady growth.
 fn design(looks: &[Look]) -> Option<Design> {
     let rounds = looks.iter().map(|look| look.round).max()? + 1;
+    let first = looks.first().map(|look| others(look.opened, &look.sample))?;
+    let moved = |look: &Look| (others(look.opened, &look.sample) - first).abs() > OTHERS_MOVED;
+    let others_move = looks.iter().any(moved);
     let rows = looks
         .iter()
         .map(|look| {
             let mut row = look.opened.columns().to_vec();
+            if others_move {
+                row.push(others(look.opened, &look.sample));
+            }
             for round in 0..rounds {
                 let own = f64::from(u8::from(round == look.round));
                 row.extend([own, own * look.at_s]);

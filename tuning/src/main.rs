@@ -240,11 +240,12 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// Exit codes: 1 for arguments, 2 for a machine that does not say what is needed, 3 when something
-/// found is a limit or risk, or the plan is impossible.
+/// found is a limit or risk, or the plan is impossible, 5 when what was measured is not valid.
 enum Failure {
     Arguments(String),
     Environment(String),
     Judged(String),
+    Invalid(String),
 }
 
 fn main() -> ExitCode {
@@ -261,6 +262,7 @@ fn main() -> ExitCode {
         Err(Failure::Arguments(text)) => (1, text),
         Err(Failure::Environment(text)) => (2, text),
         Err(Failure::Judged(text)) => (3, text),
+        Err(Failure::Invalid(text)) => (5, text),
     };
     eprintln!("hawser-tune: {text}");
     ExitCode::from(code)

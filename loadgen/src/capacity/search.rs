@@ -9,8 +9,8 @@
 //!
 //! Everything is decided from the list of trials alone. A rate counts as good or bad by the
 //! majority of its trials; the two rates of the answer have at least two each, so that one lucky or
-//! unlucky run does not decide. A run whose generator was the limit ends the search: it says
-//! nothing about the server.
+//! unlucky run does not decide. A run whose generator was the limit says nothing about the server: it
+//! is made again, and the search ends when it is the limit time and again.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub const RECOVERIES_MAX: usize = 3;
 
 /// Trials of a rate that the answer rests on.
 const TRIALS_MIN: usize = 2;
+
+/// Runs in a row in which the generator may be the limit: once may be somebody else's load.
+pub const INVALID_MAX: usize = 3;
 
 /// The search goes down from a first rate that breaks to this share of it.
 const DESCENT: f64 = 1.0 / 64.0;
@@ -163,6 +166,9 @@ impl Search {
         if let Some(end) = self.ended_early() {
             return self.done(end);
         }
+        if let Some(Trial { step, outcome: Outcome::Invalid(_) }) = self.trials.last() {
+            return Next::Run(*step);
+        }
         if self.needs_recovery() {
             return run(self.recovery_rate(), Purpose::Recover);
         }
@@ -189,7 +195,10 @@ impl Search {
 
     fn ended_early(&self) -> Option<End> {
         let last = self.trials.last()?;
-        if let Outcome::Invalid(reason) = &last.outcome {
+        let is_invalid = |trial: &&Trial| matches!(trial.outcome, Outcome::Invalid(_));
+        if let Outcome::Invalid(reason) = &last.outcome
+            && self.trials.iter().rev().take_while(is_invalid).count() >= INVALID_MAX
+        {
             return Some(End::GeneratorLimit(reason.clone()));
         }
         let recoveries = self.trials.iter().rev();

@@ -46,7 +46,7 @@ impl Connection {
         let Some(door) = &world.ground.wire.websocket else {
             return self.enter(world, index, now, outbound);
         };
-        let key = world.speaker.handshake_key();
+        let key = world.speaker.handshake_key(index);
         self.websocket = Some(Box::new(Websocket::open(door, key, outbound)));
     }
 

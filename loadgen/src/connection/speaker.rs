@@ -7,7 +7,7 @@ use hawser_codec::{
     websocket::{Opcode, write},
 };
 
-use crate::{scenario::Protocol, schedule::Random};
+use crate::{identity::mix, scenario::Protocol, schedule::Random};
 
 /// What a message becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +67,10 @@ impl Speaker {
         (self.random.bits() as u32).to_le_bytes()
     }
 
-    /// Key of one WebSocket handshake.
-    pub(super) fn handshake_key(&mut self) -> [u8; 16] {
-        let (low, high) = (self.random.bits(), self.random.bits());
+    /// Key of one WebSocket handshake of this connection: workers begin with the same seed, but
+    /// hold different connections.
+    pub(super) fn handshake_key(&mut self, index: u32) -> [u8; 16] {
+        let (low, high) = (self.random.bits(), self.random.bits() ^ mix(index.into()));
         (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
     }
 }

@@ -41,6 +41,13 @@ pub(super) fn reasons(report: &Report, grounds: &Grounds<'_>) -> Vec<String> {
             report.connections_asked
         ));
     }
+    let waited_for = report.oracle.acknowledged_then_lost;
+    if grounds.cut_off && waited_for > 0 {
+        reasons.push(format!(
+            "messages were still arriving when the drain ended, so that {waited_for} may be late \
+             and not lost; give a longer --drain, or a lower rate"
+        ));
+    }
     if report.shed > 0 {
         reasons.push(format!(
             "the generator was the limit: {} messages were more than it could hold for a server \

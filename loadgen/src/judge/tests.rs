@@ -15,6 +15,7 @@ fn judged_with(
     let mut grounds = Grounds {
         schedule_lag_us: LAG_MAX_USUAL_US,
         all_logged_in: true,
+        cut_off: false,
         may_be_gone: 0,
         thresholds: &thresholds,
         rows,
@@ -84,6 +85,24 @@ fn loss_outweighs_lag_and_an_overflow_outweighs_loss() {
         report.oracle.overflowed = true;
     });
     assert_eq!(overflowed.verdict, Verdict::Invalid);
+}
+
+#[test]
+fn loss_is_not_proven_while_messages_still_arrive() {
+    let run = |cut_off: bool, duplicated: u64| {
+        judged_with(&[], &[], |report, grounds| {
+            grounds.cut_off = cut_off;
+            report.oracle.lost = 2;
+            report.oracle.acknowledged_then_lost = 2;
+            report.oracle.duplicated = duplicated;
+        })
+    };
+    let late = run(true, 0);
+    assert_eq!(late.verdict, Verdict::Invalid);
+    assert!(late.reasons[0].contains("2 may be late and not lost"), "{:?}", late.reasons);
+    assert!(late.reasons[1].contains("acknowledged and then lost"), "{:?}", late.reasons);
+    assert_eq!(run(false, 0).verdict, Verdict::CorrectnessFailed);
+    assert_eq!(run(true, 1).verdict, Verdict::CorrectnessFailed);
 }
 
 #[test]

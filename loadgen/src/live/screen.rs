@@ -24,14 +24,18 @@ const HISTORY_SECONDS: usize = 400;
 /// Width from which on the whole run stands beside the last second.
 const WIDE_COLUMNS: u16 = 116;
 
+/// Width below which names are short and counters take a line more.
+const NARROW_COLUMNS: u16 = 80;
+
 /// Rows of one small curve.
 const CURVE_ROWS: u16 = 3;
 
 /// Height from which on there are curves.
 const CURVES_FROM_ROWS: u16 = 20;
 
-/// Columns of a stage's name, and of one quantile.
+/// Columns of a stage's name, of its short name, and of one quantile.
 const NAME_COLUMNS: usize = 32;
+const SHORT_NAME_COLUMNS: usize = 17;
 const QUANTILE_COLUMNS: usize = 10;
 
 /// What the small curves show, second by second.
@@ -80,7 +84,7 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, history: &History, stopp
     .areas(area);
     frame.render_widget(title(snapshot, area.width), head);
     frame.render_widget(Line::from(bar(snapshot, area.width)), progress);
-    frame.render_widget(Paragraph::new(counters(snapshot)), counts);
+    frame.render_widget(Paragraph::new(counters(snapshot, area.width)), counts);
     frame.render_widget(Paragraph::new(latencies(snapshot, area.width)), table);
     let worst = history.p99_us.iter().flatten().max().copied();
     let worst = worst.map_or_else(|| number::NONE.to_owned(), |us| plain(&number::time(us as f64)));
@@ -143,7 +147,7 @@ fn bar(snapshot: &Snapshot, width: u16) -> Vec<Span<'static>> {
     ]
 }
 
-fn counters(snapshot: &Snapshot) -> Vec<Line<'static>> {
+fn counters(snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let counters = &snapshot.counters;
     let rates = &snapshot.rates;
     let rate = |rate: f64| format!("{}/s", plain(&number::short(rate)));
@@ -155,14 +159,21 @@ fn counters(snapshot: &Snapshot) -> Vec<Line<'static>> {
     let count = |count: u64| plain(&number::exact(count));
     let connections =
         format!("{} of {}", count(counters.online), count(snapshot.connections_asked));
-    let mut first = pair("connections", connections, Style::new());
-    first.extend(pair("logins", rate(rates.logins), Style::new()));
-    first.extend(pair("reconnects", count(counters.reconnects), fault(counters.reconnects)));
-    let mut second = pair("offered", rate(rates.offered), STRONG);
-    second.extend(pair("achieved", rate(rates.achieved) + &share, STRONG));
-    second.extend(pair("delivered", rate(rates.delivered), Style::new()));
-    second.extend(pair("waiting", count(counters.unanswered), Style::new()));
-    vec![Line::from(first), Line::from(second)]
+    let mut holding = pair("connections", connections, Style::new());
+    let logins = pair("logins", rate(rates.logins), Style::new());
+    let reconnects = pair("reconnects", count(counters.reconnects), fault(counters.reconnects));
+    let mut offered = pair("offered", rate(rates.offered), STRONG);
+    offered.extend(pair("achieved", rate(rates.achieved) + &share, STRONG));
+    let mut done = pair("delivered", rate(rates.delivered), Style::new());
+    done.extend(pair("waiting", count(counters.unanswered), Style::new()));
+    if width < NARROW_COLUMNS {
+        holding.extend(reconnects);
+        return [holding, offered, done].into_iter().map(Line::from).collect();
+    }
+    holding.extend(logins);
+    holding.extend(reconnects);
+    offered.extend(done);
+    [holding, offered].into_iter().map(Line::from).collect()
 }
 
 fn pair(name: &str, value: String, style: Style) -> Vec<Span<'static>> {
@@ -176,7 +187,8 @@ const fn fault(count: u64) -> Style {
 
 fn latencies(snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     let wide = width >= WIDE_COLUMNS;
-    let mut lines = vec![heading(wide)];
+    let narrow = width < NARROW_COLUMNS;
+    let mut lines = vec![heading(wide, narrow)];
     // What counts most stands first, the generator's own lag last.
     let place = |stage: Stage| match stage {
         stage if stage == snapshot.headline => 0,
@@ -187,7 +199,11 @@ fn latencies(snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     views.sort_by_key(|view| (place(view.stage), view.stage));
     for view in views {
         let style = if view.stage == snapshot.headline { STRONG } else { Style::new() };
-        let mut text = format!("{:<NAME_COLUMNS$}", words(view.stage));
+        let mut text = if narrow {
+            format!("{:<SHORT_NAME_COLUMNS$}", view.stage.name().replace('_', " "))
+        } else {
+            format!("{:<NAME_COLUMNS$}", words(view.stage))
+        };
         text += &quantiles(&view.last_second);
         if wide {
             text += "  │";
@@ -198,12 +214,17 @@ fn latencies(snapshot: &Snapshot, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-fn heading(wide: bool) -> Line<'static> {
+fn heading(wide: bool, narrow: bool) -> Line<'static> {
     let names = |first: &str| {
         let others = ["p99", "p99.9", "max"].map(|name| format!("{name:>QUANTILE_COLUMNS$}"));
         format!("{first:>QUANTILE_COLUMNS$}") + &others.concat()
     };
-    let mut text = format!("{:<NAME_COLUMNS$}{}", "latency of the last second", names("p50"));
+    let mut text = if narrow {
+        format!("{:<SHORT_NAME_COLUMNS$}", "last second")
+    } else {
+        format!("{:<NAME_COLUMNS$}", "latency of the last second")
+    };
+    text += &names("p50");
     if wide {
         text += "  │";
         text += &names("run: p50");
@@ -239,7 +260,7 @@ fn curve(
 
 fn used(snapshot: &Snapshot) -> Line<'static> {
     let text = |cpu: f64, memory: u64| {
-        format!("{} cores  {}", number::digits(cpu), plain(&number::bytes(memory as f64)))
+        format!("{} cores {}", number::cores(cpu), plain(&number::bytes(memory as f64)))
     };
     let mut spans = match &snapshot.server {
         Some(server) if server.alive => {

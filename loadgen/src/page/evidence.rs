@@ -54,7 +54,7 @@ fn generator(report: &Report) -> Vec<(&'static str, String)> {
     };
     vec![
         ("generator threads", generator.threads.len().to_string()),
-        ("generator CPU", format!("{} cores", number::digits(generator.cpu))),
+        ("generator CPU", format!("{} cores", number::cores(generator.cpu))),
         ("busiest thread", highest(|thread| thread.cpu)),
         ("longest wait for a processor", highest(|thread| thread.wait.unwrap_or(0.0))),
         ("generator memory", number::bytes(generator.memory_bytes as f64)),
@@ -72,9 +72,9 @@ fn settings(html: &mut String, report: &Report) {
     }
     let scenario = serde_json::to_string_pretty(&evidence.scenario);
     let scenario = scenario.expect("a JSON value can be written as JSON");
-    write!(
+    writeln!(
         html,
-        "<details><summary>Scenario in full</summary><pre>{}</pre></details>\n",
+        "<details><summary>Scenario in full</summary><pre>{}</pre></details>",
         escape(&scenario)
     )
     .expect("writing to a string cannot fail");

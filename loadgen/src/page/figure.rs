@@ -321,22 +321,21 @@ impl Figure {
         // how a place under the pointer becomes a value.
         let (left, right, top, bottom) = self.borders();
         let start = svg.find("viewBox").expect("the library writes the attribute");
-        let names: Vec<_> = self
-            .marks
-            .lines
-            .iter()
-            .flat_map(|line| {
-                line.pieces.iter().filter(|piece| piece.len() > 1).map(|_| line.name.as_str())
-            })
-            .collect();
+        // One name for each path, in the order in which they are drawn.
+        let paths = self.marks.lines.iter().flat_map(|line| {
+            let pieces = line.pieces.iter().filter(|piece| piece.len() > 1);
+            pieces.map(|_| line.name.replace('|', "¦"))
+        });
+        let names: Vec<String> = paths.collect();
         let head = format!(
             "<svg role=\"img\" aria-label=\"{}\" data-x=\"{}\" data-y=\"{}\" \
-             data-box=\"{left} {top} {} {}\" data-names=\"{}\" ",
+             data-box=\"{left} {top} {} {}\" data-lines=\"{}\" data-names=\"{}\" ",
             escape(&self.title),
             scale(&self.x),
             scale(&self.y),
             width * FINE - right,
             HEIGHT * FINE - bottom,
+            names.len(),
             escape(&names.join("|")),
         );
         // Full opacity is the default; thousands of fields need not say it.

@@ -16,10 +16,11 @@
     return { value: kind === "log" ? t => a * (b / a) ** t : t => a + (b - a) * t,
       text: show[unit] || three }; };
   for (const svg of document.querySelectorAll("svg[data-box]")) {
-    const names = svg.dataset.names ? svg.dataset.names.split("|") : [];
-    if (!names.length) continue;
+    const count = Number(svg.dataset.lines);
+    if (!count) continue;
+    const names = svg.dataset.names.split("|");
     const x = axis(svg.dataset.x), y = axis(svg.dataset.y), [l, t, r, b] = svg.dataset.box.split(" ").map(Number);
-    const paths = [...svg.querySelectorAll("polyline")].slice(-names.length).map((path, i) => ({
+    const paths = [...svg.querySelectorAll("polyline")].slice(-count).map((path, i) => ({
       name: names[i], colour: getComputedStyle(path).stroke,
       points: path.getAttribute("points").trim().split(" ").map(p => p.split(",").map(Number)) }));
     const tip = document.createElement("div"), rule = document.createElement("div");

@@ -75,6 +75,11 @@ pub fn bytes(value: f64) -> String {
     format!("{}\u{a0}{}", digits(value), units[unit])
 }
 
+/// Processors in use, to the hundredth: `0.06`, `1.25`, `12.5`.
+pub fn cores(value: f64) -> String {
+    if value < 9.995 { format!("{value:.2}") } else { digits(value) }
+}
+
 /// A share as per cent: `99.95 %`.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
@@ -153,6 +158,7 @@ mod tests {
         assert_eq!(bytes(1_610_612_736.0).replace('\u{a0}', " "), "1.5 GiB");
         assert_eq!(exact(1_234_567).replace('\u{202f}', " "), "1 234 567");
         assert_eq!(exact(100), "100");
+        assert_eq!((cores(0.0389), cores(12.345)), ("0.04".to_owned(), "12.3".to_owned()));
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub fn tiles(html: &mut String, report: &Report) {
 
 fn cores(report: &Report) -> String {
     let cpu = report.server.cpu;
-    cpu.map_or_else(String::new, |cpu| format!("{} cores in use", number::digits(cpu)))
+    cpu.map_or_else(String::new, |cpu| format!("{} cores in use", number::cores(cpu)))
 }
 
 /// All defects of messages, coloured.

@@ -3,14 +3,18 @@
 use std::fmt::Write;
 
 use super::{Quantiles, Report};
-use crate::tally::Stage;
+use crate::{
+    scenario::{Metric, Threshold},
+    tally::Stage,
+};
 
 /// Figures of the headline from intended, of the same from sent, and the generator's own
 /// lateness stand under each other: a closed loop would have told the second as the first.
-const STAGES: [(Stage, &str); 10] = [
+const STAGES: [(Stage, &str); 11] = [
     (Stage::Connect, "intended to logged in"),
     (Stage::Deliver, "intended to delivered"),
     (Stage::DeliverSent, "sent to delivered"),
+    (Stage::Held, "to the absent, delivered"),
     (Stage::Acknowledge, "intended to acknowledged"),
     (Stage::AcknowledgeSent, "sent to acknowledged"),
     (Stage::Lag, "schedule lag"),
@@ -143,7 +147,7 @@ fn threshold_line(threshold: &super::ThresholdResult) -> String {
     let word = if threshold.held { "held" } else { "MISSED" };
     let mut text = format!("{word}  {}", threshold.text);
     match threshold.worst {
-        Some(worst) => write!(text, "  (worst {}", number(worst)),
+        Some(worst) => write!(text, "  (worst {}", value(&threshold.text, worst)),
         None => write!(text, "  (not measured"),
     }
     .expect("writing to a string cannot fail");
@@ -153,7 +157,12 @@ fn threshold_line(threshold: &super::ThresholdResult) -> String {
     text + ")"
 }
 
-fn number(value: f64) -> String {
+/// What a threshold compares, with its unit.
+fn value(threshold: &str, value: f64) -> String {
+    let metric = Threshold::parse(threshold).map(|threshold| threshold.metric);
+    if let Ok(Metric::Latency { .. }) = metric {
+        return format!("{:.3} ms", value / 1000.0);
+    }
     let digits = if value.fract() == 0.0 { 0 } else { 4 };
     format!("{value:.digits$}")
 }

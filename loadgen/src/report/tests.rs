@@ -158,7 +158,7 @@ fn table_shows_offered_beside_achieved_and_the_three_figures() {
         "intended to delivered",
         "sent to delivered",
         "schedule lag",
-        "MISSED  p99 < 1ms over 10s windows  (worst 1500 at 7s)",
+        "MISSED  p99 < 1ms over 10s windows  (worst 1.500 ms at 7s)",
         "2 reset",
     ] {
         assert!(table.contains(part), "{part} not in\n{table}");

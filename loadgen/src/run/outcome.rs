@@ -60,6 +60,7 @@ impl<M: MakeRing> Watch<'_, M> {
         let grounds = Grounds {
             schedule_lag_us: u64::try_from(bound).unwrap_or(u64::MAX),
             all_logged_in: logins.logged_in == u64::from(self.scenario.connections()),
+            cut_off: self.cut_off,
             may_be_gone: may_be_gone(self.scenario),
             thresholds: &self.scenario.thresholds,
             rows: &rows,

@@ -91,6 +91,9 @@ mod tests {
     #[test]
     fn process_that_ends_is_gone_and_its_last_figures_stay() {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        // The kernel lets us go on a little before the new program's arguments can be read.
+        let named = (0..1_000_000).any(|_| !measure::command_line(child.id()).is_empty());
+        assert!(named, "no arguments to be seen");
         let mut watched = Watched::new(child.id()).unwrap();
         assert!(watched.look().is_some() && watched.take_rate().is_some());
         child.kill().unwrap();

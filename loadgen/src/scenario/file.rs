@@ -2,7 +2,7 @@
 //!
 //! What a file leaves out is as usual for its kind. An unknown key, a value out of its range, a key
 //! that the kind has no use for: each is refused with file, line and what is allowed, because a
-//! silently ignored line makes a measurement of something else. [`write`] gives a whole scenario
+//! silently ignored line makes a measurement of something else. [`write()`] gives a whole scenario
 //! back as such a file.
 
 use std::ops::Range;

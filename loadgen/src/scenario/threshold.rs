@@ -105,12 +105,13 @@ pub const WINDOW_COUNTS: [&str; 5] =
     ["offered", "acknowledged", "delivered", "reconnects", "errors"];
 
 /// Stages that a threshold can name.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "connect",
     "acknowledge",
     "acknowledge_sent",
     "deliver",
     "deliver_sent",
+    "held",
     "lag",
     "heartbeat",
     "reconnect",

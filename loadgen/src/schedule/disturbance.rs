@@ -50,6 +50,16 @@ pub(super) enum WaveAct {
     LeaveAndReturn { act: Act, after_us: u64, within_us: u64 },
 }
 
+impl WaveAct {
+    /// Longest time from the act to the return that it brings with it.
+    fn away_us(self) -> u64 {
+        match self {
+            Self::Same(_) => 0,
+            Self::LeaveAndReturn { after_us, within_us, .. } => after_us + within_us,
+        }
+    }
+}
+
 impl Waves {
     fn new(
         scenario: &Scenario,
@@ -83,7 +93,10 @@ impl Waves {
                 return Some(intent);
             }
             let begins_us = self.first_us + self.wave * self.every_us;
-            if begins_us >= self.until_us || self.wave >= WAVES_MAX {
+            // A wave whose last ones would come back after the end would end the run with
+            // connections that are missing on purpose.
+            let whole = begins_us + self.spread_us + self.act.away_us() <= self.until_us;
+            if begins_us >= self.until_us || (self.wave > 0 && !whole) || self.wave >= WAVES_MAX {
                 return None;
             }
             let straight = if self.spread_us == 0 {

@@ -257,6 +257,18 @@ fn storm_leaves_at_one_instant_and_comes_back_within_the_spread() {
 }
 
 #[test]
+fn storm_that_would_outlast_the_run_is_left_out() {
+    let mut storm = scenario(Kind::Storm);
+    let disturb = &mut storm.disturb;
+    (disturb.share, disturb.at, disturb.every) = (1.0, seconds(5.0), seconds(10.0));
+    (disturb.lasts, disturb.spread) = (seconds(1.0), seconds(2.0));
+    for (duration, waves) in [(17.9, 1), (18.0, 2), (25.5, 2)] {
+        storm.duration = seconds(duration);
+        assert_eq!(leaves(&all(&storm, 1)).len(), waves * 100, "{duration} s");
+    }
+}
+
+#[test]
 fn away_users_leave_first_are_written_to_and_return_once() {
     let mut offline = scenario(Kind::Offline);
     (offline.devices, offline.disturb.share) = (2, 0.3);

@@ -21,8 +21,10 @@ impl<R: Ring> Worker<R> {
     /// Carries out what was intended for `at_us`.
     pub(super) fn carry_out(&mut self, intent: Intent, at_us: u64) {
         let slot = intent.connection - self.assignment.connections.start;
-        let lag_us = self.now.monotonic_us - at_us;
-        self.world.record(at_us, lag_us, Stage::Lag);
+        // Nothing is measured from when somebody was to leave; coming back has a time of its own.
+        if !matches!(intent.act, Act::Leave { .. }) {
+            self.world.record(at_us, self.now.monotonic_us - at_us, Stage::Lag);
+        }
         match intent.act {
             Act::Send { to } => self.offer(slot, To::User(to), at_us, 0),
             Act::Publish { group } => self.offer(slot, To::Group(group), at_us, 0),
@@ -48,6 +50,7 @@ impl<R: Ring> Worker<R> {
                 // Who is not logged in has nothing that the server could miss.
                 if entry.mood == Mood::Usual && entry.connection.is_online() {
                     entry.mood = Mood::Hushed;
+                    entry.awaits = Awaits::Nothing;
                     entry.since_us = at_us;
                     self.touch(slot);
                 }

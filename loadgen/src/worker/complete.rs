@@ -122,9 +122,7 @@ impl<R: Ring> Worker<R> {
                     let token = Token::new(Operation::Receive, slot, entry.life);
                     self.ring.receive_once(socket, token);
                 }
-                if let Net::Up(_) = entry.net
-                    && entry.is_speaking()
-                {
+                if let Net::Up(_) = entry.net {
                     if entry.connection.outbound.capacity() == 0 {
                         entry.connection.outbound = self.spare.pop().unwrap_or_default();
                     }

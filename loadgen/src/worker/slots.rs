@@ -32,7 +32,7 @@ pub(super) enum Mood {
     /// It reads again, and hears of the time when it has read what waited: else it would give up a
     /// server that has answered long ago.
     Waking,
-    /// It says nothing, and waits for the server to close.
+    /// It says nothing, hears what is said, and waits for the server to close.
     Hushed,
 }
 
@@ -142,7 +142,7 @@ impl Slot {
         self.send_cancelled = false;
     }
 
-    /// Says and hears as its protocol wants.
+    /// What its protocol wants to say is sent.
     pub(super) fn is_speaking(&self) -> bool {
         !matches!(self.mood, Mood::Hushed | Mood::Away)
     }

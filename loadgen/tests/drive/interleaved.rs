@@ -12,8 +12,8 @@ use hawser_loadgen::{
 
 use super::run_line;
 
-/// An invalid run is made again so many times: others may keep the machine busy.
-const ATTEMPTS: u32 = 10;
+/// An invalid run is made again so many times: others may keep the machine busy for minutes.
+const ATTEMPTS: u32 = 100;
 
 /// One side: its name and its server.
 pub struct Opponent {

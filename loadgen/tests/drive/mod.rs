@@ -5,7 +5,7 @@
 
 pub mod interleaved;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use clap::Parser;
 use hawser_loadgen::{
@@ -48,7 +48,5 @@ pub fn run_line(target: SocketAddr, line: &str, number: u64) -> Result<Report, R
     };
     let (scenario, mut options) = arguments.resolve().expect("the line fits together");
     options.target = target;
-    // Others share the machine: their load must not make a run invalid.
-    options.schedule_lag_max = Duration::from_secs(5);
     run::run(&scenario, &options, line, number, Urings, &mut Silent)
 }

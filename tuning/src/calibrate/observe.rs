@@ -23,6 +23,8 @@ pub struct Sample {
     pub available_bytes: Result<f64, Unseen>,
     /// `TCP: mem` of `/proc/net/sockstat`, pages.
     pub tcp_pages: Result<f64, Unseen>,
+    /// `TCP: alloc` of it: sockets of the whole machine, others' as well.
+    pub tcp_sockets: Result<f64, Unseen>,
     /// Kernel memory charged to this process's control group, bytes.
     pub group_bytes: Result<f64, Unseen>,
 }
@@ -35,7 +37,8 @@ impl Sample {
             caches: root.text("proc/slabinfo").map(|text| caches(&text, page)),
             slab_bytes: kilobytes(root, "Slab:"),
             available_bytes: kilobytes(root, "MemAvailable:"),
-            tcp_pages: tcp_pages(root),
+            tcp_pages: tcp(root, "mem"),
+            tcp_sockets: tcp(root, "alloc"),
             group_bytes: group_bytes(root),
         }
     }
@@ -91,13 +94,13 @@ fn kilobytes(root: &Root, name: &str) -> Result<f64, Unseen> {
     number.map(|number| number * 1024.0).ok_or(Unseen::Strange(line.to_owned()))
 }
 
-fn tcp_pages(root: &Root) -> Result<f64, Unseen> {
+fn tcp(root: &Root, name: &str) -> Result<f64, Unseen> {
     let text = root.text("proc/net/sockstat")?;
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).ok_or(Unseen::Absent)?;
     let words: Vec<&str> = line.split_whitespace().collect();
-    let pages = words.chunks_exact(2).find(|pair| pair[0] == "mem");
-    let pages = pages.and_then(|pair| pair[1].parse().ok());
-    pages.ok_or_else(|| Unseen::Strange(line.to_owned()))
+    let found = words.chunks_exact(2).find(|pair| pair[0] == name);
+    let number = found.and_then(|pair| pair[1].parse().ok());
+    number.ok_or_else(|| Unseen::Strange(line.to_owned()))
 }
 
 /// Version 2: `sock` and `slab` of `memory.stat` of the own group; version 1 keeps a count of all
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(caches["TCP"], tcp);
         assert_eq!(caches["kmalloc-32"].object_bytes, 32.0);
         assert_eq!(sample.slab_bytes, Ok(2_048_000.0));
-        assert_eq!(sample.tcp_pages, Ok(33.0));
+        assert_eq!((sample.tcp_pages.clone(), sample.tcp_sockets.clone()), (Ok(33.0), Ok(6.0)));
         assert_eq!(sample.group_bytes, Ok(12_288.0));
         assert_eq!(sample.unseen(), Vec::<String>::new());
     }

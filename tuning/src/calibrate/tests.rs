@@ -45,6 +45,7 @@ fn looks(noise: impl Fn(usize) -> f64) -> Vec<Look> {
                 slab_bytes: Ok(slab),
                 available_bytes: Ok(1e10),
                 tcp_pages: Ok(5.0 + messages),
+                tcp_sockets: Ok(70.0 + 2.0 * clients),
                 group_bytes: Err(Unseen::Absent),
             };
             looks.push(Look { round, at_s, opened, sample });
@@ -78,6 +79,23 @@ fn each_kind_gets_what_it_takes_and_other_work_is_not_counted() {
     let opened = Opened { clients: 10, servers: 10, watches: 10, ..Opened::default() };
     let predicted = found.predicted_bytes(opened);
     assert!((predicted / (10.0 * (2700.0 + 2700.0 + 256.0)) - 1.0).abs() < 0.01, "{predicted}");
+}
+
+#[test]
+fn sockets_that_others_open_meanwhile_are_not_taken_for_ours() {
+    let mut looks = looks(wobble);
+    for (at, look) in looks.iter_mut().enumerate() {
+        // They come in bursts and go again.
+        let theirs = (at / 7 % 3 * 900) as f64;
+        *look.sample.tcp_sockets.as_mut().unwrap() += theirs;
+        let caches = look.sample.caches.as_mut().unwrap();
+        caches.get_mut("TCP").unwrap().objects += theirs;
+        caches.get_mut("filp").unwrap().objects += theirs;
+    }
+    let found = calibrate(&looks, "6.18", 4096, 200).unwrap();
+    close(found.idle_client, 2700.0);
+    close(found.idle_server, 2700.0);
+    close(found.armed_watch, 256.0);
 }
 
 #[test]

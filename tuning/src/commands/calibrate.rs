@@ -6,7 +6,8 @@ use hawser_tune::{
     calibrate::{
         Calibration, Opened, Sight, calibrate,
         observe::Sample,
-        probe::{MESSAGE_BYTES, Prober},
+        others,
+        probe::{MESSAGE_BYTES, PRIMED, Prober},
     },
     plan,
     system::Root,
@@ -35,6 +36,9 @@ pub struct Options {
 
 /// Predicted and observed may differ by so much.
 const TOLERANCE: f64 = 0.05;
+/// An error beyond this share of the figure, or so many sockets of others against ours, and there is
+/// no figure: other work was measured.
+const DISTURBED: f64 = 0.02;
 /// Sockets of a validation at most: both ends of what the largest source range holds.
 const VALIDATE_MAX: u64 = 4_000_000;
 /// Slots of a table: the usual limit of open files.
@@ -53,6 +57,8 @@ const FREED_WAIT: Duration = Duration::from_millis(50);
 struct Validation {
     sockets: u64,
     watches: u64,
+    /// Sockets that others opened meanwhile; what they take is taken off what was observed.
+    others: f64,
     predicted_bytes: f64,
     /// Growth of `Slab` in /proc/meminfo: not what the fit was made from.
     observed_bytes: f64,
@@ -78,7 +84,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut looks = Vec::new();
     for round in 0..usize::from(options.rounds) {
         let before = sockets_in_use(&root);
-        let mut prober = prober(options.sockets, pairs, backlog)?;
+        let most = options.sockets + options.sockets / PRIMED;
+        let mut prober = prober(most, pairs, backlog)?;
         let look = || Sample::read(&root, page);
         looks.extend(prober.round(round, pairs, look).map_err(Failure::Environment)?);
         prober.close().map_err(Failure::Environment)?;
@@ -88,6 +95,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let kernel = root.text("proc/sys/kernel/osrelease").unwrap_or_default();
     let calibration = calibrate(&looks, &kernel, page, MESSAGE_BYTES as u64)
         .map_err(|unfit| Failure::Environment(unfit.0))?;
+    let disturbed = [calibration.idle_server, calibration.idle_client]
+        .iter()
+        .any(|bytes| bytes.error > DISTURBED * bytes.value.abs());
+    if disturbed {
+        return Err(invalid(&format!(
+            "an idle socket came to {:.0} B +- {:.0}",
+            calibration.idle_server.value, calibration.idle_server.error
+        )));
+    }
     if let Some(path) = &options.out {
         let text = serde_json::to_string_pretty(&calibration).expect("it is plain data");
         std::fs::write(path, text + "\n")
@@ -102,6 +118,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         print(&text(&calibration, validation.as_ref()));
     }
     match validation {
+        Some(Validation { others, sockets, .. }) if others.abs() > DISTURBED * sockets as f64 => {
+            Err(invalid(&format!("others opened {others:.0} sockets")))
+        }
         Some(Validation { difference, .. }) if difference.abs() > TOLERANCE => {
             Err(Failure::Judged(format!(
                 "predicted and observed differ by more than {:.0} %",
@@ -110,6 +129,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+fn invalid(why: &str) -> Failure {
+    Failure::Invalid(format!(
+        "{why}: other sockets came and went meanwhile; repeat it on a quiet machine"
+    ))
 }
 
 /// A prober with tables for so many sockets.
@@ -154,21 +179,28 @@ fn validated(
     root: &Root,
 ) -> Result<Validation, Failure> {
     let mut prober = prober(sockets, backlog, backlog)?;
-    let before = mean(&mut prober, root, calibration)?;
+    let none = prober.opened();
+    let before = mean(&mut prober, root, calibration, none)?;
     let pairs = sockets.div_ceil(2);
     prober.open_pairs(pairs).map_err(Failure::Environment)?;
     prober.watch(pairs).map_err(Failure::Environment)?;
-    let after = mean(&mut prober, root, calibration)?;
-    let opened: Opened = prober.opened();
+    let opened = prober.opened();
+    let after = mean(&mut prober, root, calibration, opened)?;
     prober.close().map_err(Failure::Environment)?;
     let predicted_bytes = calibration.predicted_bytes(opened);
-    let observed_bytes = after.slab - before.slab;
+    let others = after.others - before.others;
+    let theirs = others * (calibration.idle_server.value + calibration.idle_client.value) / 2.0;
+    let observed_bytes = after.slab - before.slab - theirs;
     Ok(Validation {
         sockets: opened.sockets(),
         watches: opened.watches,
+        others,
         predicted_bytes,
         observed_bytes,
-        caches_bytes: before.caches.zip(after.caches).map(|(before, after)| after - before),
+        caches_bytes: before
+            .caches
+            .zip(after.caches)
+            .map(|(before, after)| after - before - theirs),
         available_bytes: before
             .available
             .zip(after.available)
@@ -181,6 +213,7 @@ fn validated(
 struct Mean {
     slab: f64,
     caches: Option<f64>,
+    others: f64,
     available: Option<f64>,
     group: Option<f64>,
 }
@@ -189,6 +222,7 @@ fn mean(
     prober: &mut Prober<RingGroup>,
     root: &Root,
     calibration: &Calibration,
+    opened: Opened,
 ) -> Result<Mean, Failure> {
     let mut samples = Vec::new();
     for _ in 0..MEAN_LOOKS {
@@ -202,8 +236,15 @@ fn mean(
     let slab = of(&|sample| sample.slab_bytes.clone().ok())
         .ok_or_else(|| Failure::Environment("/proc/meminfo cannot be read".to_owned()))?;
     let available = of(&|sample| sample.available_bytes.clone().ok());
+    let others = of(&|sample| Some(others(opened, sample))).unwrap_or(0.0);
     let caches = of(&|sample| calibration.caches_bytes(sample));
-    Ok(Mean { slab, caches, available, group: of(&|sample| sample.group_bytes.clone().ok()) })
+    Ok(Mean {
+        slab,
+        caches,
+        others,
+        available,
+        group: of(&|sample| sample.group_bytes.clone().ok()),
+    })
 }
 
 fn text(calibration: &Calibration, validation: Option<&Validation>) -> String {
@@ -263,6 +304,9 @@ fn validation_text(text: &mut String, validation: &Validation) {
         plan::size(validation.observed_bytes.max(0.0) as u64),
         validation.difference * 100.0
     );
+    if validation.others.abs() >= 1.0 {
+        let _ = writeln!(text, "  others opened {:.0} sockets meanwhile", validation.others);
+    }
     for (what, bytes) in [
         ("less MemAvailable, all other work included", validation.available_bytes),
         ("charged to the control group", validation.group_bytes),

@@ -84,7 +84,18 @@ fn limit_of_the_generator_ends_the_search_and_is_not_the_servers() {
     });
     assert_eq!(answer.end, End::GeneratorLimit("late".to_owned()));
     assert_eq!((answer.last_good, answer.first_bad), (Some(8_000.0), None));
-    assert_eq!(trials.len(), 5);
+    assert_eq!(trials.len(), 4 + INVALID_MAX);
+}
+
+#[test]
+fn run_that_somebody_else_disturbed_is_made_again() {
+    let (answer, trials) = search(BOUNDS, |step, trials| match trials.len() {
+        2 | 3 => Outcome::Invalid("late".to_owned()),
+        _ if step.rate > 3_000.0 => broke(),
+        _ => Outcome::Held,
+    });
+    assert_eq!(answer.end, End::Found);
+    assert_eq!(trials[2].step, trials[4].step);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use hawser_codec::{
     mqtt::{
-        Kind, Qos,
+        Kind, Qos, Version,
         encode::{self, Form},
         packet::Answer,
         reason,
@@ -24,6 +24,10 @@ const PENDING_MAX: usize = 4096;
 
 /// Messages on their way at a time, if the server takes as many: a gateway's usual limit.
 const IN_FLIGHT_MAX: usize = 128;
+
+/// The same in 3.1.1, where a server cannot say what it takes: what clients usually keep to.
+/// mosquitto 2.0.11 breaks off with more, and loses messages of QoS 2.
+const IN_FLIGHT_OLDER_MAX: usize = 20;
 
 /// What the server takes on this connection.
 pub(super) struct Flow {
@@ -135,7 +139,11 @@ impl Sending {
         flow: &Flow,
         outbound: &mut Vec<u8>,
     ) {
-        let window = usize::from(flow.receive_max).min(IN_FLIGHT_MAX);
+        let most = match version(&world.ground.scenario) {
+            Version::V5 => IN_FLIGHT_MAX,
+            Version::V311 => IN_FLIGHT_OLDER_MAX,
+        };
+        let window = usize::from(flow.receive_max).min(most);
         let qos = qos(&world.ground.scenario);
         while self.in_flight < window && self.in_flight < self.pending.len() {
             let at = self.in_flight;

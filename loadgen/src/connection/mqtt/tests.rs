@@ -297,6 +297,17 @@ fn servers_receive_maximum_holds_messages_back() {
 }
 
 #[test]
+fn without_a_receive_maximum_as_many_are_on_their_way_as_usual() {
+    for (version, most) in [(Version::V311, 20), (Version::V5, 128)] {
+        let mut pair = Pair::online(scenario(version, 1));
+        for _ in 0..most + 1 {
+            pair.offer(To::User(1));
+        }
+        assert_eq!(pair.said().len(), most);
+    }
+}
+
+#[test]
 fn kept_session_goes_on_where_it_was() {
     let kept = Scenario {
         mqtt: crate::scenario::MqttSettings { qos: 2, clean: false, addressing: Addressing::Topic },
