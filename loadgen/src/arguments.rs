@@ -33,9 +33,14 @@ const ABOUT: &str = "Load generator with a message oracle for instant-messaging 
 Latency counts from the intended time of a message, which the seed fixes before the run: a server \
 that stalls cannot hide it by slowing its clients down (no coordinated omission).";
 
-const RUN_ABOUT: &str = "Run a scenario against a server and judge it.
+/// The same for `run`, in its short and its long help.
+const RUN_TEMPLATE: &str = "{about}.
 Latency counts from the intended time of a message, which the seed fixes before the run: a server \
-that stalls cannot hide it by slowing its clients down (no coordinated omission).";
+that stalls cannot hide it by slowing its clients down (no coordinated omission).
+
+{usage-heading} {usage}
+
+{all-args}{after-help}";
 
 const AFTER: &str = "\
 First steps:
@@ -65,7 +70,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a scenario against a server and judge it.
-    #[command(about = RUN_ABOUT, long_about = None, after_help = RUN_AFTER)]
+    #[command(help_template = RUN_TEMPLATE, after_help = RUN_AFTER)]
     Run(Box<RunArguments>),
     /// List the built-in scenarios, or print one, to be copied and changed.
     Scenarios {
