@@ -5,6 +5,14 @@ use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
 use super::MakeRing;
 use crate::worker::RECEIVE_BYTES;
 
+/// Receive buffers of all the rings of a thread, 16 MiB; a ring of many has fewer, because a thread
+/// takes up what has come on all of them in each turn. Else the buffers of a million connections'
+/// rings would cost 100 B of each.
+const THREAD_BUFFERS: u32 = 4096;
+
+/// Receive buffers of a ring at least.
+const BUFFERS_MIN: u16 = 128;
+
 /// Rings of one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Urings {
@@ -29,11 +37,15 @@ impl MakeRing for Urings {
     type Ring = RingGroup;
 
     fn make(&self, slots: u32, tables: u32) -> Result<(RingGroup, u64), String> {
+        let mut buffers = self.buffers;
+        while u32::from(buffers) * tables > THREAD_BUFFERS && buffers > BUFFERS_MIN {
+            buffers /= 2;
+        }
         let settings = RingSettings {
             descriptors: slots,
             completion_entries: self.completion_entries,
             submission_entries: self.submission_entries,
-            buffers: self.buffers,
+            buffers,
             buffer_bytes: RECEIVE_BYTES,
         };
         let ring = RingGroup::new(settings, tables).map_err(|refusal| refusal.0)?;

@@ -40,7 +40,7 @@ pub fn serve(shared: &Arc<Shared>, mut socket: TcpStream) {
     if away.is_ok() || options.is_err() {
         return;
     }
-    let mut session = Session { shared, socket: None, user: None, incarnation: 0 };
+    let mut session = Session { shared, socket: None, user: None, incarnation: 0, life: 0 };
     let Ok(writer) = socket.try_clone() else { return };
     session.socket = Some(writer);
     let mut inbound = Vec::new();
@@ -77,6 +77,16 @@ struct Session<'a> {
     socket: Option<TcpStream>,
     user: Option<Arc<User>>,
     incarnation: u64,
+    /// Number of this connection among the user's.
+    life: u64,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(user) = &self.user {
+            user.mailbox().disconnect(self.life);
+        }
+    }
 }
 
 impl Session<'_> {
@@ -110,7 +120,7 @@ impl Session<'_> {
         let user = self.shared.store.user(hello.user);
         self.incarnation = hello.incarnation;
         let mut mailbox = user.mailbox();
-        mailbox.connect(self.socket.take()?);
+        self.life = mailbox.connect(self.socket.take()?);
         if self.shared.settings.has(Fault::Refuse) {
             let code = code::UNAUTHENTICATED;
             let refusal =

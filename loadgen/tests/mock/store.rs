@@ -175,6 +175,8 @@ pub struct Mailbox {
     /// Number of the last entry dropped.
     floor: u64,
     socket: Option<TcpStream>,
+    /// Connections so far.
+    lives: u64,
     encoder: Encoder,
     outbound: Vec<u8>,
 }
@@ -188,10 +190,20 @@ impl Mailbox {
         self.floor
     }
 
-    /// Another connection takes the place of the last one.
-    pub fn connect(&mut self, socket: TcpStream) {
+    /// Another connection takes the place of the last one; gives its number.
+    pub fn connect(&mut self, socket: TcpStream) -> u64 {
         self.hang_up();
         self.socket = Some(socket);
+        self.lives += 1;
+        self.lives
+    }
+
+    /// The connection with this number is over. Its descriptor is needed: proofs have thousands of
+    /// users one after the other.
+    pub fn disconnect(&mut self, life: u64) {
+        if self.lives == life {
+            self.socket = None;
+        }
     }
 
     pub fn hang_up(&mut self) {
