@@ -5,7 +5,7 @@ use hawser_ring::uring::{RingGroup, RingSettings, UringRing};
 use super::MakeRing;
 use crate::worker::RECEIVE_BYTES;
 
-/// Receive buffers of all the rings of a thread, 16 MiB; a ring of many has fewer, because a thread
+/// Receive buffers of all the rings of a thread, 16 MiB: a ring of many has fewer, because a thread
 /// takes up what has come on all of them in each turn. Else the buffers of a million connections'
 /// rings would cost 100 B of each.
 const THREAD_BUFFERS: u32 = 4096;
