@@ -101,7 +101,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("listening on {}, wrong on purpose: {:?}", arguments.listen, settings.faults);
+    println!("listening on {}, wrong on purpose: {settings:?}", arguments.listen);
     match mock::serve(listener, settings) {
         Ok(_server) => loop {
             thread::park();

@@ -54,7 +54,7 @@ named! {
         AcknowledgeSent = "acknowledge_sent",
         /// Intended to delivered: the headline of everything that sends messages.
         Deliver = "deliver",
-        /// Sent to delivered: what a closed loop would have called the latency.
+        /// Sent to delivered: the only figure that a closed loop has.
         DeliverSent = "deliver_sent",
         /// Intended to delivered, to those who do not read or are away on purpose: apart, because
         /// the wait is their own and would hide what the others see.

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Figures of the headline from intended, of the same from sent, and the generator's own
-/// lateness stand under each other: a closed loop would have told the second as the first.
+/// lateness stand under each other: a closed loop has the second only.
 const STAGES: [(Stage, &str); 11] = [
     (Stage::Connect, "intended to logged in"),
     (Stage::Deliver, "intended to delivered"),
